@@ -1,0 +1,5 @@
+"""`python -m app` is `tokengraph`."""
+
+from app.cli.main import main
+
+main()

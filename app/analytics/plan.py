@@ -1,0 +1,135 @@
+"""From a question to a plan: which rollup answers it, over which range, within whose scope. Pure; it never sees SQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Dimension, Grain, Privacy
+from app.cube.metrics import Metric
+from app.cube.rollups import ROLLUPS, Rollup
+from app.domain.principal import Scope
+from app.domain.time_range import TimeRange
+
+
+class PlanError(Exception):
+    """A question that no rollup can answer, or that its scope forbids: a defect of the surface that asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: sums of `metrics` over `range`, by bucket of `grain` if given and by `dimensions`.
+
+    `filters`: dimension and the public name that it must have. `descending`: order by the first metric, greatest first, instead of by
+    bucket and names. `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0.
+    """
+
+    name: str
+    metrics: tuple[Metric, ...]
+    range: TimeRange
+    dimensions: tuple[Dimension, ...] = ()
+    grain: Grain | None = None
+    filters: tuple[tuple[Dimension, str], ...] = ()
+    descending: bool = False
+    limit: int | None = None
+    nonzero: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All of a plan that decides its SQL; plans of one shape share one compiled SELECT."""
+
+    name: str
+    rollup: Rollup
+    metrics: tuple[Metric, ...]
+    dimensions: tuple[Dimension, ...]
+    grain: Grain | None
+    filters: tuple[Dimension, ...]
+    only_public: bool
+    in_tenant: bool
+    descending: bool
+    limit: int | None
+    nonzero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A shape and the values that go into it."""
+
+    shape: Shape
+    range: TimeRange
+    filter_values: tuple[str, ...]
+    tenant_key: int | None
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the values by the names that the compiled SELECT has for them."""
+        instants = self.shape.rollup.grain is Grain.HOUR
+        values: dict[str, Any] = {
+            "start": self.range.start if instants else self.range.start.date(),
+            "end": self.range.end if instants else self.range.end.date(),
+        }
+        if self.shape.in_tenant:
+            values["tenant"] = self.tenant_key
+        values.update({f"filter_{position}": value for position, value in enumerate(self.filter_values)})
+        return values
+
+
+def plan_question(question: Question, scope: Scope) -> Plan:
+    """Choose the smallest rollup that can answer and bind the question to the scope. PlanError: there is none, or it may not be asked."""
+    rollup = _smallest_rollup(question, scope)
+    plan = Plan(
+        Shape(
+            name=question.name,
+            rollup=rollup,
+            metrics=question.metrics,
+            dimensions=question.dimensions,
+            grain=question.grain,
+            filters=tuple(dimension for dimension, _ in question.filters),
+            only_public=False,
+            in_tenant=False,
+            descending=question.descending,
+            limit=question.limit,
+            nonzero=question.nonzero,
+        ),
+        question.range,
+        tuple(value for _, value in question.filters),
+        None,
+    )
+    return bind_scope(plan, scope)
+
+
+def bind_scope(plan: Plan, scope: Scope) -> Plan:
+    """Restrict a plan to what its reader may see. Every plan passes here; no surface can go around it."""
+    shape = plan.shape
+    used = {*shape.dimensions, *shape.filters}
+    if not scope.identities:
+        private = sorted(dimension.name for dimension in used if dimension.privacy is not Privacy.PUBLIC)
+        if private:
+            raise PlanError(f"{shape.name}: a public answer may not tell {', '.join(private)}")
+        names_models = bool(used & {MODEL, PERMASLUG})
+        return replace(plan, shape=replace(shape, only_public=names_models))
+    if scope.tenant_key is not None:
+        return replace(plan, shape=replace(shape, in_tenant=True), tenant_key=scope.tenant_key)
+    return plan
+
+
+def _smallest_rollup(question: Question, scope: Scope) -> Rollup:
+    wanted = {dimension.key for dimension in question.dimensions} | {dimension.key for dimension, _ in question.filters}
+    if scope.tenant_key is not None:
+        wanted.add(TENANT.key)
+    measures = {measure for metric in question.metrics for measure in metric.measures}
+    needs_hours = question.grain is Grain.HOUR or not _whole_days(question.range)
+    for rollup in reversed(ROLLUPS):
+        if (
+            wanted <= {dimension.key for dimension in rollup.dimensions}
+            and measures <= set(rollup.measures)
+            and (rollup.grain is Grain.HOUR) == needs_hours
+        ):
+            return rollup
+    raise PlanError(f"{question.name}: no rollup has {sorted(wanted)} by {'hour' if needs_hours else 'day'}")
+
+
+def _whole_days(window: TimeRange) -> bool:
+    return all(
+        (instant.hour, instant.minute, instant.second, instant.microsecond) == (0, 0, 0, 0) for instant in (window.start, window.end)
+    )

@@ -1,0 +1,1 @@
+"""The `tokengraph` command line: thin commands over the layers below."""

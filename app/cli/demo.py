@@ -1,0 +1,159 @@
+"""`tokengraph demo`: a gateway with something to see. Demo data if the database is empty, one key per role printed, then it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from app.analytics.snapshot import take_snapshot
+from app.auth.authenticate import Authenticator
+from app.auth.store import KeyRequest, create_key
+from app.cli.main import app
+from app.cli.rollups import progress_bar
+from app.cli.serve import Listen, run_server
+from app.cli.session import open_migrated
+from app.db.engine import Database
+from app.demo.generate import DEMO_TENANT, demo_catalog, generate_demo
+from app.domain.errors import UnauthenticatedError
+from app.domain.principal import Role
+from app.domain.time_range import Clock, system_clock
+from app.domain.usage import ParsedBatch, UsageRecord
+from app.ingest.batch import Ingestor
+from app.ingest.catalog import load_catalog, parse_catalog
+from app.settings import Settings, load
+
+RECORDS = 300_000
+_BATCH = 10_000
+_WRITERS = 2
+
+_ROLES: dict[str, KeyRequest] = {
+    "admin": KeyRequest(Role.ADMIN, name="demo"),
+    "gateway": KeyRequest(Role.GATEWAY, name="demo"),
+    "tenant": KeyRequest(Role.TENANT, tenant_id=DEMO_TENANT, name="demo"),
+    "ingest": KeyRequest(Role.INGEST, name="demo"),
+}
+
+
+@app.command("demo")
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
+    records: Annotated[int, typer.Option(help="Demo records, if the database is empty.", min=0)] = RECORDS,
+) -> None:
+    """Load demo data if the database is empty, print a key per role, and serve."""
+    settings = load(workers=1)
+    with open_migrated(settings) as (url, server):
+        loaded, keys = asyncio.run(_prepare(settings, url, records))
+        if loaded:
+            typer.echo(f"loaded {loaded:,} demo records", err=True)
+        listen = Listen(host, port, lambda: _announce(f"http://{host}:{port}", keys))
+        run_server(settings.model_copy(update={"database_url": url}), server, listen)
+
+
+async def _prepare(settings: Settings, url: str, records: int) -> tuple[int, dict[str, str]]:
+    async with Database(url) as database:
+        loaded = await load_demo(database, settings.data_dir / "demo-loading.json", records, system_clock)
+        return loaded, await demo_keys(database, settings.data_dir / "demo-keys.json", system_clock())
+
+
+async def load_demo(database: Database, marker: Path, count: int, clock: Clock) -> int:
+    """Load `count` demo records into an empty database; return how many were written, 0 if it is not empty.
+
+    `marker` remembers what is being loaded, so that a load that was cut off is completed by the next one.
+    """
+    if marker.exists():
+        plan = json.loads(marker.read_text(encoding="utf-8"))
+    else:
+        async with database.read_connection() as connection:
+            if await (await connection.execute("SELECT EXISTS (SELECT FROM usage_records)")).fetchone() == (True,):
+                return 0
+        plan = {"end": clock().isoformat(), "count": count}
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(marker, plan)
+    await load_catalog(database, parse_catalog(demo_catalog()), clock())
+    records = generate_demo(datetime.fromisoformat(plan["end"]), count=plan["count"])
+    ingestor = Ingestor(database)
+    written = 0
+    taking = asyncio.Lock()
+    with progress_bar() as bar:
+        task = bar.add_task("loading demo data", total=plan["count"])
+
+        async def write_some() -> None:
+            nonlocal written
+            while True:
+                # The writers share one generator: each batch is made by whoever is free, one at a time.
+                async with taking:
+                    batch = await asyncio.to_thread(_next_batch, records)
+                if batch is None:
+                    return
+                inserted = (await ingestor.ingest(batch)).inserted
+                written += inserted
+                bar.advance(task, batch.received)
+
+        await asyncio.gather(*(write_some() for _ in range(_WRITERS)))
+    await take_snapshot(database, clock())
+    marker.unlink()
+    return written
+
+
+def _next_batch(records: Iterator[UsageRecord]) -> ParsedBatch | None:
+    taken = list(islice(records, _BATCH))
+    return ParsedBatch(received=len(taken), records=taken, indexes=list(range(len(taken)))) if taken else None
+
+
+async def demo_keys(database: Database, file: Path, now: datetime) -> dict[str, str]:
+    """Return a working key per role: those of an earlier start, kept in `file` (owner only), or new ones."""
+    try:
+        kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    keys = {}
+    for role, request in _ROLES.items():
+        secret = kept.get(role)
+        if secret is None or not await _opens(database, secret, now):
+            secret = (await create_key(database, request, now)).secret
+        keys[role] = secret
+    if keys != kept:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(file, keys)
+    return keys
+
+
+async def _opens(database: Database, secret: str, now: datetime) -> bool:
+    try:
+        await Authenticator(database, None).authenticate(secret, now)
+    except UnauthenticatedError:
+        return False
+    return True
+
+
+def _write_private(file: Path, value: dict[str, Any]) -> None:
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+
+
+def _announce(url: str, keys: dict[str, str]) -> None:
+    lines = [
+        ("GraphQL and GraphiQL", f"{url}/graphql"),
+        ("Network statistics", f"{url}/api/v1/analytics/network"),
+        ("Daily rankings", f"{url}/api/v1/datasets/rankings-daily"),
+        ("REST documentation", f"{url}/docs"),
+        ("Health, readiness, metrics", f"{url}/healthz  {url}/readyz  {url}/metrics"),
+        ("", ""),
+        *((f"{role} key", f"{key}  (tenant {DEMO_TENANT})" if role == "tenant" else key) for role, key in keys.items()),
+    ]
+    typer.secho("\nTokengraph is running.\n", bold=True)
+    for name, value in lines:
+        typer.echo(f"  {name:<28}{value}".rstrip())
+    typer.echo(f'\nTry:\n  curl -H "Authorization: Bearer {keys["tenant"]}" "{url}/api/v1/datasets/rankings-daily"\n')
+    sys.stdout.flush()

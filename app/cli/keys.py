@@ -1,0 +1,91 @@
+"""`tokengraph keys`: make, list, revoke. They work beside a running server."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
+from app.cli.main import keys
+from app.cli.session import run_with_database
+from app.domain.errors import BadInputError
+from app.domain.principal import Role
+from app.domain.time_range import format_seconds, system_clock
+from app.settings import load
+
+TENANT_PATTERN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
+
+
+def parse_expiry(text: str | None) -> datetime | None:
+    """Read an ISO 8601 instant; one without offset is UTC. BadInputError: it is none."""
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadInputError(f"--expires must be an ISO 8601 instant such as 2027-01-31T00:00:00Z, not {text!r}") from None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+@keys.command("create")
+def create(
+    role: Annotated[Role, typer.Option(help="What the key may do.")],
+    tenant: Annotated[str | None, typer.Option(help="The tenant it belongs to; made if new.")] = None,
+    name: Annotated[str, typer.Option(help="A note on what it is for.")] = "",
+    expires: Annotated[str | None, typer.Option(help="ISO 8601 instant from which it opens nothing.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"id":...,"key":...}.')] = False,
+) -> None:
+    """Make a key. It is shown once: only a hash is kept."""
+    if tenant is not None and TENANT_PATTERN.fullmatch(tenant) is None:
+        raise BadInputError("--tenant must be 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
+    request = KeyRequest(role=role, tenant_id=tenant, name=name, expires_at=parse_expiry(expires))
+    made = run_with_database(load(), lambda database: create_key(database, request, system_clock()))
+    if as_json:
+        typer.echo(json.dumps({"id": made.id, "key": made.secret}))
+    else:
+        typer.echo(f"{made.secret}\n\nid {made.id}, role {role.value}. Keep it: it cannot be shown again.")
+
+
+@keys.command("list")
+def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False) -> None:
+    """List the keys, without their secrets."""
+    found = run_with_database(load(), list_keys)
+    now = system_clock()
+    if as_json:
+        typer.echo(
+            json.dumps(
+                [
+                    {
+                        "id": key.id,
+                        "prefix": key.prefix,
+                        "name": key.name,
+                        "role": key.role.value,
+                        "tenant_id": key.tenant_id,
+                        "status": key.status(now),
+                        "created_at": format_seconds(key.created_at),
+                        "expires_at": None if key.expires_at is None else format_seconds(key.expires_at),
+                    }
+                    for key in found
+                ]
+            )
+        )
+        return
+    table = Table("id", "key", "role", "tenant", "name", "status", "created")
+    for key in found:
+        table.add_row(
+            key.id, f"{key.prefix}…", key.role.value, key.tenant_id or "", key.name, key.status(now), format_seconds(key.created_at)
+        )
+    Console().print(table)
+
+
+@keys.command("revoke")
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `keys list` shows.")]) -> None:
+    """Revoke a key, at once and for good. What it asked stays attributed to it."""
+    run_with_database(load(), lambda database: revoke_key(database, key_id, system_clock()))
+    typer.echo(f"{key_id} is revoked")

@@ -1,0 +1,51 @@
+"""The `tokengraph` command: its groups, and how its errors are told."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from app.domain.errors import TokengraphError
+
+app = typer.Typer(
+    name="tokengraph",
+    help="Self-hosted GraphQL analytics gateway for LLM routers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+keys = typer.Typer(help="API keys of this gateway.", no_args_is_help=True)
+catalog = typer.Typer(help="The model catalog: names, prices, what is public.", no_args_is_help=True)
+rollups = typer.Typer(help="Prove that the rollups equal the records, or derive them anew.", no_args_is_help=True)
+database = typer.Typer(help="The database's schema.", no_args_is_help=True)
+schema = typer.Typer(help="The GraphQL schema.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+app.add_typer(catalog, name="catalog")
+app.add_typer(rollups, name="rollups")
+app.add_typer(database, name="db")
+app.add_typer(schema, name="schema")
+
+
+def _register() -> None:
+    # Each module adds its commands to the groups above.
+    from app.cli import catalog as _catalog
+    from app.cli import db as _db
+    from app.cli import demo as _demo
+    from app.cli import ingest as _ingest
+    from app.cli import keys as _keys
+    from app.cli import rollups as _rollups
+    from app.cli import serve as _serve
+
+    del _catalog, _db, _demo, _ingest, _keys, _rollups, _serve
+
+
+def main() -> None:
+    """Run the command line. An error of ours is one line on standard error and exit code 1; so is a database that cannot be reached."""
+    _register()
+    try:
+        app(standalone_mode=True)
+    except TokengraphError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {error.message}", highlight=False, markup=True, soft_wrap=True)
+        sys.exit(1)

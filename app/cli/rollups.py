@@ -1,0 +1,117 @@
+"""`tokengraph rollups` and `tokengraph snapshot`: proof, repair, and the snapshot on demand."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from app.analytics.snapshot import take_snapshot
+from app.cli.main import app, rollups
+from app.cli.session import run_with_database
+from app.db.engine import Database
+from app.domain.errors import BadInputError
+from app.domain.time_range import TimeRange, format_instant, midnight, parse_date, system_clock
+from app.ingest.verify import Difference, chunks_of, find_differences, find_extent, rebuild, split_by_month
+from app.settings import load
+
+_SHOWN = 100
+
+From = Annotated[str | None, typer.Option("--from", help="First UTC date, YYYY-MM-DD; all there is if not given.")]
+To = Annotated[str | None, typer.Option("--to", help="Last UTC date, inclusive.")]
+
+
+def progress_bar() -> Progress:
+    """Return the progress bar of long work, on standard error."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+async def _chosen_range(database: Database, first: str | None, last: str | None) -> TimeRange | None:
+    extent = await find_extent(database)
+    start: date | None = None if first is None else parse_date(first, "--from")
+    end: date | None = None if last is None else parse_date(last, "--to")
+    if start is not None and end is not None and start > end:
+        raise BadInputError("--from must not be after --to")
+    if extent is None:
+        return None
+    chosen = TimeRange(
+        extent.start if start is None else max(midnight(start), extent.start),
+        extent.end if end is None else min(midnight(end) + timedelta(days=1), extent.end),
+    )
+    return chosen if chosen.start < chosen.end else None
+
+
+def _describe(difference: Difference) -> str:
+    key = ", ".join(f"{name}={value}" for name, value in difference.key.items())
+    if difference.stored is None or difference.expected is None:
+        return f"{difference.rollup} ({key}): {'missing' if difference.stored is None else 'should not be there'}"
+    wrong = [
+        f"{name} is {difference.stored[name]}, the records give {value}"
+        for name, value in difference.expected.items()
+        if difference.stored[name] != value
+    ]
+    return f"{difference.rollup} ({key}): {'; '.join(wrong)}"
+
+
+@rollups.command("verify")
+def verify(first: From = None, last: To = None) -> None:
+    """Compare every rollup with the records; exit 1 and list what differs."""
+
+    async def work(database: Database) -> tuple[int, list[Difference]]:
+        whole = await _chosen_range(database, first, last)
+        chunks = [] if whole is None else chunks_of(whole)
+        found: list[Difference] = []
+        with progress_bar() as bar:
+            task = bar.add_task("verifying", total=len(chunks))
+            for chunk in chunks:
+                if len(found) < _SHOWN:
+                    found += await find_differences(database, chunk, limit=_SHOWN - len(found))
+                bar.advance(task)
+        return len(chunks), found
+
+    checked, differences = run_with_database(load(), work)
+    for difference in differences:
+        typer.echo(_describe(difference))
+    if differences:
+        more = " or more" if len(differences) == _SHOWN else ""
+        typer.echo(f"{len(differences)}{more} rollup rows differ; `tokengraph rollups rebuild` derives them anew", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"the rollups equal the records ({checked} months of rollups checked)")
+
+
+@rollups.command("rebuild")
+def rebuild_all(first: From = None, last: To = None) -> None:
+    """Derive the rollups anew from the records. Writers wait for a month at a time, readers do not wait."""
+
+    async def work(database: Database) -> int:
+        whole = await _chosen_range(database, first, last)
+        if whole is None:
+            return 0
+        months = 0
+        with progress_bar() as bar:
+            task = bar.add_task("rebuilding", total=len(list(split_by_month(whole))))
+            async for _ in rebuild(database, whole):
+                months += 1
+                bar.advance(task)
+        return months
+
+    typer.echo(f"{run_with_database(load(), work)} months rebuilt")
+
+
+@app.command("snapshot")
+def snapshot() -> None:
+    """Compute and store the network snapshot now."""
+    taken = run_with_database(load(), lambda database: take_snapshot(database, system_clock()))
+    totals = taken.body["totals"]
+    typer.echo(f"{format_instant(taken.generated_at)}: {totals['tokens']:,} tokens in {totals['requests']:,} requests")

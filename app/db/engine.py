@@ -1,0 +1,103 @@
+"""The way to the database: one pool, `read_connection()` for questions, `transaction()` for the only commits there are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from app.domain.errors import DatabaseBusyError, UnavailableError
+
+Connection = AsyncConnection[TupleRow]
+
+_CONNECT_SECONDS = 5.0
+_WAIT_SECONDS = 3.0
+_STATEMENT_TIMEOUT = "60s"
+
+
+async def _configure(connection: Connection) -> None:
+    await connection.set_autocommit(True)
+    connection.prepare_threshold = 1
+    await connection.execute(f"SET timezone = 'UTC'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'; SET lock_timeout = '10s'")
+
+
+def is_connection_lost(error: psycopg.Error) -> bool:
+    """Tell whether the server went away or refuses for now, as opposed to a statement that it judged wrong."""
+    if isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown | psycopg.errors.CannotConnectNow):
+        return True
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and error.sqlstate is None
+
+
+class Database:
+    """A pool of connections to one PostgreSQL. Opened inside the event loop that uses it; it may be opened while the server is down."""
+
+    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10) -> None:
+        self.url = url
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            url,
+            min_size=min_size,
+            max_size=max_size,
+            open=False,
+            timeout=_WAIT_SECONDS,
+            reconnect_timeout=_CONNECT_SECONDS,
+            configure=_configure,
+            kwargs={"connect_timeout": int(_CONNECT_SECONDS), "application_name": "tokengraph"},
+            name="tokengraph",
+        )
+
+    async def open(self) -> None:
+        """Start filling the pool; returns at once, whether or not the server answers."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    async def __aenter__(self) -> Database:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @asynccontextmanager
+    async def read_connection(self) -> AsyncIterator[Connection]:
+        """Lend an autocommit connection for questions. UnavailableError: no server."""
+        async with self._lend() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction, committed when the block ends and rolled back when it raises."""
+        async with self._lend() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def consistent_reads(self) -> AsyncIterator[Connection]:
+        """Lend a connection on which every question sees the same instant of the database."""
+        async with self._lend() as connection, connection.transaction():
+            await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            yield connection
+
+    async def shed_dead_connections(self) -> None:
+        """Replace the pooled connections that a restart of the server has cut."""
+        await self._pool.check()
+
+    @asynccontextmanager
+    async def _lend(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except (PoolTimeout, PoolClosed) as error:
+            raise UnavailableError from error
+        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
+            raise DatabaseBusyError from error
+        except psycopg.Error as error:
+            if is_connection_lost(error):
+                await self._pool.check()
+                raise UnavailableError from error
+            raise

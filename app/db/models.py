@@ -1,0 +1,266 @@
+"""The tables, declared: catalog, identity, keys, records, snapshot as SQLModel; rollups derived from the cube.
+
+Migrations create them (a test holds both equal). Keys of a tenant's table begin with or contain the tenant, no triggers, and no
+foreign key on the facts, so that the schema can be distributed by tenant.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from app.cube.dimensions import DIMENSIONS
+from app.cube.rollups import ROLLUPS, Rollup
+
+metadata = SQLModel.metadata
+
+
+def _instant() -> Any:
+    return Field(sa_type=DateTime(timezone=True))
+
+
+def _name() -> Any:
+    """Text that sorts by code point."""
+    return Field(sa_type=Text(collation="C"))
+
+
+def _surrogate() -> Any:
+    return Field(default=None, sa_column=Column(Integer, Identity(always=True), primary_key=True))
+
+
+class Provider(SQLModel, table=True):
+    """A company that serves models. `slug` is what records say, `name` what people read."""
+
+    __tablename__ = "providers"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("slug"),)
+    id: int | None = _surrogate()
+    slug: str = _name()
+    name: str = Field(sa_type=Text)
+
+
+class Model(SQLModel, table=True):
+    """One served model: a public id and the dated permaslug and variant under it.
+
+    `entry_id` is the catalog entry whose prices, name and publicity hold for it: itself when it is listed, the entry of its public id
+    when it is not, null when the catalog knows neither. `is_public` is the entry's, kept here for the readers.
+    """
+
+    __tablename__ = "models"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("public_id", "permaslug"), Index("models_permaslug", "permaslug"))
+    id: int | None = _surrogate()
+    public_id: str = _name()
+    permaslug: str = _name()
+    name: str = Field(sa_type=Text)
+    provider_id: int = Field(sa_column=Column(Integer, ForeignKey("providers.id"), nullable=False, index=True))
+    entry_id: int | None = Field(sa_column=Column(Integer, ForeignKey("models.id"), nullable=True))
+    is_listed: bool
+    is_public: bool
+
+
+class ModelPrice(SQLModel, table=True):
+    """The price of a catalog entry in `[valid_from, valid_to)`. A null component contributes nothing and leaves the request unpriced."""
+
+    __tablename__ = "model_prices"
+    __table_args__: ClassVar[Any] = (CheckConstraint("valid_from < valid_to", name="model_prices_period"),)
+    model_id: int = Field(sa_column=Column(Integer, ForeignKey("models.id"), primary_key=True))
+    valid_from: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    valid_to: datetime = _instant()
+    cost_per_input_token: Decimal | None = Field(sa_type=Numeric)
+    cost_per_output_token: Decimal | None = Field(sa_type=Numeric)
+
+
+class Tenant(SQLModel, table=True):
+    """A customer of the router."""
+
+    __tablename__ = "tenants"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("external_id"),)
+    id: int | None = _surrogate()
+    external_id: str = _name()
+
+
+class Project(SQLModel, table=True):
+    """A project of one tenant."""
+
+    __tablename__ = "projects"
+    __table_args__: ClassVar[Any] = (
+        PrimaryKeyConstraint("tenant_id", "id"),
+        UniqueConstraint("tenant_id", "external_id"),
+        Index("projects_external_id", "external_id"),
+    )
+    tenant_id: int = Field(sa_column=Column(Integer, ForeignKey("tenants.id"), nullable=False))
+    id: int | None = Field(default=None, sa_column=Column(Integer, Identity(always=True), nullable=False))
+    external_id: str = _name()
+
+
+class CallerKey(SQLModel, table=True):
+    """A tenant's API key at the router, as records name it: something to group by, which opens nothing here."""
+
+    __tablename__ = "caller_keys"
+    __table_args__: ClassVar[Any] = (PrimaryKeyConstraint("tenant_id", "id"), UniqueConstraint("tenant_id", "external_id"))
+    tenant_id: int = Field(sa_column=Column(Integer, ForeignKey("tenants.id"), nullable=False))
+    id: int | None = Field(default=None, sa_column=Column(Integer, Identity(always=True), nullable=False))
+    external_id: str = _name()
+
+
+class User(SQLModel, table=True):
+    """An end user, known by one id on the whole router. `username` is the newest one seen, at `username_at`."""
+
+    __tablename__ = "users"
+    __table_args__: ClassVar[Any] = (UniqueConstraint("external_id"),)
+    id: int | None = _surrogate()
+    external_id: str = _name()
+    username: str | None = Field(sa_type=Text)
+    username_at: datetime | None = _instant()
+
+
+class ApiKey(SQLModel, table=True):
+    """A key to this gateway. Only its SHA-256 is kept; `prefix` is for recognising it in a list."""
+
+    __tablename__ = "api_keys"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("key_hash"),
+        CheckConstraint("role IN ('admin', 'gateway', 'tenant', 'ingest')", name="api_keys_role"),
+        CheckConstraint("role <> 'tenant' OR tenant_id IS NOT NULL", name="api_keys_tenant"),
+    )
+    id: str = Field(sa_column=Column(Text(collation="C"), primary_key=True))
+    key_hash: bytes = Field(sa_type=LargeBinary)
+    prefix: str = Field(sa_type=Text)
+    name: str = Field(sa_type=Text)
+    role: str = Field(sa_type=Text)
+    tenant_id: int | None = Field(sa_column=Column(Integer, ForeignKey("tenants.id"), nullable=True))
+    created_at: datetime = _instant()
+    expires_at: datetime | None = _instant()
+    disabled_at: datetime | None = _instant()
+    revoked_at: datetime | None = _instant()
+
+
+_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "shared_model_spend",
+    "byok_platform_fee",
+    "managed_tool_fee",
+    "agent_runtime_fee",
+    "search_requests",
+)
+
+
+class UsageRecordRow(SQLModel, table=True):
+    """One request at the router. Identity columns are surrogates, 0 where the record names none; one partition a month."""
+
+    __tablename__ = "usage_records"
+    __table_args__: ClassVar[Any] = (
+        PrimaryKeyConstraint("occurred_at", "tenant_id", "request_id"),
+        CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
+        CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
+        {"postgresql_partition_by": "RANGE (occurred_at)"},
+    )
+    occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
+    cached_tokens: int = Field(sa_type=BigInteger)
+    reasoning_tokens: int = Field(sa_type=BigInteger)
+    shared_model_spend: int = Field(sa_type=BigInteger)
+    byok_platform_fee: int = Field(sa_type=BigInteger)
+    managed_tool_fee: int = Field(sa_type=BigInteger)
+    agent_runtime_fee: int = Field(sa_type=BigInteger)
+    search_requests: int = Field(sa_type=BigInteger)
+    tenant_id: int = Field(sa_column=Column(Integer, nullable=False))
+    project_id: int = Field(sa_type=Integer)
+    user_id: int = Field(sa_type=Integer)
+    caller_key_id: int = Field(sa_type=Integer)
+    model_id: int = Field(sa_type=Integer)
+    provider_id: int = Field(sa_type=Integer)
+    status_code: int = Field(sa_type=SmallInteger)
+    traffic_mode: int = Field(sa_type=SmallInteger)
+    is_priced: bool
+    request_id: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
+    cost_usd: Decimal = Field(sa_type=Numeric)
+    latency_ms: Decimal | None = Field(sa_type=Numeric)
+    ttft_ms: Decimal | None = Field(sa_type=Numeric)
+
+
+class RecentRequest(SQLModel, table=True):
+    """Ids of the records taken since the last rotation: what makes a retry a duplicate when its timestamp differs.
+
+    `digest` is the 128-bit BLAKE2b of the request id. `recent_requests` takes the new ones; at a rotation it becomes `previous_requests`.
+    """
+
+    __tablename__ = "recent_requests"
+    tenant_id: int = Field(sa_column=Column(Integer, primary_key=True))
+    digest: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+
+
+class PreviousRequest(SQLModel, table=True):
+    """The generation of ids before `recent_requests`."""
+
+    __tablename__ = "previous_requests"
+    tenant_id: int = Field(sa_column=Column(Integer, primary_key=True))
+    digest: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+
+
+class RequestRotation(SQLModel, table=True):
+    """When the two generations of request ids were last rotated: one row."""
+
+    __tablename__ = "request_rotation"
+    __table_args__: ClassVar[Any] = (CheckConstraint("id = 1", name="request_rotation_single"),)
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    rotated_at: datetime = _instant()
+
+
+class NetworkSnapshot(SQLModel, table=True):
+    """A stored answer of the network surface, served as it is."""
+
+    __tablename__ = "network_snapshots"
+    generated_at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))
+    body: dict[str, Any] = Field(sa_type=JSONB)
+
+
+_KEY_TYPES: dict[str, Any] = {dimension.key: SmallInteger if dimension.key_type == "smallint" else Integer for dimension in DIMENSIONS}
+
+
+def _build_rollup_table(rollup: Rollup) -> Table:
+    bucket = DateTime(timezone=True) if rollup.grain.column_type == "timestamptz" else Date()
+    return Table(
+        rollup.name,
+        metadata,
+        *(
+            Column(column, bucket if column == rollup.grain.value else _KEY_TYPES[column](), nullable=False, autoincrement=False)
+            for column in rollup.key
+        ),
+        *(
+            Column(measure.name, Numeric() if measure.column_type == "numeric" else BigInteger(), nullable=False)
+            for measure in rollup.measures
+        ),
+        PrimaryKeyConstraint(*rollup.key),
+        postgresql_with={"fillfactor": 80},
+    )
+
+
+ROLLUP_TABLES: dict[str, Table] = {rollup.name: _build_rollup_table(rollup) for rollup in ROLLUPS}

@@ -1,0 +1,91 @@
+"""The errors that a caller may see. Each docstring is the default public message; anything else is INTERNAL and hidden."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TokengraphError(Exception):
+    """Internal error"""
+
+    code: ClassVar[str] = "INTERNAL"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        """The public message."""
+        return str(self.args[0])
+
+
+class BadInputError(TokengraphError):
+    """Invalid request parameters"""
+
+    code = "BAD_USER_INPUT"
+    status = 400
+
+
+class UnauthenticatedError(TokengraphError):
+    """Invalid credentials"""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+
+
+class MissingCredentialsError(UnauthenticatedError):
+    """Missing Authentication header"""
+
+
+class ForbiddenError(TokengraphError):
+    """This key may not do that"""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class NotFoundError(TokengraphError):
+    """Not found"""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class BodyTooLargeError(BadInputError):
+    """Request body too large"""
+
+    status = 413
+
+
+class UnsupportedEncodingError(BadInputError):
+    """Unsupported Content-Encoding"""
+
+    status = 415
+
+
+class RateLimitedError(TokengraphError):
+    """Rate limit exceeded"""
+
+    code = "RATE_LIMITED"
+    status = 429
+
+    def __init__(self, message: str | None = None, *, limit: int, remaining: int, reset_at: float, retry_after: int) -> None:
+        """`reset_at`: Unix seconds at which the window opens again; `retry_after`: whole seconds from now, at least 1."""
+        super().__init__(message)
+        self.limit = limit
+        self.remaining = remaining
+        self.reset_at = reset_at
+        self.retry_after = retry_after
+
+
+class UnavailableError(TokengraphError):
+    """The database cannot be reached; try again"""
+
+    code = "UNAVAILABLE"
+    status = 503
+    retry_after = 2
+
+
+class DatabaseBusyError(UnavailableError):
+    """The database is too busy; try again"""

@@ -1,0 +1,22 @@
+"""Rounding, once, at output: half-up over Decimal, so that every surface shows the same digits."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Context, Decimal
+
+_WIDE = Context(prec=200, rounding=ROUND_HALF_UP)
+
+USD_PLACES = 6
+SHARE_PLACES = 4
+
+
+def round_half_up(value: Decimal, places: int) -> Decimal:
+    """Return `value` with `places` digits behind the point, halves away from zero."""
+    return value.quantize(Decimal(1).scaleb(-places), context=_WIDE)
+
+
+def ratio(part: int, whole: int, places: int) -> float:
+    """Return part / whole half-up to `places`, 0.0 when `whole` is 0."""
+    if whole == 0:
+        return 0.0
+    return float(round_half_up(_WIDE.divide(Decimal(part), Decimal(whole)), places))

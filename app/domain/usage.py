@@ -1,0 +1,69 @@
+"""The usage record: the one shape that every way in produces and that the write takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+UNKNOWN = "unknown"
+"""The name under which an empty model or provider counts."""
+
+OTHER = "other"
+"""Reserved by the rankings for the tail: no model may have it as its permaslug."""
+
+MAX_COUNT = 2**53 - 1
+"""Greatest token, credit or search count of one record: the greatest integer that JSON clients read exactly."""
+
+
+class UsageRecord(NamedTuple):
+    """One request at the router. Token counts are inclusive: cached is part of prompt, reasoning is part of completion."""
+
+    tenant_id: str
+    request_id: str
+    occurred_at: datetime
+    project_id: str | None
+    api_key_id: str | None
+    user_id: str | None
+    username: str | None
+    model_id: str
+    model_permaslug: str
+    provider: str | None
+    """None: the catalog's provider of the model, or the part of `model_id` before the slash."""
+    status_code: int
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+    reasoning_tokens: int
+    cost_usd: Decimal | None
+    """None: to be priced from the catalog."""
+    traffic_mode: str
+    shared_model_spend: int
+    byok_platform_fee: int
+    managed_tool_fee: int
+    agent_runtime_fee: int
+    search_requests: int
+    latency_ms: Decimal | None
+    ttft_ms: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Why one record was not taken: its 0-based position in what was sent, the field (None: the whole record), the rule."""
+
+    index: int
+    field: str | None
+    message: str
+
+
+@dataclass(slots=True)
+class ParsedBatch:
+    """What a parser made of its input; `indexes[i]` is the position, in what was sent, of `records[i]`."""
+
+    received: int = 0
+    records: list[UsageRecord] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    unknown_fields: dict[str, int] = field(default_factory=dict)
+    """Field names that the record does not have, with how many records carried each."""

@@ -1,0 +1,236 @@
+"""Names to surrogate ids: registers tenants, projects, users, keys, providers and models that a batch is the first to mention.
+
+Ids never change, so what is committed may be remembered; what a transaction registered is remembered only after its commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.db.engine import Connection
+from app.domain.usage import UNKNOWN, UsageRecord
+
+CATALOG_LOCK = 0x63617461  # "cata": shared by those who register models, exclusive to those who change the catalog
+
+_MAX_REMEMBERED = 500_000
+
+TenantScoped = tuple[int, str]
+ModelName = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Names:
+    """Known ids by external name; projects and caller keys by (tenant's id, name), models by (public id, permaslug)."""
+
+    tenants: dict[str, int] = field(default_factory=dict)
+    providers: dict[str, int] = field(default_factory=dict)
+    users: dict[str, int] = field(default_factory=dict)
+    projects: dict[TenantScoped, int] = field(default_factory=dict)
+    caller_keys: dict[TenantScoped, int] = field(default_factory=dict)
+    models: dict[ModelName, int] = field(default_factory=dict)
+
+    def _maps(self) -> tuple[dict[Any, int], ...]:
+        return (self.tenants, self.providers, self.users, self.projects, self.caller_keys, self.models)
+
+    def add(self, other: Names) -> None:
+        """Take over all that `other` knows."""
+        for known, new in zip(self._maps(), other._maps(), strict=True):
+            known.update(new)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for known in self._maps():
+            known.clear()
+
+    def trim(self) -> None:
+        """Forget the larger maps when they have grown past their bound."""
+        for known in self._maps():
+            if len(known) > _MAX_REMEMBERED:
+                known.clear()
+
+
+@dataclass(slots=True)
+class Missing:
+    """What a batch mentions that is not known yet."""
+
+    tenants: set[str] = field(default_factory=set)
+    providers: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+    projects: set[tuple[str, str]] = field(default_factory=set)
+    caller_keys: set[tuple[str, str]] = field(default_factory=set)
+    models: set[ModelName] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.tenants or self.providers or self.users or self.projects or self.caller_keys or self.models)
+
+
+def resolve(records: Sequence[UsageRecord], known: Names) -> tuple[Names, Missing]:
+    """Return the ids of the names in `records`, apart from those that `known` does not hold, and those."""
+    found, missing = Names(), Missing()
+    _split({record.tenant_id for record in records}, known.tenants, found.tenants, missing.tenants)
+    _split({record.user_id for record in records if record.user_id is not None}, known.users, found.users, missing.users)
+    _split(
+        {record.provider for record in records if record.provider is not None},
+        known.providers,
+        found.providers,
+        missing.providers,
+    )
+    _split({(record.model_id, record.model_permaslug) for record in records}, known.models, found.models, missing.models)
+    projects = {(record.tenant_id, record.project_id) for record in records if record.project_id is not None}
+    caller_keys = {(record.tenant_id, record.api_key_id) for record in records if record.api_key_id is not None}
+    _split_scoped(projects, found.tenants, known.projects, found.projects, missing.projects)
+    _split_scoped(caller_keys, found.tenants, known.caller_keys, found.caller_keys, missing.caller_keys)
+    return found, missing
+
+
+def _split(wanted: set[Any], known: dict[Any, int], found: dict[Any, int], missing: set[Any]) -> None:
+    for name in wanted:
+        key = known.get(name)
+        if key is None:
+            missing.add(name)
+        else:
+            found[name] = key
+
+
+def _split_scoped(
+    wanted: set[tuple[str, str]],
+    tenants: dict[str, int],
+    known: dict[TenantScoped, int],
+    found: dict[TenantScoped, int],
+    missing: set[tuple[str, str]],
+) -> None:
+    for tenant_id, name in wanted:
+        tenant = tenants.get(tenant_id)
+        key = None if tenant is None else known.get((tenant, name))
+        if tenant is None or key is None:
+            missing.add((tenant_id, name))
+        else:
+            found[tenant, name] = key
+
+
+async def register(connection: Connection, missing: Missing, names: Names) -> list[str]:
+    """Register what is missing in the caller's transaction, adding the ids to `names`; return the permaslugs of new, unlisted models."""
+    await _register_plain(connection, "tenants", missing.tenants, names.tenants)
+    await _register_plain(connection, "users", missing.users, names.users)
+    for table, pairs, known in (
+        ("projects", missing.projects, names.projects),
+        ("caller_keys", missing.caller_keys, names.caller_keys),
+    ):
+        await _register_scoped(connection, table, [(names.tenants[tenant], name) for tenant, name in pairs], known)
+    new_models = await _register_models(connection, missing.models, names)
+    await register_providers(connection, missing.providers, names.providers)
+    return new_models
+
+
+async def _register_plain(connection: Connection, table: str, wanted: Collection[str], known: dict[str, int]) -> None:
+    if not wanted:
+        return
+    ordered = sorted(wanted)
+    known.update(await _fetch_ids(connection, f"SELECT external_id, id FROM {table} WHERE external_id = ANY(%s)", [ordered]))
+    unseen = [name for name in ordered if name not in known]
+    if unseen:
+        await connection.execute(
+            f"INSERT INTO {table} (external_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+            [unseen],
+        )
+        known.update(await _fetch_ids(connection, f"SELECT external_id, id FROM {table} WHERE external_id = ANY(%s)", [unseen]))
+
+
+async def _register_scoped(connection: Connection, table: str, pairs: list[TenantScoped], known: dict[TenantScoped, int]) -> None:
+    if not pairs:
+        return
+    wanted = sorted(pairs)
+    arrays = [[tenant for tenant, _ in wanted], [name for _, name in wanted]]
+    select = (
+        f"SELECT t.tenant_id, t.external_id, t.id FROM {table} t"
+        " JOIN unnest(%s::integer[], %s::text[]) AS w (tenant_id, external_id) USING (tenant_id, external_id)"
+    )
+    await connection.execute(
+        f"INSERT INTO {table} (tenant_id, external_id) SELECT w.tenant_id, w.external_id"
+        " FROM unnest(%s::integer[], %s::text[]) WITH ORDINALITY AS w (tenant_id, external_id, position)"
+        f" WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.tenant_id = w.tenant_id AND t.external_id = w.external_id)"
+        " ORDER BY w.position ON CONFLICT DO NOTHING",
+        arrays,
+    )
+    for tenant, name, key in await (await connection.execute(select, arrays)).fetchall():
+        known[(tenant, name)] = key
+
+
+async def register_providers(connection: Connection, wanted: Collection[str], known: dict[str, int]) -> None:
+    """Register provider slugs, each shown by its slug until the catalog names it; adds their ids to `known`."""
+    ordered = sorted(set(wanted) - known.keys())
+    if not ordered:
+        return
+    await connection.execute(
+        "INSERT INTO providers (slug, name) SELECT s, s FROM unnest(%s::text[]) s"
+        " WHERE NOT EXISTS (SELECT FROM providers p WHERE p.slug = s) ON CONFLICT DO NOTHING",
+        [ordered],
+    )
+    known.update(await _fetch_ids(connection, "SELECT slug, id FROM providers WHERE slug = ANY(%s)", [ordered]))
+
+
+def implied_provider(model_id: str) -> str:
+    """Return the provider that a model id names: what stands before the first slash; `unknown` if nothing does."""
+    prefix, slash, _ = model_id.partition("/")
+    return prefix if slash and prefix else UNKNOWN
+
+
+async def _register_models(connection: Connection, wanted: Collection[ModelName], names: Names) -> list[str]:
+    if not wanted:
+        return []
+    found = await _fetch_models(connection, sorted(wanted))
+    unseen = sorted(set(wanted) - found.keys())
+    names.models.update(found)
+    if not unseen:
+        return []
+    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [CATALOG_LOCK])
+    await register_providers(connection, {implied_provider(model_id) for model_id, _ in unseen}, names.providers)
+    await connection.execute(
+        "INSERT INTO models (public_id, permaslug, name, provider_id, entry_id, is_listed, is_public)"
+        " SELECT w.public_id, w.permaslug, coalesce(e.name, w.public_id), coalesce(e.provider_id, w.provider_id), e.id, false,"
+        "   coalesce(e.is_public, false)"
+        " FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)"
+        f" LEFT JOIN LATERAL ({entry_lookup('w.public_id', 'w.permaslug')}) e ON true"
+        " ORDER BY w.position ON CONFLICT DO NOTHING",
+        [
+            [model_id for model_id, _ in unseen],
+            [permaslug for _, permaslug in unseen],
+            [names.providers[implied_provider(model_id)] for model_id, _ in unseen],
+        ],
+    )
+    names.models.update(await _fetch_models(connection, unseen))
+    rows = await connection.execute(
+        "SELECT m.permaslug FROM models m JOIN unnest(%s::text[], %s::text[]) AS w (public_id, permaslug) USING (public_id, permaslug)"
+        " WHERE NOT m.is_public ORDER BY m.permaslug",
+        [[model_id for model_id, _ in unseen], [permaslug for _, permaslug in unseen]],
+    )
+    return [str(permaslug) for (permaslug,) in await rows.fetchall()]
+
+
+def entry_lookup(public_id: str, permaslug: str) -> str:
+    """Return a SELECT of the catalog entry that holds for a model, given SQL for its public id and permaslug.
+
+    The listed entry of the same permaslug; else, of those listed under the public id, the plain one, then one that is no variant, then
+    the last by permaslug.
+    """
+    return (
+        "SELECT c.id, c.name, c.provider_id, c.is_public FROM models c"
+        f" WHERE c.is_listed AND (c.permaslug = {permaslug} OR c.public_id = {public_id})"
+        f" ORDER BY c.permaslug = {permaslug} DESC, c.public_id = {public_id} DESC, c.permaslug = c.public_id DESC,"
+        " position(':' IN c.permaslug) = 0 DESC, c.permaslug DESC LIMIT 1"
+    )
+
+
+async def _fetch_models(connection: Connection, wanted: Sequence[ModelName]) -> dict[ModelName, int]:
+    rows = await connection.execute(
+        "SELECT public_id, permaslug, id FROM models JOIN unnest(%s::text[], %s::text[]) AS w (public_id, permaslug)"
+        " USING (public_id, permaslug)",
+        [[model_id for model_id, _ in wanted], [permaslug for _, permaslug in wanted]],
+    )
+    return {(model_id, permaslug): key for model_id, permaslug, key in await rows.fetchall()}
+
+
+async def _fetch_ids(connection: Connection, statement: str, parameters: list[Any]) -> dict[str, int]:
+    return dict(await (await connection.execute(statement, parameters)).fetchall())

@@ -1,0 +1,117 @@
+"""Proof and repair: compares the rollups with the records, and derives them anew."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from app.cube.rollups import ROLLUPS, Rollup
+from app.db.engine import Database
+from app.db.partitions import next_month
+from app.domain.time_range import TimeRange, midnight
+from app.ingest.rollup import insert_rollup, select_rollup_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A rollup row that is not what the records say. `stored` or `expected` None: the row is missing, or should not be."""
+
+    rollup: str
+    key: dict[str, Any]
+    stored: dict[str, Any] | None
+    expected: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One rollup over one month or less: what is checked or rebuilt in one statement."""
+
+    rollup: Rollup
+    range: TimeRange
+
+
+async def find_extent(database: Database) -> TimeRange | None:
+    """Return the whole UTC days that any record or rollup row falls in; None: there is nothing."""
+    parts = ["SELECT min(occurred_at) a, max(occurred_at) b FROM usage_records"]
+    for rollup in ROLLUPS:
+        bucket = rollup.grain.value
+        instant = bucket if rollup.grain.column_type == "timestamptz" else f"{bucket}::timestamp AT TIME ZONE 'UTC'"
+        parts.append(f"SELECT min({instant}), max({instant}) FROM {rollup.name}")
+    async with database.read_connection() as connection:
+        cursor = await connection.execute(f"/* app:extent */ SELECT min(a), max(b) FROM ({' UNION ALL '.join(parts)}) parts")
+        row = await cursor.fetchone()
+    if row is None or row[0] is None:
+        return None
+    return TimeRange.of_dates(row[0].date(), row[1].date())
+
+
+def split_by_month(whole: TimeRange) -> Iterator[TimeRange]:
+    """Cut a range of whole days at the starts of months."""
+    start = whole.start
+    while start < whole.end:
+        end = min(whole.end, midnight(date(*next_month((start.year, start.month)), 1)))
+        yield TimeRange(start, end)
+        start = end
+
+
+def chunks_of(whole: TimeRange) -> list[Chunk]:
+    """Return the work of verifying or rebuilding a range of whole days."""
+    return [Chunk(rollup, part) for part in split_by_month(whole) for rollup in ROLLUPS]
+
+
+def _bounds(rollup: Rollup, part: TimeRange) -> tuple[list[datetime], list[Any]]:
+    instants = [part.start, part.end]
+    return instants, instants if rollup.grain.column_type == "timestamptz" else [part.start.date(), part.end.date()]
+
+
+async def find_differences(database: Database, chunk: Chunk, *, limit: int = 100) -> list[Difference]:
+    """Return up to `limit` rows of the chunk that differ from a direct aggregation of the records, both read in one snapshot."""
+    rollup = chunk.rollup
+    instants, buckets = _bounds(rollup, chunk.range)
+    bucket = rollup.grain.value
+    measures = [measure.name for measure in rollup.measures]
+    source = "(SELECT * FROM usage_records WHERE occurred_at >= %s AND occurred_at < %s) records"
+    columns = ", ".join((*rollup.key, *measures))
+    stored_values = ", ".join(f"s.{name}" for name in measures)
+    expected_values = ", ".join(f"e.{name}" for name in measures)
+    statement = (
+        f"/* app:verify {rollup.name} */ WITH e ({columns}) AS ({select_rollup_rows(rollup, source)}),"
+        f" s AS (SELECT {columns} FROM {rollup.name} WHERE {bucket} >= %s AND {bucket} < %s)"
+        f" SELECT {', '.join(rollup.key)}, {stored_values}, {expected_values} FROM s FULL JOIN e USING ({', '.join(rollup.key)})"
+        f" WHERE ({stored_values}) IS DISTINCT FROM ({expected_values}) ORDER BY {', '.join(rollup.key)} LIMIT {limit}"
+    )
+    async with database.transaction() as connection:
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        rows = await (await connection.execute(statement, [*instants, *buckets], prepare=False)).fetchall()
+    keys, count = len(rollup.key), len(measures)
+    return [
+        Difference(
+            rollup.name,
+            dict(zip(rollup.key, row[:keys], strict=True)),
+            _values(measures, row[keys : keys + count]),
+            _values(measures, row[keys + count :]),
+        )
+        for row in rows
+    ]
+
+
+def _values(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any] | None:
+    return None if all(cell is None for cell in cells) else dict(zip(names, cells, strict=True))
+
+
+async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRange]:
+    """Derive every rollup anew from the records, a month at a time; yields what is done. Writers wait meanwhile, readers do not."""
+    for part in split_by_month(whole):
+        async with database.transaction() as connection:
+            await connection.execute("SET LOCAL statement_timeout = 0")
+            # Every write takes this table first, so that whoever waits for the rebuild holds nothing that it needs.
+            await connection.execute("LOCK TABLE recent_requests IN SHARE ROW EXCLUSIVE MODE")
+            for rollup in ROLLUPS:
+                instants, buckets = _bounds(rollup, part)
+                bucket = rollup.grain.value
+                await connection.execute(f"DELETE FROM {rollup.name} WHERE {bucket} >= %s AND {bucket} < %s", buckets, prepare=False)
+                source = "(SELECT * FROM usage_records WHERE occurred_at >= %s AND occurred_at < %s) records"
+                await connection.execute(f"/* app:rebuild */ {insert_rollup(rollup, source)}", instants, prepare=False)
+        yield part

@@ -1,0 +1,60 @@
+"""What a caller is told of an error: its code and words if it is one of ours, else a request id and nothing more."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from graphql import GraphQLError
+from strawberry.extensions import SchemaExtension
+
+from app.domain.errors import RateLimitedError, TokengraphError, UnavailableError
+
+log = logging.getLogger(__name__)
+
+_TOO_EXPENSIVE = ("is too deep", "exceeds maximum operation depth", "aliases found", "tokens", "too complex")
+
+
+def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
+    """Return the error as the caller may see it, always with `extensions.code`."""
+    cause = error.original_error
+    if cause is None or isinstance(cause, GraphQLError):
+        if "code" in (error.extensions or {}):
+            return error
+        too_expensive = any(words in error.message for words in _TOO_EXPENSIVE)
+        return _replaced(error, error.message, {"code": "QUERY_TOO_EXPENSIVE" if too_expensive else "BAD_USER_INPUT"}, None)
+    if not isinstance(cause, TokengraphError):
+        log.error("request %s failed at %s", request_id, error.path, exc_info=cause)
+        return _replaced(error, "Internal server error", {"code": "INTERNAL", "requestId": request_id}, cause)
+    extensions: dict[str, object] = {"code": cause.code}
+    if isinstance(cause, RateLimitedError):
+        extensions |= {"limit": cause.limit, "remaining": cause.remaining, "retryAfter": cause.retry_after}
+    if isinstance(cause, UnavailableError):
+        extensions["retryAfter"] = cause.retry_after
+    return _replaced(error, cause.message, extensions, cause)
+
+
+def _replaced(error: GraphQLError, message: str, extensions: dict[str, object], cause: Exception | None) -> GraphQLError:
+    return GraphQLError(
+        message,
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        original_error=cause,
+        extensions=extensions,
+    )
+
+
+class PublicErrors(SchemaExtension):
+    """Gives every error of every operation its code, and hides what is not meant for the caller."""
+
+    def on_operation(self) -> Iterator[None]:
+        """Rewrite the errors of the result once it is there."""
+        yield
+        context = self.execution_context
+        request_id = getattr(context.context, "request_id", "")
+        result = context.result
+        errors = getattr(result, "errors", None)
+        if result is not None and errors:
+            result.errors = [public_error(error, request_id) for error in errors]

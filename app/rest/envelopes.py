@@ -1,0 +1,45 @@
+"""The bodies of errors: each surface has its own document's. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from app.domain.errors import RateLimitedError, TokengraphError, UnavailableError
+
+Envelope = Callable[[TokengraphError], dict[str, Any]]
+
+_PUBLIC_500 = "Internal Server Error"
+
+
+def _message(error: TokengraphError) -> str:
+    return _PUBLIC_500 if error.status == 500 else error.message
+
+
+def numbered(error: TokengraphError) -> dict[str, Any]:
+    """`{"error": {"code": <http status>, "message": ...}}`: network and rankings."""
+    return {"error": {"code": error.status, "message": _message(error)}}
+
+
+def typed(error: TokengraphError) -> dict[str, Any]:
+    """`{"error": {"message": ..., "type": ..., "code": ...}}`: gateway, customer and the ways in."""
+    kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+    kind = kinds.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    return {"error": {"message": _message(error), "type": kind, "code": error.code.lower()}}
+
+
+def error_headers(error: TokengraphError) -> dict[str, str]:
+    """Return the headers that go with an error: how long to wait, which scheme to use."""
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, RateLimitedError):
+        headers |= {
+            "Retry-After": str(error.retry_after),
+            "X-RateLimit-Limit": str(error.limit),
+            "X-RateLimit-Remaining": str(error.remaining),
+            "X-RateLimit-Reset": str(int(error.reset_at)),
+        }
+    if isinstance(error, UnavailableError):
+        headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return headers

@@ -1,0 +1,45 @@
+"""Runs a stored GraphQL document for a REST route: same schema, same permissions, same limits, same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import strawberry
+from strawberry.types.execution import ExecutionResult
+
+from app.domain.errors import TokengraphError
+from app.resolvers.context import RequestContext
+
+
+def load_document(name: str) -> str:
+    """Return the text of a stored document by its file's stem."""
+    return files("app.rest").joinpath("documents", f"{name}.graphql").read_text(encoding="utf-8")
+
+
+def document_names() -> list[str]:
+    """Return the names of all stored documents."""
+    return sorted(
+        entry.name.removesuffix(".graphql")
+        for entry in files("app.rest").joinpath("documents").iterdir()
+        if entry.name.endswith(".graphql")
+    )
+
+
+class StoredDocuments:
+    """The stored documents of one schema."""
+
+    def __init__(self, schema: strawberry.Schema) -> None:
+        self._schema = schema
+        self._texts = {name: load_document(name) for name in document_names()}
+
+    async def run(self, name: str, context: RequestContext, variables: Mapping[str, Any]) -> Any:
+        """Return the value of the document's one root field. A TokengraphError is raised as it is, any other as TokengraphError."""
+        result = await self._schema.execute(self._texts[name], variable_values=dict(variables), context_value=context)
+        if not isinstance(result, ExecutionResult):
+            raise TokengraphError
+        if result.errors:
+            cause = result.errors[0].original_error
+            raise cause if isinstance(cause, TokengraphError) else TokengraphError from cause
+        return next(iter((result.data or {}).values()))

@@ -1,0 +1,31 @@
+"""JSON bodies and their validators."""
+
+from __future__ import annotations
+
+import json
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+
+def encode_json(value: Any) -> bytes:
+    """Return compact UTF-8 JSON; whole numbers of any size."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # orjson writes no integer past 64 bits.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def etag_of(body: bytes) -> str:
+    """Return a strong validator of a body."""
+    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def etag_matches(if_none_match: str | None, etag: str) -> bool:
+    """Tell whether an `If-None-Match` header names the validator, weakly compared as GET asks."""
+    if if_none_match is None:
+        return False
+    candidates = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
+    return "*" in candidates or etag in candidates

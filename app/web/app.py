@@ -1,0 +1,104 @@
+"""Builds the application from settings. Wiring only: what each part does is in its own module."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request
+from fastapi.responses import ORJSONResponse, Response
+from strawberry.fastapi import GraphQLRouter
+
+from app import __version__
+from app.auth.authenticate import Authenticator
+from app.auth.quota import RankingsQuota
+from app.db.engine import Database
+from app.domain.time_range import Clock, system_clock
+from app.ingest.batch import Ingestor
+from app.jobs.loop import run_jobs
+from app.jobs.schedule import build_jobs
+from app.resolvers.context import RequestContext, Services
+from app.resolvers.schema import build_schema
+from app.rest.execute import StoredDocuments
+from app.rest.routes import build_router
+from app.settings import Settings, load
+from app.web.health import build_health_router
+from app.web.ingest import build_ingest_router
+from app.web.metrics import Metrics
+from app.web.rate_limit import build_limiter, storage_of
+from app.web.request_id import RequestIdMiddleware
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What tests replace."""
+
+    clock: Clock = system_clock
+    jobs: bool = True
+
+
+def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
+    """Return the application. `settings.database_url` must be set: whoever starts the process has started the server, if need be."""
+    wiring = wiring or Wiring()
+    if settings.database_url is None:
+        raise ValueError("create_app needs a database URL")
+    database = Database(settings.database_url)
+    limiter = build_limiter(settings.redis_url)
+    services = Services(
+        database=database,
+        clock=wiring.clock,
+        authenticator=Authenticator(database, settings.gateway_api_key),
+        rankings_quota=RankingsQuota(storage_of(limiter)),
+    )
+    schema = build_schema()
+    metrics = Metrics()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with database:
+            jobs = build_jobs(database, wiring.clock, settings.snapshot_every) if wiring.jobs else ()
+            running = asyncio.create_task(run_jobs(jobs))
+            try:
+                yield
+            finally:
+                running.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await running
+
+    app = FastAPI(
+        title="Tokengraph",
+        version=__version__,
+        description="GraphQL analytics gateway for LLM routers. The REST URLs are stored GraphQL documents.",
+        lifespan=lifespan,
+    )
+    app.state.limiter = limiter
+    app.state.services = services
+    app.add_middleware(RequestIdMiddleware, metrics=metrics)
+
+    async def get_context(request: Request) -> RequestContext:
+        return RequestContext.of(request, services)
+
+    app.include_router(GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), tags=["GraphQL"])
+    app.include_router(build_router(services, StoredDocuments(schema)))
+    app.include_router(build_ingest_router(services, Ingestor(database), metrics, settings.ingest_body_limit))
+    app.include_router(build_health_router(database, metrics))
+
+    @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)
+    async def get_schema() -> Response:
+        return Response(schema.as_str() + "\n", media_type="text/plain; charset=utf-8")
+
+    @app.exception_handler(Exception)
+    async def hide_error(request: Request, _: Exception) -> Response:
+        return ORJSONResponse(
+            {"error": {"message": "Internal Server Error", "type": "server_error", "code": "internal"}},
+            status_code=500,
+        )
+
+    return app
+
+
+def create_app_from_environment() -> FastAPI:
+    """Return the application of a worker process."""
+    return create_app(load())

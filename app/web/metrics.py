@@ -1,0 +1,52 @@
+"""Prometheus metrics of one process, or of all workers where `PROMETHEUS_MULTIPROC_DIR` is set."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.ingest.batch import Receipt
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+class Metrics:
+    """What is counted. One per application, each with its own registry."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tokengraph_http_requests", "HTTP requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "tokengraph_http_request_seconds",
+            "Time from a request's headers to the end of its answer.",
+            ("route",),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+            registry=self._registry,
+        )
+        self._records = Counter(
+            "tokengraph_ingest_records", "Usage records received, by what became of them.", ("result",), registry=self._registry
+        )
+
+    def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request. `route`: the route's template, so that there are few series."""
+        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def observe_receipt(self, receipt: Receipt) -> None:
+        """Count the records of one batch."""
+        for result in ("inserted", "duplicates", "rejected"):
+            self._records.labels(result).inc(getattr(receipt, result))
+
+    def render(self) -> bytes:
+        """Return the exposition text."""
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(self._registry)
+        merged = CollectorRegistry()
+        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
+        return generate_latest(merged)

@@ -1,0 +1,88 @@
+"""Plans: the smallest rollup that can answer, and the scope that no question gets around."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from itertools import pairwise
+
+import pytest
+from inline_snapshot import snapshot
+
+from app.analytics.plan import PlanError, Question, plan_question
+from app.analytics.select import select_shape
+from app.cube.dimensions import CALLER_KEY, DIMENSIONS, MODEL, PROJECT, PROVIDER, TENANT, USER, Dimension, Grain
+from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, Unit
+from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS
+from app.domain.principal import PUBLIC_SCOPE, Scope
+from app.domain.time_range import TimeRange
+
+DAYS = TimeRange.of_dates(date(2026, 6, 1), date(2026, 6, 30))
+EVERYTHING = Scope(tenant_key=None, identities=True)
+
+
+def ask(*metrics: Metric, by: tuple[Dimension, ...] = (), grain: Grain | None = None, window: TimeRange = DAYS) -> Question:
+    return Question("test", metrics or (TOKENS,), window, by, grain)
+
+
+def test_the_smallest_rollup_answers() -> None:
+    assert plan_question(ask(by=(MODEL, PROVIDER)), PUBLIC_SCOPE).shape.rollup is BY_DAY_MODEL
+    assert plan_question(ask(grain=Grain.HOUR), PUBLIC_SCOPE).shape.rollup is BY_HOUR_MODEL
+    assert plan_question(ask(by=(USER,)), EVERYTHING).shape.rollup is BY_DAY_ALL
+    assert plan_question(ask(), Scope(tenant_key=7, identities=True)).shape.rollup is BY_DAY_ALL
+    ragged = TimeRange(datetime(2026, 6, 1, 5, tzinfo=UTC), datetime(2026, 6, 2, tzinfo=UTC))
+    assert plan_question(ask(window=ragged), PUBLIC_SCOPE).shape.rollup is BY_HOUR_MODEL
+
+
+@pytest.mark.parametrize("dimension", [TENANT, PROJECT, USER, CALLER_KEY])
+def test_a_public_answer_tells_nothing_of_who_asked(dimension: Dimension) -> None:
+    with pytest.raises(PlanError, match="public answer"):
+        plan_question(ask(by=(dimension,)), PUBLIC_SCOPE)
+    with pytest.raises(PlanError, match="public answer"):
+        plan_question(Question("test", (TOKENS,), DAYS, filters=((dimension, "x"),)), PUBLIC_SCOPE)
+
+
+def test_a_public_answer_by_model_is_of_public_models() -> None:
+    assert plan_question(ask(by=(MODEL,)), PUBLIC_SCOPE).shape.only_public
+    assert not plan_question(ask(), PUBLIC_SCOPE).shape.only_public
+    assert not plan_question(ask(by=(MODEL,)), EVERYTHING).shape.only_public
+
+
+def test_a_tenants_scope_is_in_every_plan() -> None:
+    plan = plan_question(ask(by=(MODEL,)), Scope(tenant_key=7, identities=True))
+    assert plan.shape.in_tenant
+    assert plan.parameters()["tenant"] == 7
+    assert "tenant_id = " in select_shape(plan.shape).sql
+
+
+def test_what_no_rollup_has_is_said() -> None:
+    with pytest.raises(PlanError, match="no rollup"):
+        plan_question(ask(by=(USER,), grain=Grain.HOUR), EVERYTHING)
+
+
+def test_the_sql_of_a_plan() -> None:
+    plan = plan_question(Question("top", (TOKENS, REQUESTS), DAYS, (MODEL,), descending=True, limit=15, nonzero=True), PUBLIC_SCOPE)
+    compiled = select_shape(plan.shape)
+    assert compiled.sql == snapshot("""\
+/* app:top */ SELECT models.public_id, coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_1)s::INTEGER) AS tokens, coalesce(sum(usage_by_day_model.request_count), %(coalesce_2)s::INTEGER) AS request_count \n\
+FROM usage_by_day_model JOIN models ON models.id = usage_by_day_model.model_id \n\
+WHERE usage_by_day_model.day >= %(start)s::DATE AND usage_by_day_model.day < %(end)s::DATE AND models.is_public GROUP BY models.public_id \n\
+HAVING coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_3)s::INTEGER) > %(coalesce_4)s::BIGINT ORDER BY coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_5)s::INTEGER) DESC, models.public_id \n\
+ LIMIT %(param_1)s::INTEGER\
+""")
+    assert dict(compiled.constants) == snapshot(
+        {"coalesce_1": 0, "coalesce_2": 0, "coalesce_3": 0, "coalesce_4": 0, "coalesce_5": 0, "param_1": 15}
+    )
+    assert plan.parameters() == {"start": date(2026, 6, 1), "end": date(2026, 7, 1)}
+
+
+def test_the_cube_is_declared_once_and_well() -> None:
+    for items in (MEASURES, METRICS, DIMENSIONS, ROLLUPS):
+        names = [item.name for item in items]
+        assert len(names) == len(set(names))
+    for rollup in ROLLUPS:
+        assert set(rollup.key) == {rollup.grain.value, *(dimension.key for dimension in rollup.dimensions)}
+    sizes = [len(rollup.dimensions) for rollup in ROLLUPS]
+    assert all(larger >= smaller for larger, smaller in pairwise(sizes)), "the planner takes the last that fits"
+    assert COST_USD.unit is Unit.USD
+    assert COST_USD.column_type == "numeric"
+    assert all(metric.description.endswith(".") for metric in METRICS)
