@@ -10,7 +10,7 @@ from app.analytics.plan import Plan
 from app.analytics.select import CompiledSelect, select_model_cards, select_rankings, select_shape
 from app.cube.metrics import Unit
 from app.db.engine import Connection, Database
-from app.domain.errors import UnavailableError
+from app.domain.errors import ConnectionLostError
 from app.domain.time_range import RankingsWindow
 
 Rows = list[tuple[Any, ...]]
@@ -21,7 +21,7 @@ async def fetch_rows(database: Database, statement: CompiledSelect, parameters: 
     try:
         async with database.read_connection() as connection:
             return await fetch_rows_on(connection, statement, parameters)
-    except UnavailableError:
+    except ConnectionLostError:
         async with database.read_connection() as connection:
             return await fetch_rows_on(connection, statement, parameters)
 

@@ -19,7 +19,7 @@ from app.auth.authenticate import Authenticator
 from app.auth.store import KeyRequest, create_key
 from app.cli.main import app
 from app.cli.rollups import progress_bar
-from app.cli.serve import Listen, run_server
+from app.cli.serve import Listen, leave_on_sigterm, run_server
 from app.cli.session import open_migrated
 from app.db.engine import Database
 from app.demo.generate import DEMO_TENANT, demo_catalog, generate_demo
@@ -50,6 +50,7 @@ def demo(
     records: Annotated[int, typer.Option(help="Demo records, if the database is empty.", min=0)] = RECORDS,
 ) -> None:
     """Load demo data if the database is empty, print a key per role, and serve."""
+    leave_on_sigterm()
     settings = load(workers=1)
     with open_migrated(settings) as (url, server):
         loaded, keys = asyncio.run(_prepare(settings, url, records))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import typer
 from rich.console import Console
@@ -30,15 +31,8 @@ app.add_typer(schema, name="schema")
 
 def _register() -> None:
     # Each module adds its commands to the groups above.
-    from app.cli import catalog as _catalog
-    from app.cli import db as _db
-    from app.cli import demo as _demo
-    from app.cli import ingest as _ingest
-    from app.cli import keys as _keys
-    from app.cli import rollups as _rollups
-    from app.cli import serve as _serve
-
-    del _catalog, _db, _demo, _ingest, _keys, _rollups, _serve
+    for name in ("catalog", "db", "demo", "ingest", "keys", "rollups", "serve"):
+        import_module(f"app.cli.{name}")
 
 
 def main() -> None:

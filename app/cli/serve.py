@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable
@@ -50,11 +52,17 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes; more than one needs TOKENGRAPH_REDIS_URL.", min=1, max=64)] = None,
 ) -> None:
     """Migrate the database, serve, and run the jobs. No demo data."""
+    leave_on_sigterm()
     settings = load(**({} if workers is None else {"workers": workers}))
     url = f"http://{host}:{port}"
     with open_migrated(settings) as (database_url, server):
         listen = Listen(host, port, lambda: typer.echo(f"Tokengraph serves on {url} (GraphQL at {url}/graphql)", err=True))
         run_server(settings.model_copy(update={"database_url": database_url}), server, listen)
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM unwind the process, so that the embedded server is left; uvicorn raises it again after its own shutdown."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen) -> None:
@@ -70,7 +78,8 @@ def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen
             _serve_in_workers(settings, listen)
     finally:
         stopped.set()
-        if watch is not None:
+        if server is not None and watch is not None:
+            server.stop()  # first: it ends the wait of a watch that is starting the server
             watch.join()
 
 

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from app.domain.errors import DatabaseBusyError, UnavailableError
+from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 
 Connection = AsyncConnection[TupleRow]
 
@@ -83,10 +83,6 @@ class Database:
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
-    async def shed_dead_connections(self) -> None:
-        """Replace the pooled connections that a restart of the server has cut."""
-        await self._pool.check()
-
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[Connection]:
         try:
@@ -99,5 +95,5 @@ class Database:
         except psycopg.Error as error:
             if is_connection_lost(error):
                 await self._pool.check()
-                raise UnavailableError from error
+                raise ConnectionLostError from error
             raise

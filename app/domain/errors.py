@@ -87,5 +87,9 @@ class UnavailableError(TokengraphError):
     retry_after = 2
 
 
+class ConnectionLostError(UnavailableError):
+    """The connection to the database was lost; try again"""
+
+
 class DatabaseBusyError(UnavailableError):
     """The database is too busy; try again"""

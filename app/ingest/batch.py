@@ -14,7 +14,7 @@ import psycopg
 from app.cube.dimensions import TRAFFIC_MODES
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, month_of
-from app.domain.errors import DatabaseBusyError, UnavailableError
+from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 from app.domain.usage import ParsedBatch, Reject, UsageRecord
 from app.ingest.names import Names, register, resolve
 from app.ingest.rollup import COPY_STAGE, CREATE_STAGE, EMPTY_STAGE, FROM_ARRAYS, FROM_STAGE, ingest_statement
@@ -108,9 +108,9 @@ class Ingestor:
                 return await self._write_all(records)
             except DatabaseBusyError:
                 raise
-            except UnavailableError:
+            except UnavailableError as error:
                 self._forget()
-                if last_try:
+                if last_try or not isinstance(error, ConnectionLostError):
                     raise
             except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.UndefinedTable):
                 self._forget()

@@ -56,8 +56,9 @@ def build_ingest_router(services: Services, ingestor: Ingestor, metrics: Metrics
     @router.post(
         "/v1/ingest/usage",
         summary="Write usage records",
-        description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. A key of role `ingest` '
-        "or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. The receipt comes after the commit.",
+        description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. '
+        "A key of role `ingest` or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. "
+        "The receipt follows the commit.",
     )
     async def post_usage(request: Request) -> Response:
         async def respond() -> Response:

@@ -20,6 +20,7 @@ import pytest
 from openrouter import OpenRouter
 
 import app
+from app.db.embedded import EmbeddedServer
 
 CHECKOUT = Path(app.__file__).parents[1]
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
@@ -72,12 +73,15 @@ def serving(data_dir: Path, *arguments: str) -> Iterator[tuple[str, subprocess.P
         wait_until_ready(url, process)
         yield url, process
     finally:
+        was_killed = process.poll() is not None
         process.send_signal(signal.SIGTERM)
         try:
             process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        assert was_killed or process.returncode == 0
+        assert was_killed or not EmbeddedServer(data_dir).is_running(), "the last to leave stops the server"
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str] | None = None, seconds: float = 60) -> None:
