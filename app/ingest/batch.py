@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 ARRAYS_UP_TO = 500
 """Batches up to this many records travel as array parameters of the one statement; larger ones by COPY through a staging table."""
 
+MAX_ERRORS = 1000
+"""Errors that a receipt lists; `rejected` counts them all."""
+
 _OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
 _MODE_KEYS = {name: key for key, name in enumerate(TRAFFIC_MODES)}
 _STATEMENTS = {
@@ -50,13 +53,13 @@ class Receipt:
     """Permaslugs that this batch was the first to mention and that stay private until the catalog publishes them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented object; `unknown_fields` and `private_models` are there only when there are any."""
+        """Return the documented object, with the first MAX_ERRORS errors; `unknown_fields` and `private_models` are there only when there are any."""
         answer: dict[str, Any] = {
             "received": self.received,
             "inserted": self.inserted,
             "duplicates": self.duplicates,
             "rejected": self.rejected,
-            "errors": [{"index": error.index, "field": error.field, "message": error.message} for error in self.errors],
+            "errors": [{"index": error.index, "field": error.field, "message": error.message} for error in self.errors[:MAX_ERRORS]],
         }
         if self.unknown_fields:
             answer["unknown_fields"] = sorted(self.unknown_fields)

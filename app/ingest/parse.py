@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import orjson
 
-from app.domain.errors import BadInputError
+from app.domain.errors import BadInputError, BodyTooLargeError
 from app.domain.usage import MAX_COUNT, OTHER, ParsedBatch, Reject, UsageRecord
 from app.ingest.fields import (
     COST_BOUND,
@@ -34,6 +34,7 @@ from app.ingest.fields import (
     read_duration_ms,
 )
 
+MAX_RECORDS: Final = 100_000
 MAX_LINE_BYTES: Final = 16 * 2**20
 MAX_UNKNOWN_FIELDS: Final = 50
 MAX_NAME_LENGTH: Final = 80
@@ -307,12 +308,22 @@ def parse_values(values: Iterable[object], *, now: datetime, tenant_id: str | No
     return _collect(values, FieldRules(now, tenant_id), first_index)
 
 
+def _refuse_more_than_allowed(count: int) -> None:
+    # What a bad record costs does not depend on its length, so that bytes alone do not bound the work.
+    if count > MAX_RECORDS:
+        raise BodyTooLargeError(f"the body holds more than {MAX_RECORDS} records: send several")
+
+
 def parse_json(body: bytes, *, now: datetime, tenant_id: str | None) -> ParsedBatch:
-    """Read a JSON body: an array, an object with `records`, or one record. Raises BadInputError for any other body.
+    """Read a JSON body: an array, an object with `records`, or one record.
+
+    BadInputError: any other body; BodyTooLargeError: more than MAX_RECORDS.
 
     `tenant_id` is the tenant that the caller's key is bound to: implied where a record names none, and the only one allowed.
     """
-    return parse_values(_drained(json_values(body)), now=now, tenant_id=tenant_id)
+    values = json_values(body)
+    _refuse_more_than_allowed(len(values))
+    return parse_values(_drained(values), now=now, tenant_id=tenant_id)
 
 
 def parse_lines(lines: Iterable[bytes], *, now: datetime, tenant_id: str | None, first_index: int = 0) -> ParsedBatch:
@@ -321,7 +332,8 @@ def parse_lines(lines: Iterable[bytes], *, now: datetime, tenant_id: str | None,
 
 
 def parse_ndjson(body: bytes, *, now: datetime, tenant_id: str | None) -> ParsedBatch:
-    """Read an NDJSON body: one record a line, with LF or CRLF."""
+    """Read an NDJSON body: one record a line, with LF or CRLF. BodyTooLargeError: more than MAX_RECORDS lines."""
+    _refuse_more_than_allowed(body.count(b"\n"))
     return parse_lines(io.BytesIO(body.removeprefix(UTF8_BOM)), now=now, tenant_id=tenant_id)
 
 

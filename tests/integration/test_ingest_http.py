@@ -203,3 +203,13 @@ async def test_ready_and_counted(gateway: Gateway) -> None:
     assert 'tokengraph_ingest_records_total{result="duplicates"} 1.0' in text
     assert 'tokengraph_ingest_records_total{result="rejected"} 1.0' in text
     assert 'tokengraph_http_requests_total{method="POST",route="/v1/ingest/usage",status="200"} 1.0' in text
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_many_tiny_records_are_bounded_and_many_errors_cut(gateway: Gateway, kind: str) -> None:
+    headers = await gateway.key("ingest")
+    body = {"application/json": b"[" + b"1," * 100_000 + b"1]", "application/x-ndjson": b"1\n" * 100_001}[kind]
+    response = await post(gateway, body, headers, **{"Content-Type": kind})
+    assert (response.status_code, response.json()["error"]["message"]) == (413, "the body holds more than 100000 records: send several")
+    receipt = (await post(gateway, b"[" + b"1," * 1500 + b"1]", headers)).json()
+    assert (receipt["rejected"], len(receipt["errors"])) == (1501, 1000)
