@@ -53,7 +53,7 @@ class Receipt:
     """Permaslugs that this batch was the first to mention and that stay private until the catalog publishes them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented object, with the first MAX_ERRORS errors; `unknown_fields` and `private_models` are there only when there are any."""
+        """Return the documented object, with the first MAX_ERRORS errors; `unknown_fields` and `private_models` only if there are any."""
         answer: dict[str, Any] = {
             "received": self.received,
             "inserted": self.inserted,
