@@ -1,0 +1,84 @@
+"""Keys against the database: whom they open for, and that a refused key cannot be told from an unknown one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from app.auth.authenticate import Authenticator
+from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
+from app.db.engine import Database
+from app.domain.errors import BadInputError, NotFoundError
+from app.domain.principal import Principal, Role
+from tests.clock import NOW
+from tests.gateway import Gateway
+
+RANKINGS = "/api/v1/datasets/rankings-daily"
+
+
+async def test_a_key_opens_for_its_role_and_tenant(database: Database) -> None:
+    authenticator = Authenticator(database, "the secret")
+    for role, tenant in ((Role.ADMIN, None), (Role.GATEWAY, None), (Role.TENANT, "acme"), (Role.INGEST, "acme"), (Role.INGEST, None)):
+        made = await create_key(database, KeyRequest(role, tenant_id=tenant), NOW)
+        principal = await authenticator.authenticate(made.secret, NOW)
+        assert (principal.key_id, principal.role, principal.tenant_id) == (made.id, role, tenant)
+        assert (principal.tenant_key is None) == (tenant is None)
+    assert await authenticator.authenticate("the secret", NOW) == Principal("gateway-secret", Role.GATEWAY)
+
+
+async def test_no_secret_is_stored(database: Database) -> None:
+    made = await create_key(database, KeyRequest(Role.ADMIN, name="ops"), NOW)
+    async with database.read_connection() as connection:
+        row = await (await connection.execute("SELECT k::text FROM api_keys k")).fetchone()
+    assert row is not None
+    assert made.secret not in row[0]
+    assert made.secret.encode().hex() not in row[0]
+
+
+@pytest.mark.parametrize("state", ["unknown", "expired", "disabled", "revoked"])
+async def test_every_closed_key_gets_the_same_answer(gateway: Gateway, state: str) -> None:
+    made = await create_key(gateway.database, KeyRequest(Role.ADMIN, expires_at=NOW + timedelta(hours=1)), NOW)
+    headers = {"Authorization": f"Bearer {made.secret}"}
+    assert (await gateway.client.get(RANKINGS, headers=headers)).status_code == 200
+    match state:
+        case "unknown":
+            headers = {"Authorization": f"Bearer {made.secret}x"}
+        case "expired":
+            gateway.clock.advance(timedelta(hours=1))
+        case "disabled":
+            async with gateway.database.transaction() as connection:
+                await connection.execute("UPDATE api_keys SET disabled_at = %s", [NOW])
+        case "revoked":
+            await revoke_key(gateway.database, made.id, NOW)
+    response = await gateway.client.get(RANKINGS, headers=headers)
+    assert (response.status_code, response.json()) == (401, {"error": {"code": 401, "message": "Invalid credentials"}})
+    assert "data" not in response.json()
+
+
+async def test_the_gateways_secret_works_with_no_key_in_the_database(gateway: Gateway) -> None:
+    assert (await gateway.client.get(RANKINGS, headers={"Authorization": "Bearer gateway-secret"})).status_code == 200
+    assert (await gateway.client.get(RANKINGS, headers={"X-API-Key": "gateway-secre"})).status_code == 401
+
+
+async def test_keys_are_listed_with_their_state_and_revoked_once(database: Database) -> None:
+    made = [
+        await create_key(database, KeyRequest(Role.ADMIN, expires_at=NOW + timedelta(days=1)), NOW + timedelta(seconds=at)) for at in (0, 1)
+    ]
+    await revoke_key(database, made[0].id, NOW)
+    await revoke_key(database, made[0].id, NOW + timedelta(days=3))
+    listed = await list_keys(database)
+    assert [(key.id, key.status(NOW), key.revoked_at) for key in listed] == [(made[0].id, "revoked", NOW), (made[1].id, "active", None)]
+    assert listed[1].status(NOW + timedelta(days=2)) == "expired"
+    with pytest.raises(NotFoundError):
+        await revoke_key(database, "key_none", NOW)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [KeyRequest(Role.TENANT), KeyRequest(Role.GATEWAY, tenant_id="acme"), KeyRequest(Role.ADMIN, expires_at=NOW)],
+)
+async def test_keys_that_cannot_be_right_are_not_made(database: Database, request_: KeyRequest) -> None:
+    with pytest.raises(BadInputError):
+        await create_key(database, request_, NOW)
+    assert await list_keys(database) == []
