@@ -158,11 +158,20 @@ def upgrade() -> None:
         "users",
         sa.Column("id", sa.Integer(), sa.Identity(always=True), nullable=False),
         sa.Column("external_id", sa.Text(collation="C"), nullable=False),
-        sa.Column("username", sa.Text(), nullable=True),
-        sa.Column("username_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("external_id"),
     )
+    op.create_table(
+        "tenant_users",
+        sa.Column("tenant_id", sa.Integer(), nullable=False),
+        sa.Column("user_id", sa.Integer(), nullable=False),
+        sa.Column("username", sa.Text(), nullable=True),
+        sa.Column("username_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"]),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id"),
+    )
+    op.create_index("tenant_users_user", "tenant_users", ["user_id"])
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Text(collation="C"), nullable=False),
@@ -258,6 +267,8 @@ def downgrade() -> None:
     op.drop_table("models")
     op.drop_table("caller_keys")
     op.drop_table("api_keys")
+    op.drop_index("tenant_users_user", table_name="tenant_users")
+    op.drop_table("tenant_users")
     op.drop_table("users")
     op.drop_table("usage_records")
     op.drop_table("usage_by_hour_model")

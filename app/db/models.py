@@ -127,12 +127,21 @@ class CallerKey(SQLModel, table=True):
 
 
 class User(SQLModel, table=True):
-    """An end user, known by one id on the whole router. `username` is the newest one seen, at `username_at`."""
+    """An end user, known by one id on the whole router."""
 
     __tablename__ = "users"
     __table_args__: ClassVar[Any] = (UniqueConstraint("external_id"),)
     id: int | None = _surrogate()
     external_id: str = _name()
+
+
+class TenantUser(SQLModel, table=True):
+    """A user as one tenant knows it. `username` is the newest one that the tenant's records gave, at `username_at`."""
+
+    __tablename__ = "tenant_users"
+    __table_args__: ClassVar[Any] = (Index("tenant_users_user", "user_id"),)
+    tenant_id: int = Field(sa_column=Column(Integer, ForeignKey("tenants.id"), primary_key=True, autoincrement=False))
+    user_id: int = Field(sa_column=Column(Integer, ForeignKey("users.id"), primary_key=True, autoincrement=False))
     username: str | None = Field(sa_type=Text)
     username_at: datetime | None = _instant()
 

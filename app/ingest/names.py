@@ -22,17 +22,18 @@ ModelName = tuple[str, str]
 
 @dataclass(slots=True)
 class Names:
-    """Known ids by external name; projects and caller keys by (tenant's id, name), models by (public id, permaslug)."""
+    """Known ids by external name; projects, caller keys and users of a tenant by (tenant's id, name), models by (public id, permaslug)."""
 
     tenants: dict[str, int] = field(default_factory=dict)
     providers: dict[str, int] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     projects: dict[TenantScoped, int] = field(default_factory=dict)
     caller_keys: dict[TenantScoped, int] = field(default_factory=dict)
+    members: dict[TenantScoped, int] = field(default_factory=dict)
     models: dict[ModelName, int] = field(default_factory=dict)
 
     def _maps(self) -> tuple[dict[Any, int], ...]:
-        return (self.tenants, self.providers, self.users, self.projects, self.caller_keys, self.models)
+        return (self.tenants, self.providers, self.users, self.projects, self.caller_keys, self.members, self.models)
 
     def add(self, other: Names) -> None:
         """Take over all that `other` knows."""
@@ -60,10 +61,11 @@ class Missing:
     users: set[str] = field(default_factory=set)
     projects: set[tuple[str, str]] = field(default_factory=set)
     caller_keys: set[tuple[str, str]] = field(default_factory=set)
+    members: set[tuple[str, str]] = field(default_factory=set)
     models: set[ModelName] = field(default_factory=set)
 
     def __bool__(self) -> bool:
-        return bool(self.tenants or self.providers or self.users or self.projects or self.caller_keys or self.models)
+        return bool(self.tenants or self.providers or self.users or self.projects or self.caller_keys or self.members or self.models)
 
 
 def resolve(records: Sequence[UsageRecord], known: Names) -> tuple[Names, Missing]:
@@ -80,6 +82,8 @@ def resolve(records: Sequence[UsageRecord], known: Names) -> tuple[Names, Missin
     _split({(record.model_id, record.model_permaslug) for record in records}, known.models, found.models, missing.models)
     projects = {(record.tenant_id, record.project_id) for record in records if record.project_id is not None}
     caller_keys = {(record.tenant_id, record.api_key_id) for record in records if record.api_key_id is not None}
+    members = {(record.tenant_id, record.user_id) for record in records if record.user_id is not None}
+    _split_scoped(members, found.tenants, known.members, found.members, missing.members)
     _split_scoped(projects, found.tenants, known.projects, found.projects, missing.projects)
     _split_scoped(caller_keys, found.tenants, known.caller_keys, found.caller_keys, missing.caller_keys)
     return found, missing
@@ -119,6 +123,7 @@ async def register(connection: Connection, missing: Missing, names: Names) -> li
         ("caller_keys", missing.caller_keys, names.caller_keys),
     ):
         await _register_scoped(connection, table, [(names.tenants[tenant], name) for tenant, name in pairs], known)
+    await _register_members(connection, [(names.tenants[tenant], user) for tenant, user in missing.members], names)
     new_models = await _register_models(connection, missing.models, names)
     await register_providers(connection, missing.providers, names.providers)
     return new_models
@@ -156,6 +161,20 @@ async def _register_scoped(connection: Connection, table: str, pairs: list[Tenan
     )
     for tenant, name, key in await (await connection.execute(select, arrays)).fetchall():
         known[(tenant, name)] = key
+
+
+async def _register_members(connection: Connection, pairs: list[TenantScoped], names: Names) -> None:
+    if not pairs:
+        return
+    wanted = sorted((tenant, names.users[user]) for tenant, user in pairs)
+    await connection.execute(
+        "INSERT INTO tenant_users (tenant_id, user_id) SELECT w.tenant_id, w.user_id"
+        " FROM unnest(%s::integer[], %s::integer[]) WITH ORDINALITY AS w (tenant_id, user_id, position)"
+        " WHERE NOT EXISTS (SELECT FROM tenant_users t WHERE t.tenant_id = w.tenant_id AND t.user_id = w.user_id)"
+        " ORDER BY w.position ON CONFLICT DO NOTHING",
+        [[tenant for tenant, _ in wanted], [user for _, user in wanted]],
+    )
+    names.members.update({(tenant, user): names.users[user] for tenant, user in pairs})
 
 
 async def register_providers(connection: Connection, wanted: Collection[str], known: dict[str, int]) -> None:

@@ -95,19 +95,20 @@ inserted AS (
 
 _NAMED = """
 named AS (
-  UPDATE users u SET username = l.username, username_at = l.occurred_at
+  UPDATE tenant_users u SET username = l.username, username_at = l.occurred_at
   FROM (
-    SELECT o.id, n.username, n.occurred_at
-    FROM users o JOIN (
-      SELECT DISTINCT ON (i.user_id) i.user_id, b.username, i.occurred_at
+    SELECT o.tenant_id, o.user_id, n.username, n.occurred_at
+    FROM tenant_users o JOIN (
+      SELECT DISTINCT ON (i.tenant_id, i.user_id) i.tenant_id, i.user_id, b.username, i.occurred_at
       FROM inserted i JOIN batch b USING (occurred_at, tenant_id, request_id)
       WHERE b.username IS NOT NULL AND i.user_id <> 0
-      ORDER BY i.user_id, i.occurred_at DESC, b.username COLLATE "C" DESC
-    ) n ON n.user_id = o.id
+      ORDER BY i.tenant_id, i.user_id, i.occurred_at DESC, b.username COLLATE "C" DESC
+    ) n USING (tenant_id, user_id)
     WHERE o.username_at IS NULL OR (n.occurred_at, n.username COLLATE "C") > (o.username_at, o.username COLLATE "C")
-    ORDER BY o.id FOR NO KEY UPDATE OF o
+    ORDER BY o.tenant_id, o.user_id FOR NO KEY UPDATE OF o
   ) l
-  WHERE u.id = l.id AND (u.username_at IS NULL OR (l.occurred_at, l.username COLLATE "C") > (u.username_at, u.username COLLATE "C"))
+  WHERE u.tenant_id = l.tenant_id AND u.user_id = l.user_id
+    AND (u.username_at IS NULL OR (l.occurred_at, l.username COLLATE "C") > (u.username_at, u.username COLLATE "C"))
 )"""
 
 

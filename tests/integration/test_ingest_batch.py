@@ -70,11 +70,12 @@ async def test_a_record_is_stored_as_it_is(ingestor: Ingestor, database: Databas
     }
     rows = await fetch(
         database,
-        "SELECT r.occurred_at, t.external_id, r.request_id, p.external_id, k.external_id, u.external_id, u.username, m.public_id, m.permaslug,"
+        "SELECT r.occurred_at, t.external_id, r.request_id, p.external_id, k.external_id, u.external_id, n.username, m.public_id, m.permaslug,"
         " v.slug, r.status_code, r.prompt_tokens, r.completion_tokens, r.cached_tokens, r.reasoning_tokens, r.cost_usd, r.is_priced,"
         " r.traffic_mode, r.byok_platform_fee, r.search_requests, r.latency_ms, r.ttft_ms"
         " FROM usage_records r JOIN tenants t ON t.id = r.tenant_id JOIN projects p ON p.id = r.project_id"
-        " JOIN caller_keys k ON k.id = r.caller_key_id JOIN users u ON u.id = r.user_id JOIN models m ON m.id = r.model_id"
+        " JOIN caller_keys k ON k.id = r.caller_key_id JOIN users u ON u.id = r.user_id"
+        " JOIN tenant_users n ON n.user_id = u.id AND n.tenant_id = t.id JOIN models m ON m.id = r.model_id"
         " JOIN providers v ON v.id = r.provider_id",
     )
     assert rows == [
@@ -193,7 +194,11 @@ async def test_the_newest_username_is_kept_in_any_order(ingestor: Ingestor, data
     for seconds, name in names:
         await ingestor.ingest(make_batch([make_record(user_id="u", username=name, occurred_at=T + timedelta(seconds=seconds))]))
     await ingestor.ingest(make_batch([make_record(user_id="u", username=None, occurred_at=T + timedelta(seconds=90))]))
-    assert await fetch(database, "SELECT username, username_at FROM users") == [("newest", T + timedelta(seconds=50))]
+    await ingestor.ingest(make_batch([make_record(tenant_id="umbrella", user_id="u", username="theirs")]))
+    assert await fetch(database, "SELECT username, username_at FROM tenant_users ORDER BY tenant_id") == [
+        ("newest", T + timedelta(seconds=50)),
+        ("theirs", T),
+    ]
 
 
 async def test_records_that_no_sum_can_hold_are_refused_by_themselves(ingestor: Ingestor, database: Database) -> None:
