@@ -151,7 +151,7 @@ def upgrade() -> None:
             "prompt_tokens >= 0 AND completion_tokens >= 0 AND cached_tokens >= 0 AND reasoning_tokens >= 0 AND shared_model_spend >= 0 AND byok_platform_fee >= 0 AND managed_tool_fee >= 0 AND agent_runtime_fee >= 0 AND search_requests >= 0",
             name="usage_records_counts",
         ),
-        sa.PrimaryKeyConstraint("occurred_at", "tenant_id", "request_id"),
+        sa.PrimaryKeyConstraint("tenant_id", "occurred_at", "request_id"),
         postgresql_partition_by="RANGE (occurred_at)",
     )
     op.create_table(

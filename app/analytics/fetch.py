@@ -11,7 +11,7 @@ from app.analytics.select import CompiledSelect, select_model_cards, select_rank
 from app.cube.metrics import Unit
 from app.db.engine import Connection, Database
 from app.domain.errors import ConnectionLostError
-from app.domain.time_range import RankingsWindow
+from app.domain.time_range import DateWindow
 
 Rows = list[tuple[Any, ...]]
 
@@ -36,7 +36,7 @@ async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     """Return the plan's rows: bucket if any, names of dimensions, metrics (Decimal where they have fractions, else int of any size)."""
     shape = plan.shape
     rows = await fetch_rows_on(connection, select_shape(shape), plan.parameters())
-    labels = len(shape.dimensions) + (shape.grain is not None)
+    labels = len(shape.dimensions) + (shape.bucket is not None)
     whole = tuple(metric.unit not in (Unit.USD, Unit.MILLISECONDS) for metric in shape.metrics)
     # Sums of bigint come as numeric, because they may pass 2^63.
     return [
@@ -45,7 +45,7 @@ async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     ]
 
 
-async def fetch_rankings(database: Database, window: RankingsWindow) -> Rows:
+async def fetch_rankings(database: Database, window: DateWindow) -> Rows:
     """Return (date, permaslug, tokens as decimal text) in answer order; permaslug None is the rest of the day."""
     bounds = window.range
     return await fetch_rows(database, select_rankings(), {"start": bounds.start.date(), "end": bounds.end.date()})

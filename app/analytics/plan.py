@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Dimension, Grain, Privacy
+from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Bucket, Dimension, Grain, Privacy
 from app.cube.metrics import Metric
 from app.cube.rollups import ROLLUPS, Rollup
 from app.domain.principal import Scope
@@ -18,19 +18,19 @@ class PlanError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: sums of `metrics` over `range`, by bucket of `grain` if given and by `dimensions`.
+    """What is asked: sums of `metrics` over `range`, by `bucket` of time if given and by `dimensions`.
 
-    `filters`: dimension and the public name that it must have. `descending`: order by the first metric, greatest first, instead of by
-    bucket and names. `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0.
+    `filters`: dimension and the public name that it must have. `greatest`: metrics to order by, greatest first, before bucket and names.
+    `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0.
     """
 
     name: str
     metrics: tuple[Metric, ...]
     range: TimeRange
     dimensions: tuple[Dimension, ...] = ()
-    grain: Grain | None = None
+    bucket: Bucket | None = None
     filters: tuple[tuple[Dimension, str], ...] = ()
-    descending: bool = False
+    greatest: tuple[Metric, ...] = ()
     limit: int | None = None
     nonzero: bool = False
 
@@ -43,11 +43,11 @@ class Shape:
     rollup: Rollup
     metrics: tuple[Metric, ...]
     dimensions: tuple[Dimension, ...]
-    grain: Grain | None
+    bucket: Bucket | None
     filters: tuple[Dimension, ...]
     only_public: bool
     in_tenant: bool
-    descending: bool
+    greatest: tuple[Metric, ...]
     limit: int | None
     nonzero: bool
 
@@ -83,11 +83,11 @@ def plan_question(question: Question, scope: Scope) -> Plan:
             rollup=rollup,
             metrics=question.metrics,
             dimensions=question.dimensions,
-            grain=question.grain,
+            bucket=question.bucket,
             filters=tuple(dimension for dimension, _ in question.filters),
             only_public=False,
             in_tenant=False,
-            descending=question.descending,
+            greatest=question.greatest,
             limit=question.limit,
             nonzero=question.nonzero,
         ),
@@ -118,7 +118,7 @@ def _smallest_rollup(question: Question, scope: Scope) -> Rollup:
     if scope.tenant_key is not None:
         wanted.add(TENANT.key)
     measures = {measure for metric in question.metrics for measure in metric.measures}
-    needs_hours = question.grain is Grain.HOUR or not _whole_days(question.range)
+    needs_hours = question.bucket is Bucket.HOUR or not _whole_days(question.range)
     for rollup in reversed(ROLLUPS):
         if (
             wanted <= {dimension.key for dimension in rollup.dimensions}

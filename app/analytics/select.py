@@ -7,13 +7,31 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, ColumnElement, Date, DateTime, Integer, Select, Text, bindparam, case, cast, func, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Date,
+    DateTime,
+    Integer,
+    Select,
+    Subquery,
+    Table,
+    Text,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.expression import FromClause
 
 from app.analytics.plan import Shape
-from app.cube.dimensions import Dimension, Grain
+from app.cube.dimensions import TENANT, Grain
 from app.cube.metrics import Metric
 from app.cube.rollups import BY_DAY_MODEL
 from app.db.models import ROLLUP_TABLES, metadata
@@ -41,54 +59,84 @@ def _compile(name: str, statement: Select[Any]) -> CompiledSelect:
 def select_shape(shape: Shape) -> CompiledSelect:
     """Return the SELECT of a shape; its other values are `Plan.parameters()`.
 
-    Columns: the bucket if there is a grain, then a name for each dimension, then a number for each metric.
+    Columns: the bucket's start if there is one, then a name for each dimension, then a number for each metric.
+
+    Sums are taken by key first and named after, so that the many rows meet integers only.
     """
     table = ROLLUP_TABLES[shape.rollup.name]
-    bucket = table.c[shape.rollup.grain.value]
+    stored = table.c[shape.rollup.grain.value]
     bucket_type = DateTime(timezone=True) if shape.rollup.grain is Grain.HOUR else Date()
-    source: FromClause = table
-    labels: dict[Dimension, ColumnElement[Any]] = {}
-    joined: dict[str, Any] = {}
-    for dimension in dict.fromkeys((*shape.dimensions, *shape.filters)):
-        if dimension.table is None or dimension.label is None:
-            labels[dimension] = table.c[dimension.key]
-            continue
-        if dimension.table not in joined:
-            identity = metadata.tables[dimension.table]
-            joined[dimension.table] = identity
-            source = source.join(identity, identity.c.id == table.c[dimension.key])
-        labels[dimension] = joined[dimension.table].c[dimension.label]
-    metrics = [_sum(table, metric).label(metric.name) for metric in shape.metrics]
-    groups: list[ColumnElement[Any]] = [bucket] if shape.grain else []
-    groups += [labels[dimension] for dimension in shape.dimensions]
-    statement = (
-        select(*groups, *metrics)
-        .select_from(source)
-        .where(bucket >= bindparam("start", type_=bucket_type), bucket < bindparam("end", type_=bucket_type))
+    bucket: list[ColumnElement[Any]] = []
+    if shape.bucket is not None:
+        start = literal_column(shape.bucket.expression.format(column=f"{table.name}.{stored.name}"), bucket_type)
+        bucket = [start.label("bucket")]
+    keys = list(dict.fromkeys(dimension.key for dimension in shape.dimensions))
+    if any(dimension.in_tenant for dimension in shape.dimensions) and TENANT.key not in keys:
+        keys.append(TENANT.key)
+    measures = list(dict.fromkeys(measure.name for metric in (*shape.metrics, *shape.greatest) for measure in metric.measures))
+    inner = (
+        select(*bucket, *(table.c[key] for key in keys), *(func.sum(table.c[name]).label(name) for name in measures))
+        .where(stored >= bindparam("start", type_=bucket_type), stored < bindparam("end", type_=bucket_type))
+        .where(*_conditions(shape, table))
     )
-    for position, dimension in enumerate(shape.filters):
-        statement = statement.where(labels[dimension] == bindparam(f"filter_{position}", type_=labels[dimension].type))
+    groups = [*(column.element for column in bucket), *(table.c[key] for key in keys)]
+    if groups:
+        inner = inner.group_by(*groups)
+    return _compile(shape.name, _named(shape, inner.subquery("sums")))
+
+
+def _conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
     if shape.in_tenant:
-        statement = statement.where(table.c.tenant_id == bindparam("tenant", type_=Integer()))
+        conditions.append(table.c.tenant_id == bindparam("tenant", type_=Integer()))
     if shape.only_public:
-        statement = statement.where(metadata.tables["models"].c.is_public)
+        models = metadata.tables["models"]
+        conditions.append(table.c.model_id.in_(select(models.c.id).where(models.c.is_public)))
+    for position, dimension in enumerate(shape.filters):
+        key = table.c[dimension.key]
+        value: ColumnElement[Any] = bindparam(f"filter_{position}", type_=Text() if dimension.table else key.type)
+        if dimension.table is None or dimension.label is None:
+            conditions.append(key == value)
+            continue
+        identity = metadata.tables[dimension.table]
+        named = key.in_(select(identity.c.id).where(identity.c[dimension.label] == value))
+        conditions.append(named if not dimension.absent else or_(named, and_(key == 0, value == dimension.absent)))
+    return conditions
+
+
+def _named(shape: Shape, sums: Subquery) -> Select[Any]:
+    source: FromClause = sums
+    labels: list[ColumnElement[Any]] = []
+    for dimension in shape.dimensions:
+        if dimension.table is None or dimension.label is None:
+            labels.append(sums.c[dimension.key])
+            continue
+        identity = metadata.tables[dimension.table].alias(dimension.name)
+        match = identity.c.id == sums.c[dimension.key]
+        if dimension.in_tenant:
+            match = and_(match, identity.c.tenant_id == sums.c[TENANT.key])
+        source = source.join(identity, match, isouter=dimension.absent is not None)
+        label: ColumnElement[Any] = identity.c[dimension.label]
+        labels.append(label if dimension.absent is None else func.coalesce(label, dimension.absent).collate("C"))
+    groups = [*([sums.c.bucket] if shape.bucket else []), *labels]
+    metrics = [_sum(sums, metric) for metric in shape.metrics]
+    statement = select(*groups, *(total.label(metric.name) for total, metric in zip(metrics, shape.metrics, strict=True))).select_from(
+        source
+    )
     if groups:
         statement = statement.group_by(*groups)
     if shape.nonzero:
-        statement = statement.having(_sum(table, shape.metrics[0]) > 0)
-    order: list[ColumnElement[Any]] = [_sum(table, shape.metrics[0]).desc()] if shape.descending else []
-    statement = statement.order_by(*order, *groups)
-    if shape.limit is not None:
-        statement = statement.limit(shape.limit)
-    return _compile(shape.name, statement)
+        statement = statement.having(metrics[0] > 0)
+    statement = statement.order_by(*(_sum(sums, metric).desc() for metric in shape.greatest), *groups)
+    return statement if shape.limit is None else statement.limit(shape.limit)
 
 
-def _sum(table: Any, metric: Metric) -> ColumnElement[Any]:
-    total: ColumnElement[Any] = func.sum(table.c[metric.plus[0].name])
+def _sum(sums: Subquery, metric: Metric) -> ColumnElement[Any]:
+    total: ColumnElement[Any] = func.sum(sums.c[metric.plus[0].name])
     for measure in metric.plus[1:]:
-        total = total + func.sum(table.c[measure.name])
+        total = total + func.sum(sums.c[measure.name])
     for measure in metric.minus:
-        total = total - func.sum(table.c[measure.name])
+        total = total - func.sum(sums.c[measure.name])
     return func.coalesce(total, 0)
 
 

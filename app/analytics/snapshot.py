@@ -9,7 +9,7 @@ from typing import Any
 
 from app.analytics.fetch import fetch_model_cards, fetch_plan
 from app.analytics.plan import Question, plan_question
-from app.cube.dimensions import MODEL, Grain
+from app.cube.dimensions import MODEL, Bucket
 from app.cube.metrics import CACHED, FRESH_PROMPT, REASONING, REQUESTS, TOKENS, VISIBLE_COMPLETION
 from app.db.engine import Connection, Database
 from app.domain.money import SHARE_PLACES, ratio
@@ -89,10 +89,10 @@ async def _compute(connection: Connection, generated_at: datetime) -> dict[str, 
         "network_days",
         (TOKENS, REQUESTS, FRESH_PROMPT, VISIBLE_COMPLETION, CACHED, REASONING),
         windows.day_range,
-        grain=Grain.DAY,
+        bucket=Bucket.DAY,
     )
-    totals_by_hour = Question("network_hours", (TOKENS, REQUESTS), windows.hour_range, grain=Grain.HOUR)
-    top = Question("network_top", (TOKENS, REQUESTS), windows.day_range, (MODEL,), descending=True, limit=TOP_MODELS, nonzero=True)
+    totals_by_hour = Question("network_hours", (TOKENS, REQUESTS), windows.hour_range, bucket=Bucket.HOUR)
+    top = Question("network_top", (TOKENS, REQUESTS), windows.day_range, (MODEL,), greatest=(TOKENS,), limit=TOP_MODELS, nonzero=True)
     days = await fetch_plan(connection, plan_question(totals_by_day, PUBLIC_SCOPE))
     hours = await fetch_plan(connection, plan_question(totals_by_hour, PUBLIC_SCOPE))
     ranked = await fetch_plan(connection, plan_question(top, PUBLIC_SCOPE))

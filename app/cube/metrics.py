@@ -100,16 +100,17 @@ class Metric:
         return self.plus + self.minus
 
 
-def _as_metric(measure: Measure) -> Metric:
+def as_metric(measure: Measure) -> Metric:
+    """Return the metric that is one measure."""
     return Metric(measure.name, (measure,), measure.unit, measure.description)
 
 
 TOKENS = Metric("tokens", (PROMPT_TOKENS, COMPLETION_TOKENS), Unit.TOKENS, "Total tokens: prompt plus completion.")
-REQUESTS = _as_metric(REQUEST_COUNT)
-SUCCESSFUL = _as_metric(SUCCESSFUL_COUNT)
+REQUESTS = as_metric(REQUEST_COUNT)
+SUCCESSFUL = as_metric(SUCCESSFUL_COUNT)
 FAILED = Metric("failed_count", (REQUEST_COUNT,), Unit.COUNT, "Requests without a 2xx status.", (SUCCESSFUL_COUNT,))
-CACHED = _as_metric(CACHED_TOKENS)
-REASONING = _as_metric(REASONING_TOKENS)
+CACHED = as_metric(CACHED_TOKENS)
+REASONING = as_metric(REASONING_TOKENS)
 FRESH_PROMPT = Metric(
     "fresh_prompt_tokens",
     (PROMPT_TOKENS,),
@@ -130,5 +131,5 @@ METRICS = (
     FAILED,
     FRESH_PROMPT,
     VISIBLE_COMPLETION,
-    *(_as_metric(measure) for measure in MEASURES),
+    *(as_metric(measure) for measure in MEASURES),
 )

@@ -10,7 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
+from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, UnavailableError
 
 Connection = AsyncConnection[TupleRow]
 
@@ -92,7 +92,11 @@ class Database:
             raise UnavailableError from error
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
             raise DatabaseBusyError from error
+        except UnicodeEncodeError as error:
+            raise BadInputError("text must be well-formed Unicode") from error
         except psycopg.Error as error:
+            if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+                raise BadInputError("text may not hold NUL characters") from error
             if is_connection_lost(error):
                 await self._pool.check()
                 raise ConnectionLostError from error

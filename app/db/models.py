@@ -185,7 +185,7 @@ class UsageRecordRow(SQLModel, table=True):
 
     __tablename__ = "usage_records"
     __table_args__: ClassVar[Any] = (
-        PrimaryKeyConstraint("occurred_at", "tenant_id", "request_id"),
+        PrimaryKeyConstraint("tenant_id", "occurred_at", "request_id"),
         CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
         CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},

@@ -20,3 +20,8 @@ def ratio(part: int, whole: int, places: int) -> float:
     if whole == 0:
         return 0.0
     return float(round_half_up(_WIDE.divide(Decimal(part), Decimal(whole)), places))
+
+
+def percentage(part: int, whole: int) -> float:
+    """Return part of whole in percent, half-up to 2 places, 0.0 when `whole` is 0."""
+    return ratio(100 * part, whole, 2)

@@ -52,19 +52,23 @@ def parse_date(text: str, name: str) -> date:
 
 
 @dataclass(frozen=True, slots=True)
-class RankingsWindow:
-    """The resolved dates of a rankings answer, both inclusive, as echoed in its `meta`."""
+class DateWindow:
+    """Whole UTC days, both inclusive; none where the start is after the end."""
 
     start_date: date
     end_date: date
 
     @property
     def range(self) -> TimeRange:
-        """The whole UTC days of the window."""
+        """The instants of the window."""
         return TimeRange.of_dates(self.start_date, self.end_date)
 
+    def dates(self) -> list[date]:
+        """Return every date, ascending."""
+        return [self.start_date + timedelta(days=number) for number in range((self.end_date - self.start_date).days + 1)]
 
-def resolve_rankings_window(start_date: str | None, end_date: str | None, now: datetime) -> RankingsWindow:
+
+def resolve_rankings_window(start_date: str | None, end_date: str | None, now: datetime) -> DateWindow:
     """Resolve the two parameters of rankings-daily at `now`.
 
     `end_date` defaults to the last completed UTC day and is clamped to today; `start_date` defaults to 30 days before it and is
@@ -82,7 +86,102 @@ def resolve_rankings_window(start_date: str | None, end_date: str | None, now: d
         start = end - timedelta(days=30)
     if start > end:
         raise BadInputError(f"start_date must not be after end_date ({end})")
-    return RankingsWindow(max(start, RANKINGS_FLOOR), end)
+    return DateWindow(max(start, RANKINGS_FLOOR), end)
+
+
+RECORDS_FLOOR = date(2020, 1, 1)
+"""No record occurred before."""
+
+MAX_DAYS_BACK = 365
+MAX_TENANT_DAYS = 3660
+
+
+def latest_date(now: datetime) -> date:
+    """Return the last UTC date on which a record may have occurred: records may be a day ahead."""
+    return (now.astimezone(UTC) + timedelta(days=1)).date()
+
+
+def resolve_usage_window(date_from: str | None, date_to: str | None, now: datetime) -> DateWindow:
+    """Resolve the optional dates of usage analytics; a missing one reaches as far as records can.
+
+    The window is cut to where records can be; it is empty, its start after its end, where that leaves nothing.
+    BadInputError: not a date, or crossed.
+    """
+    start = RECORDS_FLOOR if date_from is None else parse_date_words(date_from, "date_from")
+    end = latest_date(now) if date_to is None else parse_date_words(date_to, "date_to")
+    if date_from is not None and date_to is not None and start > end:
+        raise BadInputError("date_from must not be after date_to")
+    return DateWindow(max(start, RECORDS_FLOOR), min(end, latest_date(now)))
+
+
+def parse_date_words(text: str, name: str) -> date:
+    """Parse `YYYY-MM-DD`, in the words of usage analytics."""
+    try:
+        return parse_date(text, name)
+    except BadInputError:
+        raise BadInputError(f"{name} must be a date in the format YYYY-MM-DD") from None
+
+
+def resolve_days_back(days: int | None, now: datetime) -> DateWindow:
+    """Return the last `days` UTC dates, today included; all time if None. BadInputError: not 1 to 365."""
+    end = latest_date(now)
+    if days is None:
+        return DateWindow(RECORDS_FLOOR, end)
+    if not 1 <= days <= MAX_DAYS_BACK:
+        raise BadInputError(f"days must be an integer from 1 to {MAX_DAYS_BACK}")
+    today = now.astimezone(UTC).date()
+    return DateWindow(today - timedelta(days=days - 1), today)
+
+
+def resolve_tenant_window(start_date: str | None, end_date: str | None, now: datetime) -> DateWindow:
+    """Resolve the window of tenant analytics: `end_date` defaults to today, `start_date` to 7 days before it.
+
+    Each is a date, or an instant that is taken to UTC and floored to its date. BadInputError: neither, crossed, or over 3660 days.
+    """
+    end = now.astimezone(UTC).date() if end_date is None else _parse_day(end_date, "end_date")
+    start = _days_before(end, 7) if start_date is None else _parse_day(start_date, "start_date")
+    if start > end:
+        raise BadInputError("start_date must not be after end_date")
+    if (end - start).days >= MAX_TENANT_DAYS:
+        raise BadInputError(f"the window may not be longer than {MAX_TENANT_DAYS} days")
+    return DateWindow(start, end)
+
+
+def resolve_log_window(start_date: str | None, end_date: str | None, now: datetime) -> DateWindow:
+    """Resolve the window of a request log: as for tenant analytics, but a missing end reaches as far as records can."""
+    start = RECORDS_FLOOR if start_date is None else _parse_day(start_date, "start_date")
+    end = latest_date(now) if end_date is None else _parse_day(end_date, "end_date")
+    if start_date is not None and end_date is not None and start > end:
+        raise BadInputError("start_date must not be after end_date")
+    return DateWindow(max(start, RECORDS_FLOOR), min(end, latest_date(now)))
+
+
+def _days_before(day: date, days: int) -> date:
+    return day - timedelta(days=days) if (day - date.min).days >= days else date.min
+
+
+def _parse_day(text: str, name: str) -> date:
+    if _DATE.fullmatch(text) is not None:
+        return parse_date(text, name)
+    try:
+        instant = datetime.fromisoformat(text) if "T" in text and len(text) <= 40 and text.isascii() else None
+        if instant is not None:
+            return (instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)).date()
+    except (ValueError, OverflowError):
+        pass
+    raise BadInputError(f"{name} must be YYYY-MM-DD or an ISO 8601 instant")
+
+
+_MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
+
+
+def parse_month(text: str, name: str) -> DateWindow:
+    """Parse `YYYY-MM` and return the whole month."""
+    match = _MONTH.fullmatch(text)
+    if match is None or not 1 <= int(match[1]) <= 9998:
+        raise BadInputError(f"{name} must be a month in the format YYYY-MM")
+    first = date(int(match[1]), int(match[2]), 1)
+    return DateWindow(first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ inserted AS (
   JOIN fresh USING (tenant_id, digest)
   JOIN models m ON m.id = b.model_id
   LEFT JOIN model_prices p ON p.model_id = m.entry_id AND b.occurred_at >= p.valid_from AND b.occurred_at < p.valid_to
-  ORDER BY b.occurred_at, b.tenant_id, b.request_id
+  ORDER BY b.tenant_id, b.occurred_at, b.request_id
   ON CONFLICT DO NOTHING
   RETURNING *
 )"""

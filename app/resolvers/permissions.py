@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from strawberry.permission import BasePermission
 
-from app.resolvers.context import ResolverInfo
+from app.domain.errors import ForbiddenError
+from app.domain.principal import Role
+from app.resolvers.context import RequestContext, ResolverInfo
 
 
-class AnyKey(BasePermission):
-    """Any valid API key, whatever its role."""
+class ContextPermission(BasePermission):
+    """A permission that depends on who asks alone, so that it can be judged before anything else of a request."""
 
-    message = "Any valid API key"
+    async def check(self, context: RequestContext) -> None:
+        """Raise what the caller is to be told if it may not; return if it may."""
+        raise NotImplementedError
 
     async def has_permission(self, source: Any, info: ResolverInfo, **_: Any) -> bool:
-        """Pass every holder of a valid key; the context raises for others."""
-        await info.context.principal()
+        """Pass whom `check` does not refuse."""
+        await self.check(info.context)
         return True
+
+
+class AnyKey(ContextPermission):
+    """Any valid API key, whatever its role."""
+
+    async def check(self, context: RequestContext) -> None:
+        """Pass every holder of a valid key. UnauthenticatedError: another."""
+        await context.principal()
+
+
+class _HasRole(ContextPermission):
+    """A key of one of some roles. `message` is what holders of other keys are told."""
+
+    roles: ClassVar[frozenset[Role]]
+
+    async def check(self, context: RequestContext) -> None:
+        """Pass the holders of such a role. UnauthenticatedError: no valid key; ForbiddenError: another role."""
+        if (await context.principal()).role not in self.roles:
+            raise ForbiddenError(self.message)
+
+
+class AdminOnly(_HasRole):
+    """A key of role admin."""
+
+    message = "Admin access required"
+    roles = frozenset({Role.ADMIN})
+
+
+class GatewayReader(_HasRole):
+    """The gateway's secret, or a key of role gateway or admin."""
+
+    message = "Gateway access required"
+    roles = frozenset({Role.GATEWAY, Role.ADMIN})
+
+
+class TenantReader(_HasRole):
+    """A key of role tenant; or of role admin, which names the tenant."""
+
+    message = "A tenant's key is required"
+    roles = frozenset({Role.TENANT, Role.ADMIN})

@@ -7,10 +7,14 @@ from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDept
 from strawberry.schema.config import StrawberryConfig
 
 from app.resolvers.errors import PublicErrors
+from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
 from app.resolvers.network import NetworkStats, resolve_network
-from app.resolvers.permissions import AnyKey
+from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, TenantReader
 from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
 from app.resolvers.scalars import SCALARS
+from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage
+from app.resolvers.tenant_requests import TenantRequestConnection, resolve_tenant_requests
+from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics
 
 MAX_DEPTH = 16
 MAX_ALIASES = 100
@@ -28,6 +32,31 @@ class Query:
         description=(
             "Daily token totals of the top 50 public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per account."
         ),
+    )
+    usage_analytics: UsageAnalytics = strawberry.field(
+        resolver=resolve_usage_analytics,
+        permission_classes=[AdminOnly],
+        description="Usage over time, by model, and the users who cost most. A key of role admin.",
+    )
+    gateway_stats: GatewayStats = strawberry.field(
+        resolver=resolve_gateway_stats,
+        permission_classes=[GatewayReader],
+        description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
+    )
+    tenant_analytics: TenantAnalytics = strawberry.field(
+        resolver=resolve_tenant_analytics,
+        permission_classes=[TenantReader],
+        description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
+    )
+    tenant_usage: list[TenantUsageRow] = strawberry.field(
+        resolver=resolve_tenant_usage,
+        permission_classes=[TenantReader],
+        description="One day of a tenant by model, provider, caller key and traffic mode. A tenant's key, or an admin's, who names one.",
+    )
+    tenant_requests: TenantRequestConnection = strawberry.field(
+        resolver=resolve_tenant_requests,
+        permission_classes=[TenantReader],
+        description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",
     )
 
 

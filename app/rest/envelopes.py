@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.domain.errors import RateLimitedError, TokengraphError, UnavailableError
+from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError, UnavailableError
 
 Envelope = Callable[[TokengraphError], dict[str, Any]]
 
@@ -21,8 +21,23 @@ def numbered(error: TokengraphError) -> dict[str, Any]:
     return {"error": {"code": error.status, "message": _message(error)}}
 
 
+def detailed(error: TokengraphError) -> dict[str, Any]:
+    """`{"detail": ...}`: usage analytics."""
+    if isinstance(error, UnauthenticatedError):
+        return {"detail": "Not authenticated"}
+    return {"detail": _message(error)}
+
+
+def gateway(error: TokengraphError) -> dict[str, Any]:
+    """`{"error": {"message": ..., "type": ..., "code": ...}}`, with the two types of gateway statistics."""
+    if error.status >= 500:
+        return typed(error)
+    kind = "authentication_error" if error.status in (401, 403) else "invalid_request_error"
+    return {"error": {"message": _message(error), "type": kind, "code": error.code.lower()}}
+
+
 def typed(error: TokengraphError) -> dict[str, Any]:
-    """`{"error": {"message": ..., "type": ..., "code": ...}}`: gateway, customer and the ways in."""
+    """`{"error": {"message": ..., "type": ..., "code": ...}}`: customer analytics and the ways in."""
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind = kinds.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": _message(error), "type": kind, "code": error.code.lower()}}

@@ -7,10 +7,12 @@ from importlib.resources import files
 from typing import Any
 
 import strawberry
+from graphql import FieldNode, OperationDefinitionNode, parse
 from strawberry.types.execution import ExecutionResult
 
 from app.domain.errors import TokengraphError
 from app.resolvers.context import RequestContext
+from app.resolvers.permissions import ContextPermission
 
 
 def load_document(name: str) -> str:
@@ -27,12 +29,30 @@ def document_names() -> list[str]:
     )
 
 
+def root_permissions(schema: strawberry.Schema, document: str) -> list[type[ContextPermission]]:
+    """Return what the schema demands for the document's one root field."""
+    operation = next(node for node in parse(document).definitions if isinstance(node, OperationDefinitionNode))
+    (root,) = operation.selection_set.selections
+    if not isinstance(root, FieldNode):
+        raise TypeError("a stored document selects one root field")
+    field = schema.get_field_for_type(root.name.value, "Query")
+    if field is None:
+        raise TypeError(f"the schema has no root {root.name.value}")
+    return [permission for permission in field.permission_classes if issubclass(permission, ContextPermission)]
+
+
 class StoredDocuments:
-    """The stored documents of one schema."""
+    """The stored documents of one schema, each with one root field."""
 
     def __init__(self, schema: strawberry.Schema) -> None:
         self._schema = schema
         self._texts = {name: load_document(name) for name in document_names()}
+        self._permissions = {name: root_permissions(schema, text) for name, text in self._texts.items()}
+
+    async def authorize(self, name: str, context: RequestContext) -> None:
+        """Raise what the document's root field would refuse the caller with, before its parameters are judged."""
+        for permission in self._permissions[name]:
+            await permission().check(context)
 
     async def run(self, name: str, context: RequestContext, variables: Mapping[str, Any]) -> Any:
         """Return the value of the document's one root field. A TokengraphError is raised as it is, any other as TokengraphError."""

@@ -22,7 +22,7 @@ from app.jobs.schedule import build_jobs
 from app.resolvers.context import RequestContext, Services
 from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
-from app.rest.routes import build_router
+from app.rest.routes import build_rest_router
 from app.settings import Settings, load
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router
@@ -81,7 +81,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         return RequestContext.of(request, services)
 
     app.include_router(GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), tags=["GraphQL"])
-    app.include_router(build_router(services, StoredDocuments(schema)))
+    app.include_router(build_rest_router(services, StoredDocuments(schema)))
     app.include_router(build_ingest_router(services, Ingestor(database), metrics, settings.ingest_body_limit))
     app.include_router(build_health_router(database, metrics))
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
 from app.domain.errors import UnavailableError
-from app.rest.routes import json_response
+from app.rest.answer import json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
 
 

@@ -14,8 +14,8 @@ from app.ingest.batch import Ingestor
 from app.ingest.decompress import BodyDecoder
 from app.ingest.parse import parse_json, parse_ndjson
 from app.resolvers.context import RequestContext, Services
+from app.rest.answer import answer, json_response
 from app.rest.envelopes import typed
-from app.rest.routes import answer, json_response
 from app.web.metrics import Metrics
 
 _INLINE_BYTES = 64 * 1024

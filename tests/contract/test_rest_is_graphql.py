@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.rest.execute import load_document
-from app.rest.routes import shape_network_body
+from app.rest.public import shape_network_body
 from tests.factories import make_record
 from tests.gateway import Gateway
 

@@ -10,7 +10,7 @@ from inline_snapshot import snapshot
 
 from app.analytics.plan import PlanError, Question, plan_question
 from app.analytics.select import select_shape
-from app.cube.dimensions import CALLER_KEY, DIMENSIONS, MODEL, PROJECT, PROVIDER, TENANT, USER, Dimension, Grain
+from app.cube.dimensions import CALLER_KEY, DIMENSIONS, MODEL, PROJECT, PROVIDER, TENANT, USER, Bucket, Dimension
 from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, Unit
 from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS
 from app.domain.principal import PUBLIC_SCOPE, Scope
@@ -20,13 +20,13 @@ DAYS = TimeRange.of_dates(date(2026, 6, 1), date(2026, 6, 30))
 EVERYTHING = Scope(tenant_key=None, identities=True)
 
 
-def ask(*metrics: Metric, by: tuple[Dimension, ...] = (), grain: Grain | None = None, window: TimeRange = DAYS) -> Question:
-    return Question("test", metrics or (TOKENS,), window, by, grain)
+def ask(*metrics: Metric, by: tuple[Dimension, ...] = (), bucket: Bucket | None = None, window: TimeRange = DAYS) -> Question:
+    return Question("test", metrics or (TOKENS,), window, by, bucket)
 
 
 def test_the_smallest_rollup_answers() -> None:
     assert plan_question(ask(by=(MODEL, PROVIDER)), PUBLIC_SCOPE).shape.rollup is BY_DAY_MODEL
-    assert plan_question(ask(grain=Grain.HOUR), PUBLIC_SCOPE).shape.rollup is BY_HOUR_MODEL
+    assert plan_question(ask(bucket=Bucket.HOUR), PUBLIC_SCOPE).shape.rollup is BY_HOUR_MODEL
     assert plan_question(ask(by=(USER,)), EVERYTHING).shape.rollup is BY_DAY_ALL
     assert plan_question(ask(), Scope(tenant_key=7, identities=True)).shape.rollup is BY_DAY_ALL
     ragged = TimeRange(datetime(2026, 6, 1, 5, tzinfo=UTC), datetime(2026, 6, 2, tzinfo=UTC))
@@ -56,22 +56,23 @@ def test_a_tenants_scope_is_in_every_plan() -> None:
 
 def test_what_no_rollup_has_is_said() -> None:
     with pytest.raises(PlanError, match="no rollup"):
-        plan_question(ask(by=(USER,), grain=Grain.HOUR), EVERYTHING)
+        plan_question(ask(by=(USER,), bucket=Bucket.HOUR), EVERYTHING)
 
 
 def test_the_sql_of_a_plan() -> None:
-    plan = plan_question(Question("top", (TOKENS, REQUESTS), DAYS, (MODEL,), descending=True, limit=15, nonzero=True), PUBLIC_SCOPE)
+    plan = plan_question(Question("top", (TOKENS, REQUESTS), DAYS, (MODEL,), greatest=(TOKENS,), limit=15, nonzero=True), PUBLIC_SCOPE)
     compiled = select_shape(plan.shape)
     assert compiled.sql == snapshot("""\
-/* app:top */ SELECT models.public_id, coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_1)s::INTEGER) AS tokens, coalesce(sum(usage_by_day_model.request_count), %(coalesce_2)s::INTEGER) AS request_count \n\
-FROM usage_by_day_model JOIN models ON models.id = usage_by_day_model.model_id \n\
-WHERE usage_by_day_model.day >= %(start)s::DATE AND usage_by_day_model.day < %(end)s::DATE AND models.is_public GROUP BY models.public_id \n\
-HAVING coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_3)s::INTEGER) > %(coalesce_4)s::BIGINT ORDER BY coalesce(sum(usage_by_day_model.prompt_tokens) + sum(usage_by_day_model.completion_tokens), %(coalesce_5)s::INTEGER) DESC, models.public_id \n\
+/* app:top */ SELECT model.public_id, coalesce(sum(sums.prompt_tokens) + sum(sums.completion_tokens), %(coalesce_1)s::INTEGER) AS tokens, coalesce(sum(sums.request_count), %(coalesce_2)s::INTEGER) AS request_count \n\
+FROM (SELECT usage_by_day_model.model_id AS model_id, sum(usage_by_day_model.prompt_tokens) AS prompt_tokens, sum(usage_by_day_model.completion_tokens) AS completion_tokens, sum(usage_by_day_model.request_count) AS request_count \n\
+FROM usage_by_day_model \n\
+WHERE usage_by_day_model.day >= %(start)s::DATE AND usage_by_day_model.day < %(end)s::DATE AND usage_by_day_model.model_id IN (SELECT models.id \n\
+FROM models \n\
+WHERE models.is_public) GROUP BY usage_by_day_model.model_id) AS sums JOIN models AS model ON model.id = sums.model_id GROUP BY model.public_id \n\
+HAVING coalesce(sum(sums.prompt_tokens) + sum(sums.completion_tokens), %(coalesce_1)s::INTEGER) > %(coalesce_3)s::BIGINT ORDER BY coalesce(sum(sums.prompt_tokens) + sum(sums.completion_tokens), %(coalesce_4)s::INTEGER) DESC, model.public_id \n\
  LIMIT %(param_1)s::INTEGER\
 """)
-    assert dict(compiled.constants) == snapshot(
-        {"coalesce_1": 0, "coalesce_2": 0, "coalesce_3": 0, "coalesce_4": 0, "coalesce_5": 0, "param_1": 15}
-    )
+    assert dict(compiled.constants) == snapshot({"coalesce_1": 0, "coalesce_2": 0, "coalesce_3": 0, "coalesce_4": 0, "param_1": 15})
     assert plan.parameters() == {"start": date(2026, 6, 1), "end": date(2026, 7, 1)}
 
 

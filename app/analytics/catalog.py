@@ -1,0 +1,128 @@
+"""The catalog, as the graph reads it: models, their variants and prices, providers.
+
+`visible_model` and `visible_provider` say who sees what: everybody what is public, a tenant also what its own records use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
+
+from app.analytics.fetch import fetch_rows
+from app.analytics.listing import Column, Listing, Reach, reach_of
+from app.analytics.select import CompiledSelect
+from app.cube.rollups import BY_DAY_ALL
+from app.db.engine import Database
+from app.domain.principal import Scope
+
+
+class ModelRow(NamedTuple):
+    """A model by its public id: the card of its plainest variant in scope, and whether any of them is public."""
+
+    public_id: str
+    name: str
+    is_public: bool
+    provider_key: int
+    provider_slug: str
+    provider_name: str
+
+
+class VariantRow(NamedTuple):
+    """A dated permaslug or variant of a model. `key`: the row whose prices are asked for."""
+
+    key: int
+    permaslug: str
+    name: str
+    is_public: bool
+    is_listed: bool
+
+
+class ProviderRow(NamedTuple):
+    """A provider: surrogate, slug, name for people."""
+
+    key: int
+    slug: str
+    name: str
+
+
+class PriceRow(NamedTuple):
+    """A price in US dollars in force in `[valid_from, valid_to)`; None: unbounded, or no such price."""
+
+    valid_from: datetime | None
+    valid_to: datetime | None
+    cost_per_input_token: Decimal | None
+    cost_per_output_token: Decimal | None
+
+
+def _used(column: str) -> str:
+    return f"(SELECT r.{column} FROM {BY_DAY_ALL.name} r WHERE r.tenant_id = %(tenant)s::integer)"
+
+
+def visible_model(reach: Reach) -> str:
+    """Return the condition under which the row `m` of `models` may be seen."""
+    return {
+        Reach.EVERYTHING: "true",
+        Reach.TENANT: f"(m.is_public OR m.id IN {_used('model_id')})",
+        Reach.PUBLIC: "m.is_public",
+    }[reach]
+
+
+def visible_provider(reach: Reach) -> str:
+    """Return the condition under which the row `v` of `providers` may be seen: it has a model that may be, or served the reader."""
+    if reach is Reach.EVERYTHING:
+        return "true"
+    serves = f"v.id IN (SELECT m.provider_id FROM models m WHERE {visible_model(reach)})"
+    return f"({serves} OR v.id IN {_used('provider_id')})" if reach is Reach.TENANT else serves
+
+
+def _models(reach: Reach) -> str:
+    # The card that the network's answer shows too: the plain permaslug, then one that is no variant, then the last.
+    return (
+        "SELECT c.public_id, c.name, c.is_public, c.provider_key, v.slug AS provider_slug, v.name AS provider_name"
+        " FROM (SELECT DISTINCT ON (m.public_id) m.public_id, m.name, m.provider_id AS provider_key,"
+        " bool_or(m.is_public) OVER (PARTITION BY m.public_id) AS is_public"
+        f" FROM models m WHERE {visible_model(reach)}"
+        " ORDER BY m.public_id, m.permaslug = m.public_id DESC, position(':' IN m.permaslug) = 0 DESC, m.permaslug DESC) c"
+        " JOIN providers v ON v.id = c.provider_key"
+    )
+
+
+def _variants(reach: Reach) -> str:
+    return f"SELECT m.public_id, m.id AS key, m.permaslug, m.name, m.is_public, m.is_listed FROM models m WHERE {visible_model(reach)}"
+
+
+def _providers(reach: Reach) -> str:
+    return f"SELECT v.id AS key, v.slug, v.name FROM providers v WHERE {visible_provider(reach)}"
+
+
+BY_PUBLIC_ID = (Column("public_id", "text"),)
+BY_SLUG = (Column("slug", "text"),)
+
+MODELS = Listing("models", ModelRow, ("public_id",), _models)
+PROVIDERS = Listing("providers", ProviderRow, ("slug",), _providers)
+PROVIDER_MODELS = Listing("provider_models", ModelRow, ("public_id",), _models, Column("provider_key", "integer"), shared=True)
+MODEL_VARIANTS = Listing("model_variants", VariantRow, ("permaslug",), _variants, Column("public_id", "text"))
+
+
+@lru_cache(maxsize=8)
+def select_prices(reach: Reach) -> CompiledSelect:
+    """Return the SELECT of the price history of the variants `keys`: (key, price), newest first."""
+    return CompiledSelect(
+        "/* app:model_prices */ SELECT m.id, nullif(p.valid_from, '-infinity'), nullif(p.valid_to, 'infinity'),"
+        " p.cost_per_input_token, p.cost_per_output_token"
+        " FROM models m JOIN model_prices p ON p.model_id = m.entry_id"
+        f" WHERE m.id = ANY(%(keys)s::integer[]) AND {visible_model(reach)} ORDER BY m.id, p.valid_from DESC",
+        {},
+    )
+
+
+async def fetch_prices(database: Database, keys: Sequence[int], scope: Scope) -> dict[int, list[PriceRow]]:
+    """Return the price history, newest first, of each variant in scope: its own, or that of the catalog entry that it follows."""
+    found: dict[int, list[PriceRow]] = {}
+    rows = await fetch_rows(database, select_prices(reach_of(scope)), {"tenant": scope.tenant_key, "keys": list(keys)})
+    for key, *cells in rows:
+        found.setdefault(key, []).append(PriceRow(*cells))
+    return found

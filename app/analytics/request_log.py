@@ -1,0 +1,135 @@
+"""A tenant's single requests, newest first, by keyset: pages stay in place while new records come in."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+from app.analytics.fetch import fetch_rows
+from app.analytics.select import CompiledSelect
+from app.cube.dimensions import TRAFFIC_MODES
+from app.db.engine import Database
+from app.domain.errors import BadInputError
+from app.domain.time_range import DateWindow
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_OFFSET = 10_000
+_MODE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsQuestion:
+    """Which requests of one tenant. `succeeded` None: both; `after`: position of the row before the page."""
+
+    tenant_key: int
+    window: DateWindow
+    limit: int
+    offset: int = 0
+    succeeded: bool | None = None
+    model_id: str | None = None
+    api_key_id: str | None = None
+    after: tuple[datetime, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """One request as it is stored, with public names. Charges are credits."""
+
+    occurred_at: datetime
+    request_id: str
+    model_id: str
+    provider: str
+    status_code: int
+    traffic_mode: str
+    api_key_id: str
+    prompt_tokens: int
+    completion_tokens: int
+    shared_model_spend: int
+    byok_platform_fee: int
+    managed_tool_fee: int
+    agent_runtime_fee: int
+    latency_ms: Decimal | None
+
+    @property
+    def cursor(self) -> str:
+        """Its place among the tenant's requests, opaque."""
+        return encode_cursor(self.occurred_at, self.request_id)
+
+
+def encode_cursor(occurred_at: datetime, request_id: str) -> str:
+    """Return a place as URL-safe text."""
+    microseconds = (occurred_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{microseconds}:{request_id}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, str]:
+    """Return the place that a cursor names. BadInputError: it is none of ours."""
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        microseconds, separator, request_id = text.partition(":")
+        if not separator or len(microseconds) > 20 or "\0" in request_id:
+            raise ValueError
+        return _EPOCH + timedelta(microseconds=int(microseconds)), request_id
+    except (ValueError, OverflowError, binascii.Error):
+        raise BadInputError("the cursor is not one that this gateway gave") from None
+
+
+@lru_cache(maxsize=64)
+def select_requests(*, by_status: bool, by_model: bool, by_key: bool, after: bool) -> CompiledSelect:
+    """Return the SELECT of a page for the filters that are set; the primary key gives its rows in order."""
+    conditions = ["r.tenant_id = %(tenant)s", "r.occurred_at >= %(start)s", "r.occurred_at < %(end)s"]
+    if by_status:
+        conditions.append("(r.status_code BETWEEN 200 AND 299) = %(succeeded)s")
+    if by_model:
+        conditions.append("r.model_id IN (SELECT id FROM models WHERE public_id = %(model)s)")
+    if by_key:
+        conditions.append("r.caller_key_id IN (SELECT id FROM caller_keys WHERE tenant_id = %(tenant)s AND external_id = %(key)s)")
+    if after:
+        # The first condition bounds the index range, the second takes out what shares the instant.
+        conditions.append("r.occurred_at <= %(after_at)s AND (r.occurred_at, r.request_id) < (%(after_at)s, %(after_id)s)")
+    sql = (
+        "/* app:tenant_requests */ SELECT p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode,"
+        " coalesce(k.external_id, ''), p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee,"
+        " p.managed_tool_fee, p.agent_runtime_fee, p.latency_ms"
+        f" FROM (SELECT * FROM usage_records r WHERE {' AND '.join(conditions)}"
+        " ORDER BY r.occurred_at DESC, r.request_id DESC LIMIT %(limit)s OFFSET %(offset)s) p"
+        " JOIN models m ON m.id = p.model_id JOIN providers v ON v.id = p.provider_id"
+        " LEFT JOIN caller_keys k ON k.tenant_id = p.tenant_id AND k.id = p.caller_key_id"
+        " ORDER BY p.occurred_at DESC, p.request_id DESC"
+    )
+    return CompiledSelect(sql, {})
+
+
+async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[LoggedRequest]:
+    """Return a page, newest first, then by request id descending."""
+    statement = select_requests(
+        by_status=asked.succeeded is not None,
+        by_model=asked.model_id is not None,
+        by_key=asked.api_key_id is not None,
+        after=asked.after is not None,
+    )
+    window = asked.window.range
+    values: dict[str, Any] = {
+        "tenant": asked.tenant_key,
+        "start": window.start,
+        "end": window.end,
+        "limit": asked.limit,
+        "offset": asked.offset,
+        "succeeded": asked.succeeded,
+        "model": asked.model_id,
+        "key": asked.api_key_id,
+    }
+    if asked.after is not None:
+        values |= {"after_at": asked.after[0], "after_id": asked.after[1]}
+    rows = await fetch_rows(database, statement, values)
+    return [_read_row(row) for row in rows]
+
+
+def _read_row(row: tuple[Any, ...]) -> LoggedRequest:
+    cells: tuple[Any, ...] = (*row[:_MODE], TRAFFIC_MODES[row[_MODE]], *row[_MODE + 1 :])
+    return LoggedRequest(*cells)

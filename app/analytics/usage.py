@@ -1,0 +1,155 @@
+"""The questions of usage analytics, gateway statistics and tenant analytics: each surface's sections, all from one database snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from app.analytics.fetch import Rows, fetch_plan
+from app.analytics.plan import Question, plan_question
+from app.cube.dimensions import CALLER_KEY, MODEL, PROJECT, PROVIDER, TRAFFIC_MODE, USER, Bucket, Dimension
+from app.cube.metrics import (
+    BILLING_MEASURES,
+    COMPLETION_TOKENS,
+    COST_USD,
+    FAILED,
+    LATENCY_COUNT,
+    LATENCY_SUM_MS,
+    PRICED_COUNT,
+    PROMPT_TOKENS,
+    REQUESTS,
+    SUCCESSFUL,
+    TOKENS,
+    Metric,
+    as_metric,
+)
+from app.db.engine import Database
+from app.domain.principal import Scope
+from app.domain.time_range import DateWindow
+
+INPUT, OUTPUT, COST, PRICED = (as_metric(measure) for measure in (PROMPT_TOKENS, COMPLETION_TOKENS, COST_USD, PRICED_COUNT))
+USAGE_METRICS = (INPUT, OUTPUT, COST, REQUESTS, PRICED)
+OUTCOME_METRICS = (REQUESTS, SUCCESSFUL, FAILED)
+CREDIT_METRICS = tuple(as_metric(measure) for measure in BILLING_MEASURES if measure not in (LATENCY_COUNT, LATENCY_SUM_MS))
+"""Shared spend, BYOK fees, tool fees, runtime fees, search requests."""
+LATENCY_METRICS = (as_metric(LATENCY_COUNT), as_metric(LATENCY_SUM_MS))
+
+
+async def _fetch_sections(database: Database, questions: dict[str, Question], scope: Scope) -> dict[str, Rows]:
+    """Ask several questions of one instant of the database, so that their sums agree."""
+    plans = {name: plan_question(question, scope) for name, question in questions.items()}
+    if len(plans) == 1:
+        async with database.read_connection() as connection:
+            return {name: await fetch_plan(connection, plan) for name, plan in plans.items()}
+    async with database.consistent_reads() as connection:
+        return {name: await fetch_plan(connection, plan) for name, plan in plans.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuestion:
+    """What usage analytics is asked. `sections`: which of time_series, by_model, top_users; `model_id`: only this public model id."""
+
+    window: DateWindow
+    sections: Collection[str]
+    bucket: Bucket = Bucket.DAY
+    model_id: str | None = None
+    top_users_limit: int = 100
+
+
+async def fetch_usage(database: Database, asked: UsageQuestion, scope: Scope) -> dict[str, Rows]:
+    """Return the sections' rows.
+
+    time_series: (bucket start, input, output, cost, requests, priced requests), ascending; by_model: (model id, provider, the same five),
+    dearest first; top_users: (user id, cost, requests), dearest first.
+    """
+    window = asked.window.range
+    filters = () if asked.model_id is None else ((MODEL, asked.model_id),)
+    questions = {
+        "time_series": Question("usage_time_series", USAGE_METRICS, window, bucket=asked.bucket, filters=filters),
+        "by_model": Question("usage_by_model", USAGE_METRICS, window, (MODEL, PROVIDER), filters=filters, greatest=(COST,)),
+        "top_users": Question(
+            "usage_top_users", (COST, REQUESTS), window, (USER,), filters=filters, greatest=(COST, REQUESTS), limit=asked.top_users_limit
+        ),
+    }
+    return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
+
+
+def fill_gaps(rows: Rows, window: DateWindow, bucket: Bucket) -> Rows:
+    """Return a time series with a row of zeros for every bucket of the window that has none."""
+    found = {row[0]: row for row in rows}
+    starts = dict.fromkeys(bucket.start_of(day) for day in window.dates())
+    return [found.get(start, (start, 0, 0, Decimal(0), 0, 0)) for start in starts]
+
+
+GATEWAY_SECTIONS: dict[str, tuple[Dimension, ...]] = {"totals": (), "providers": (PROVIDER,), "models": (MODEL,), "projects": (PROJECT,)}
+
+
+async def fetch_gateway(
+    database: Database, window: DateWindow, project_id: str | None, sections: Collection[str], scope: Scope
+) -> dict[str, Rows]:
+    """Return the rows of the asked sections (totals, providers, models, projects, daily).
+
+    Each row: its name or date, but for the totals, then requests, successful, failed.
+    """
+    filters = () if project_id is None else ((PROJECT, project_id),)
+    questions = {
+        name: Question(
+            f"gateway_{name}", OUTCOME_METRICS, window.range, dimensions, filters=filters, greatest=(REQUESTS,) if dimensions else ()
+        )
+        for name, dimensions in GATEWAY_SECTIONS.items()
+    }
+    questions["daily"] = Question("gateway_daily", OUTCOME_METRICS, window.range, bucket=Bucket.DAY, filters=filters)
+    return await _fetch_sections(database, {name: questions[name] for name in questions if name in sections}, scope)
+
+
+TENANT_METRICS: tuple[Metric, ...] = (*OUTCOME_METRICS, INPUT, OUTPUT, TOKENS, *CREDIT_METRICS)
+
+
+async def fetch_tenant_days(database: Database, window: DateWindow, api_key_id: str | None, scope: Scope) -> Rows:
+    """Return (date, requests, successful, failed, prompt, completion, tokens, four charges, searches, latencies, their sum) by day."""
+    filters = () if api_key_id is None else ((CALLER_KEY, api_key_id),)
+    question = Question("tenant_days", (*TENANT_METRICS, *LATENCY_METRICS), window.range, bucket=Bucket.DAY, filters=filters)
+    return (await _fetch_sections(database, {"days": question}, scope))["days"]
+
+
+async def fetch_tenant_groups(database: Database, day: date, api_key_id: str | None, scope: Scope) -> Rows:
+    """Return a day's usage by (model, provider, caller key, traffic mode's number), then as `fetch_tenant_days` up to the searches."""
+    filters = () if api_key_id is None else ((CALLER_KEY, api_key_id),)
+    question = Question(
+        "tenant_groups", TENANT_METRICS, DateWindow(day, day).range, (MODEL, PROVIDER, CALLER_KEY, TRAFFIC_MODE), filters=filters
+    )
+    return (await _fetch_sections(database, {"groups": question}, scope))["groups"]
+
+
+async def caller_key_exists(database: Database, tenant_key: int, api_key_id: str) -> bool:
+    """Tell whether the tenant's records have named this caller key."""
+    async with database.read_connection() as connection:
+        cursor = await connection.execute(
+            "/* app:caller_key */ SELECT EXISTS (SELECT FROM caller_keys WHERE tenant_id = %s AND external_id = %s)",
+            [tenant_key, api_key_id],
+        )
+        row: Any = await cursor.fetchone()
+    return bool(row[0])
+
+
+async def find_tenant(database: Database, tenant_id: str) -> int | None:
+    """Return a tenant's surrogate, None if there is none of that id."""
+    async with database.read_connection() as connection:
+        row = await (await connection.execute("/* app:tenant */ SELECT id FROM tenants WHERE external_id = %s", [tenant_id])).fetchone()
+    return None if row is None else int(row[0])
+
+
+async def fetch_usernames(database: Database, user_ids: list[str], scope: Scope) -> dict[str, str]:
+    """Return the newest name seen of each user that has one: of all tenants, or of the scope's tenant alone."""
+    async with database.read_connection() as connection:
+        cursor = await connection.execute(
+            "/* app:usernames */ SELECT DISTINCT ON (u.external_id) u.external_id, t.username FROM users u"
+            " JOIN tenant_users t ON t.user_id = u.id WHERE u.external_id = ANY(%s) AND t.username IS NOT NULL"
+            " AND (%s::integer IS NULL OR t.tenant_id = %s)"
+            ' ORDER BY u.external_id, t.username_at DESC, t.username COLLATE "C" DESC',
+            [user_ids, scope.tenant_key, scope.tenant_key],
+        )
+        return dict(await cursor.fetchall())

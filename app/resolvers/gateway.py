@@ -1,0 +1,74 @@
+"""The `gatewayStats` root: how many requests the gateway handled, and how many of them failed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import strawberry
+
+from app.analytics.usage import fetch_gateway
+from app.domain.money import SHARE_PLACES, ratio
+from app.domain.time_range import resolve_days_back
+from app.resolvers.context import ResolverInfo
+from app.resolvers.scalars import BigInt, CalendarDate
+from app.resolvers.usage import EVERYTHING, selected_names
+
+
+@strawberry.type(description="Outcomes of the requests under one name.")
+class Outcomes:
+    name: str = strawberry.field(description="Provider, model or project; `unknown` where the record named none.")
+    requests: BigInt = strawberry.field(description="Requests.")
+    successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed: BigInt = strawberry.field(description="All others.")
+
+
+@strawberry.type(description="Outcomes of the requests of one day.")
+class DailyOutcomes:
+    date: CalendarDate = strawberry.field(description="UTC date.")
+    requests: BigInt = strawberry.field(description="Requests.")
+    successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed: BigInt = strawberry.field(description="All others.")
+
+
+@strawberry.type(description="Request counts of the gateway. Each breakdown sums to the totals.")
+class GatewayStats:
+    total_requests: BigInt = strawberry.field(description="Requests.")
+    successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed_requests: BigInt = strawberry.field(description="All others.")
+    success_rate: float = strawberry.field(description="Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.")
+    providers: list[Outcomes] = strawberry.field(description="By provider, most requests first, then by name.")
+    models: list[Outcomes] = strawberry.field(description="By public model id, most requests first, then by name.")
+    projects: list[Outcomes] = strawberry.field(description="By project, most requests first, then by name.")
+    daily: list[DailyOutcomes] = strawberry.field(description="By day, ascending; days without requests are left out.")
+
+
+ProjectIdArgument = Annotated[str | None, strawberry.argument(description="Only this project; one that is not known has no requests.")]
+DaysArgument = Annotated[
+    int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
+]
+
+_TOTALS = {"totalRequests", "successfulRequests", "failedRequests", "successRate"}
+_LISTS = ("providers", "models", "projects", "daily")
+
+
+async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgument = None, days: DaysArgument = None) -> GatewayStats:
+    """Ask for the sections that are selected, and no others, of one instant of the database."""
+    window = resolve_days_back(days, info.context.now)
+    selected = selected_names(info)
+    wanted = [name for name in _LISTS if name in selected] + (["totals"] if selected & _TOTALS else [])
+    rows = await fetch_gateway(info.context.services.database, window, project_id, wanted, EVERYTHING)
+    total, successful, failed = rows.get("totals", [(0, 0, 0)])[0]
+
+    def outcomes(section: str) -> list[Any]:
+        return [Outcomes(name=name, requests=count, successful=good, failed=bad) for name, count, good, bad in rows.get(section, [])]
+
+    return GatewayStats(
+        total_requests=total,
+        successful_requests=successful,
+        failed_requests=failed,
+        success_rate=ratio(successful, total, SHARE_PLACES),
+        providers=outcomes("providers"),
+        models=outcomes("models"),
+        projects=outcomes("projects"),
+        daily=[DailyOutcomes(date=day, requests=count, successful=good, failed=bad) for day, count, good, bad in rows.get("daily", [])],
+    )

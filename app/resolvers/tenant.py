@@ -1,0 +1,225 @@
+"""The `tenantAnalytics` and `tenantUsage` roots: what one tenant used and was charged, by day and by group."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+import strawberry
+
+from app.analytics.usage import caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
+from app.cube.dimensions import TRAFFIC_MODES
+from app.domain.errors import ForbiddenError, NotFoundError
+from app.domain.money import percentage, round_half_up
+from app.domain.principal import Role, Scope
+from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
+from app.resolvers.context import ResolverInfo
+from app.resolvers.scalars import BigInt, CalendarDate, Instant
+
+NO_SUCH_KEY = "No such API key"
+NO_SUCH_TENANT = "No such tenant"
+
+
+@strawberry.type(description="A window of whole UTC days, both inclusive.")
+class TenantPeriod:
+    start_date: Instant = strawberry.field(description="First instant of the first day.")
+    end_date: Instant = strawberry.field(description="First instant of the last day.")
+
+
+@strawberry.type(description="Sums over the window. Charges are integer credits.")
+class TenantSummary:
+    total_requests: BigInt = strawberry.field(description="Requests.")
+    successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed_requests: BigInt = strawberry.field(description="All others.")
+    error_rate: float = strawberry.field(description="Failed to total in percent, 2 decimal places; 0 if there was no request.")
+    total_tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
+    prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
+    completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
+    shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
+    byok_platform_fees: BigInt = strawberry.field(description="Credits of platform fees on bring-your-own-key requests.")
+    managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
+    agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
+    search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
+    total_spend: BigInt = strawberry.field(description="Credits: the four charges together.")
+    avg_latency_ms: float | None = strawberry.field(
+        description="Mean latency of the requests that have one, milliseconds, 1 decimal place; null if none has."
+    )
+
+
+@strawberry.type(description="One day of a tenant. Charges are integer credits.")
+class TenantDay:
+    date: CalendarDate = strawberry.field(description="UTC date.")
+    requests: BigInt = strawberry.field(description="Requests, failed ones included.")
+    prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
+    completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
+    tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
+    shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
+    byok_platform_fees: BigInt = strawberry.field(description="Credits of platform fees on bring-your-own-key requests.")
+    managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
+    agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
+    search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
+    spend: BigInt = strawberry.field(description="Credits: the four charges together.")
+
+
+@strawberry.type(description="Analytics of one tenant. The columns of the time series sum to the summary.")
+class TenantAnalytics:
+    period: TenantPeriod = strawberry.field(description="The window, as resolved.")
+    summary: TenantSummary = strawberry.field(description="Sums over the window.")
+    timeseries: list[TenantDay] = strawberry.field(description="Every UTC date of the window, ascending, zeros included.")
+
+
+@strawberry.type(description="A tenant's usage of one day by model, provider, caller key and traffic mode. Charges are integer credits.")
+class TenantUsageRow:
+    date: CalendarDate = strawberry.field(description="UTC date.")
+    model: str = strawberry.field(description="Public model id.")
+    provider: str = strawberry.field(description="Provider that served it.")
+    api_key_id: str = strawberry.field(description="The caller's key at the router; empty if the records named none.")
+    traffic_mode: str = strawberry.field(description="`shared` or `byok`.")
+    requests: BigInt = strawberry.field(description="Requests.")
+    successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed_requests: BigInt = strawberry.field(description="All others.")
+    prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
+    completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
+    tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
+    shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
+    byok_platform_fees: BigInt = strawberry.field(description="Credits of platform fees on bring-your-own-key requests.")
+    managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
+    agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
+    search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
+    spend: BigInt = strawberry.field(description="Credits: the four charges together.")
+
+
+TenantIdArgument = Annotated[
+    str | None,
+    strawberry.argument(description="Whose: needed for an admin's key; a tenant's key sees its own tenant, whether named or not."),
+]
+WindowStart = Annotated[
+    CalendarDate | None,
+    strawberry.argument(
+        description="First day: a UTC date, or an instant that is floored to its UTC date. 7 days before `endDate` if not given."
+    ),
+]
+WindowEnd = Annotated[CalendarDate | None, strawberry.argument(description="Last day, inclusive, likewise. Today if not given.")]
+ApiKeyIdArgument = Annotated[str | None, strawberry.argument(description="Only this caller key at the router, one of the tenant's own.")]
+
+
+async def tenant_scope(info: ResolverInfo, tenant_id: str | None) -> Scope:
+    """Return the scope of one tenant. NotFoundError: no such tenant, or not the caller's; ForbiddenError: an admin who names none."""
+    principal = await info.context.principal()
+    if principal.role is Role.ADMIN and tenant_id is not None:
+        key = await find_tenant(info.context.services.database, tenant_id)
+        if key is None:
+            raise NotFoundError(NO_SUCH_TENANT)
+        return Scope(tenant_key=key, identities=True)
+    if principal.tenant_key is None:
+        raise ForbiddenError("A tenant's key is required")
+    if tenant_id not in (None, principal.tenant_id):
+        raise NotFoundError(NO_SUCH_TENANT)
+    return Scope(tenant_key=principal.tenant_key, identities=True)
+
+
+async def check_caller_key(info: ResolverInfo, scope: Scope, api_key_id: str | None) -> None:
+    """Pass a caller key of the scope's tenant. NotFoundError: another's and one that does not exist, alike."""
+    if api_key_id is None or scope.tenant_key is None:
+        return
+    if not await caller_key_exists(info.context.services.database, scope.tenant_key, api_key_id):
+        raise NotFoundError(NO_SUCH_KEY)
+
+
+def _charges(row: tuple[Any, ...]) -> dict[str, int]:
+    shared, byok, tools, runtime, searches = row
+    return {
+        "shared_model_spend": shared,
+        "byok_platform_fees": byok,
+        "managed_tool_fees": tools,
+        "agent_runtime_fees": runtime,
+        "search_requests": searches,
+    }
+
+
+def _spend(row: tuple[Any, ...]) -> int:
+    """Total charge: the four components, the searches aside."""
+    return int(sum(row[:4]))
+
+
+async def resolve_tenant_analytics(
+    info: ResolverInfo,
+    start_date: WindowStart = None,
+    end_date: WindowEnd = None,
+    api_key_id: ApiKeyIdArgument = None,
+    tenant_id: TenantIdArgument = None,
+) -> TenantAnalytics:
+    """Sum the days of the window; the summary is the sum of the days, so that both agree."""
+    scope = await tenant_scope(info, tenant_id)
+    window = resolve_tenant_window(start_date, end_date, info.context.now)
+    await check_caller_key(info, scope, api_key_id)
+    rows = {row[0]: row[1:] for row in await fetch_tenant_days(info.context.services.database, window, api_key_id, scope)}
+    empty = (0,) * 12 + (Decimal(0),)
+    days = [(day, rows.get(day, empty)) for day in window.dates()]
+    sums = tuple(sum(column) for column in zip(*(row for _, row in days), strict=True))
+    return TenantAnalytics(
+        period=TenantPeriod(
+            start_date=Instant(format_instant(midnight(window.start_date))), end_date=Instant(format_instant(midnight(window.end_date)))
+        ),
+        summary=_summary(sums),
+        timeseries=[
+            TenantDay(
+                date=day,  # type: ignore[arg-type]
+                requests=row[0],
+                prompt_tokens=row[3],
+                completion_tokens=row[4],
+                tokens=row[5],
+                spend=_spend(row[6:11]),  # type: ignore[arg-type]
+                **_charges(row[6:11]),  # type: ignore[arg-type]
+            )
+            for day, row in days
+        ],
+    )
+
+
+def _summary(sums: tuple[Any, ...]) -> TenantSummary:
+    requests, successful, failed, prompt, completion, tokens = sums[:6]
+    measured, latency = sums[11:]
+    return TenantSummary(
+        total_requests=requests,
+        successful_requests=successful,
+        failed_requests=failed,
+        error_rate=percentage(failed, requests),
+        total_tokens=tokens,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_spend=_spend(sums[6:11]),  # type: ignore[arg-type]
+        avg_latency_ms=float(round_half_up(Decimal(latency) / measured, 1)) if measured else None,
+        **_charges(sums[6:11]),  # type: ignore[arg-type]
+    )
+
+
+UsageDate = Annotated[CalendarDate, strawberry.argument(description="The UTC date.")]
+
+
+async def resolve_tenant_usage(
+    info: ResolverInfo, date: UsageDate, api_key_id: ApiKeyIdArgument = None, tenant_id: TenantIdArgument = None
+) -> list[TenantUsageRow]:
+    """Return one day's groups, by model, provider, key and mode."""
+    scope = await tenant_scope(info, tenant_id)
+    day = parse_date(date, "date")
+    await check_caller_key(info, scope, api_key_id)
+    rows = await fetch_tenant_groups(info.context.services.database, day, api_key_id, scope)
+    return [
+        TenantUsageRow(
+            date=day,  # type: ignore[arg-type]
+            model=model,
+            provider=provider,
+            api_key_id=key,
+            traffic_mode=TRAFFIC_MODES[mode],
+            requests=row[0],
+            successful_requests=row[1],
+            failed_requests=row[2],
+            prompt_tokens=row[3],
+            completion_tokens=row[4],
+            tokens=row[5],
+            spend=_spend(tuple(row[6:11])),  # type: ignore[arg-type]
+            **_charges(tuple(row[6:11])),  # type: ignore[arg-type]
+        )
+        for model, provider, key, mode, *row in rows
+    ]

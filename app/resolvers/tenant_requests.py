@@ -1,0 +1,163 @@
+"""The `tenantRequests` root: a tenant's single requests as a Relay connection, stable while new ones come in."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, fetch_requests
+from app.domain.errors import BadInputError
+from app.domain.time_range import format_instant, resolve_log_window
+from app.resolvers.context import ResolverInfo
+from app.resolvers.scalars import BigInt, CalendarDate, Instant
+from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, check_caller_key, tenant_scope
+
+MAX_PAGE = 1000
+
+
+@strawberry.enum(description="Outcome of a request.")
+class RequestStatus(Enum):
+    SUCCESS = strawberry.enum_value("success", description="A 2xx status.")
+    ERROR = strawberry.enum_value("error", description="Any other.")
+
+
+@strawberry.type(description="Tokens of one request.")
+class RequestTokens:
+    prompt: BigInt = strawberry.field(description="Input tokens, cached ones included.")
+    completion: BigInt = strawberry.field(description="Output tokens, reasoning included.")
+    total: BigInt = strawberry.field(description="Both together.")
+
+
+@strawberry.type(description="Charges of one request, integer credits.")
+class RequestCharges:
+    model_charge: BigInt = strawberry.field(description="For shared-capacity model usage.")
+    byok_platform_fee: BigInt = strawberry.field(description="Platform fee of a bring-your-own-key request.")
+    managed_tool_fee: BigInt = strawberry.field(description="For managed tools.")
+    agent_runtime_fee: BigInt = strawberry.field(description="For agent runtime.")
+    total_charge: BigInt = strawberry.field(description="The four together.")
+
+
+@strawberry.type(description="One request of a tenant.")
+class TenantRequest:
+    id: strawberry.ID = strawberry.field(description="Opaque id, unique among the tenant's requests.")
+    request_id: str = strawberry.field(description="The router's id of the request.")
+    created_at: Instant = strawberry.field(description="When it occurred.")
+    model: str = strawberry.field(description="Public model id.")
+    provider: str = strawberry.field(description="Provider that served it.")
+    api_key_id: str = strawberry.field(description="The caller's key at the router; empty if the record named none.")
+    status: RequestStatus = strawberry.field(description="Whether it succeeded.")
+    status_code: int = strawberry.field(description="HTTP status; 0 if there was no answer.")
+    traffic_mode: str = strawberry.field(description="`shared` or `byok`.")
+    tokens: RequestTokens = strawberry.field(description="Tokens.")
+    cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
+    latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
+
+
+@strawberry.type(description="A request and its place in the list.")
+class TenantRequestEdge:
+    cursor: str = strawberry.field(description="Its place: give it as `after` for the page behind it.")
+    node: TenantRequest = strawberry.field(description="The request.")
+
+
+@strawberry.type(description="Where a page stands in its list.")
+class RequestsPageInfo:
+    has_next_page: bool = strawberry.field(description="Whether older requests follow.")
+    has_previous_page: bool = strawberry.field(description="Whether the page was asked for by `after` or `offset`.")
+    start_cursor: str | None = strawberry.field(description="Place of the first request; null on an empty page.")
+    end_cursor: str | None = strawberry.field(description="Place of the last request; null on an empty page.")
+
+
+@strawberry.type(description="A page of a tenant's requests, newest first.")
+class TenantRequestConnection:
+    edges: list[TenantRequestEdge] = strawberry.field(description="The requests with their places.")
+    nodes: list[TenantRequest] = strawberry.field(description="The requests alone.")
+    page_info: RequestsPageInfo = strawberry.field(description="Where the page stands.")
+
+
+First = Annotated[int, strawberry.argument(description=f"Requests at most, 1 to {MAX_PAGE}.")]
+After = Annotated[str | None, strawberry.argument(description="Place of the last request of the page before.")]
+Offset = Annotated[
+    int, strawberry.argument(description=f"Requests to skip, 0 to {MAX_OFFSET}. Prefer `after`: new requests shift offsets.")
+]
+Status = Annotated[RequestStatus | None, strawberry.argument(description="Only these.")]
+ModelArgument = Annotated[str | None, strawberry.argument(description="Only this public model id.")]
+LogStart = Annotated[
+    CalendarDate | None, strawberry.argument(description="First UTC day, a date or an instant in it; from the first record if not given.")
+]
+LogEnd = Annotated[
+    CalendarDate | None, strawberry.argument(description="Last UTC day, inclusive, likewise; to the last record if not given.")
+]
+
+
+def _shape(request: LoggedRequest) -> TenantRequest:
+    charges = request.shared_model_spend + request.byok_platform_fee + request.managed_tool_fee + request.agent_runtime_fee
+    return TenantRequest(
+        id=strawberry.ID(request.cursor),
+        request_id=request.request_id,
+        created_at=Instant(format_instant(request.occurred_at)),
+        model=request.model_id,
+        provider=request.provider,
+        api_key_id=request.api_key_id,
+        status=RequestStatus.SUCCESS if 200 <= request.status_code <= 299 else RequestStatus.ERROR,
+        status_code=request.status_code,
+        traffic_mode=request.traffic_mode,
+        tokens=RequestTokens(
+            prompt=BigInt(request.prompt_tokens),
+            completion=BigInt(request.completion_tokens),
+            total=BigInt(request.prompt_tokens + request.completion_tokens),
+        ),
+        cost_breakdown=RequestCharges(
+            model_charge=BigInt(request.shared_model_spend),
+            byok_platform_fee=BigInt(request.byok_platform_fee),
+            managed_tool_fee=BigInt(request.managed_tool_fee),
+            agent_runtime_fee=BigInt(request.agent_runtime_fee),
+            total_charge=BigInt(charges),
+        ),
+        latency_ms=None if request.latency_ms is None else float(request.latency_ms),
+    )
+
+
+async def resolve_tenant_requests(
+    info: ResolverInfo,
+    first: First = 50,
+    after: After = None,
+    offset: Offset = 0,
+    status: Status = None,
+    model: ModelArgument = None,
+    start_date: LogStart = None,
+    end_date: LogEnd = None,
+    api_key_id: ApiKeyIdArgument = None,
+    tenant_id: TenantIdArgument = None,
+) -> TenantRequestConnection:
+    """Return one page; one row more is read to know whether more follow."""
+    if not 1 <= first <= MAX_PAGE:
+        raise BadInputError(f"first must be from 1 to {MAX_PAGE}")
+    if not 0 <= offset <= MAX_OFFSET:
+        raise BadInputError(f"offset must be from 0 to {MAX_OFFSET}; page with after instead")
+    scope = await tenant_scope(info, tenant_id)
+    window = resolve_log_window(start_date, end_date, info.context.now)
+    await check_caller_key(info, scope, api_key_id)
+    asked = RequestsQuestion(
+        tenant_key=scope.tenant_key or 0,
+        window=window,
+        limit=first + 1,
+        offset=offset,
+        succeeded=None if status is None else status is RequestStatus.SUCCESS,
+        model_id=model,
+        api_key_id=api_key_id,
+        after=None if after is None else decode_cursor(after),
+    )
+    found = await fetch_requests(info.context.services.database, asked)
+    edges = [TenantRequestEdge(cursor=request.cursor, node=_shape(request)) for request in found[:first]]
+    return TenantRequestConnection(
+        edges=edges,
+        nodes=[edge.node for edge in edges],
+        page_info=RequestsPageInfo(
+            has_next_page=len(found) > first,
+            has_previous_page=after is not None or offset > 0,
+            start_cursor=edges[0].cursor if edges else None,
+            end_cursor=edges[-1].cursor if edges else None,
+        ),
+    )

@@ -1,0 +1,170 @@
+"""The `usageAnalytics` root: usage over time, by model, and the users who cost most."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any
+
+import strawberry
+
+from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps
+from app.cube.dimensions import Bucket
+from app.domain.errors import BadInputError
+from app.domain.money import USD_PLACES, round_half_up
+from app.domain.principal import Scope
+from app.domain.time_range import resolve_usage_window
+from app.resolvers.context import ResolverInfo
+from app.resolvers.scalars import BigInt, CalendarDate
+
+MAX_TOP_USERS = 1000
+EVERYTHING = Scope(tenant_key=None, identities=True)
+
+
+@strawberry.enum(description="Width of the buckets of a time series.")
+class Aggregation(Enum):
+    DAY = strawberry.enum_value("day", description="UTC days, `2026-03-12`.")
+    WEEK = strawberry.enum_value("week", description="Weeks from Monday on, `2026-W11`.")
+    MONTH = strawberry.enum_value("month", description="Months, `2026-03`.")
+
+
+@strawberry.enum(description="How weeks are numbered.")
+class WeekNumbering(Enum):
+    ISO = strawberry.enum_value("iso", description="ISO 8601: week 1 holds the year's first Thursday; a week may lie in two years.")
+    MONDAY = strawberry.enum_value(
+        "monday", description="`%W`: week 1 begins with the year's first Monday, days before it are week 00; no week lies in two years."
+    )
+
+
+@strawberry.type(description="Usage in one bucket of time.")
+class UsagePoint:
+    period: str = strawberry.field(description="Label of the bucket: `2026-03-12`, `2026-W11` or `2026-03`.")
+    input_tokens: BigInt = strawberry.field(description="Prompt tokens, cached ones included.")
+    output_tokens: BigInt = strawberry.field(description="Completion tokens, reasoning included.")
+    cost: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
+    request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
+    priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
+
+
+@strawberry.type(description="Usage of one model at one provider.")
+class ModelUsage:
+    model_id: str = strawberry.field(description="Public model id; `unknown` for requests that failed before routing.")
+    provider: str = strawberry.field(description="Provider that served it.")
+    input_tokens: BigInt = strawberry.field(description="Prompt tokens, cached ones included.")
+    output_tokens: BigInt = strawberry.field(description="Completion tokens, reasoning included.")
+    cost: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
+    request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
+    priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
+
+
+@strawberry.type(description="Usage of one end user over the whole window.")
+class UserUsage:
+    user_id: str = strawberry.field(description="Id of the user at the router.")
+    username: str | None = strawberry.field(description="Newest name seen for the user; null if none was.")
+    total_cost: float = strawberry.field(description="US dollars, 6 decimal places.")
+    request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
+
+
+@strawberry.type(description="Usage analytics of one window. The time series and the models sum to the same totals.")
+class UsageAnalytics:
+    time_series: list[UsagePoint] = strawberry.field(description="By time, ascending; buckets without requests are left out.")
+    by_model: list[ModelUsage] = strawberry.field(description="By model and provider, dearest first, then by model id.")
+    top_users: list[UserUsage] = strawberry.field(description="Users, dearest first, then most requests, then by id.")
+
+
+DateFrom = Annotated[CalendarDate | None, strawberry.argument(description="First UTC date, inclusive; from the first record if not given.")]
+DateTo = Annotated[CalendarDate | None, strawberry.argument(description="Last UTC date, inclusive; to the last record if not given.")]
+AggregationArgument = Annotated[Aggregation, strawberry.argument(description="Width of the time series' buckets.")]
+ModelIdArgument = Annotated[
+    str | None, strawberry.argument(description="Only this model id, exact and case-sensitive; in all three lists.")
+]
+WeekNumberingArgument = Annotated[WeekNumbering, strawberry.argument(description="Numbering of weeks, with `aggregation: WEEK`.")]
+FillGaps = Annotated[
+    bool,
+    strawberry.argument(name="fillGaps", description="Give the time series a point of zeros for every empty bucket of the window."),
+]
+TopUsersLimit = Annotated[int, strawberry.argument(description=f"Users at most, 1 to {MAX_TOP_USERS}.")]
+
+
+def usd(value: Decimal) -> float:
+    """Return US dollars as answers show them."""
+    return float(round_half_up(Decimal(value), USD_PLACES))
+
+
+def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
+    """Return the bucket that the two arguments mean."""
+    if aggregation is Aggregation.WEEK:
+        return Bucket.MONDAY_WEEK if numbering is WeekNumbering.MONDAY else Bucket.WEEK
+    return Bucket.MONTH if aggregation is Aggregation.MONTH else Bucket.DAY
+
+
+def selected_names(info: ResolverInfo) -> set[str]:
+    """Return the names of the fields that are selected directly under the one being resolved, through fragments."""
+    names: set[str] = set()
+
+    def collect(selections: list[Any]) -> None:
+        for selection in selections:
+            if hasattr(selection, "type_condition"):
+                collect(selection.selections)
+            else:
+                names.add(selection.name)
+
+    for field in info.selected_fields:
+        collect(field.selections)
+    return names
+
+
+_SECTIONS = {"timeSeries": "time_series", "byModel": "by_model", "topUsers": "top_users"}
+
+
+async def resolve_usage_analytics(
+    info: ResolverInfo,
+    date_from: DateFrom = None,
+    date_to: DateTo = None,
+    aggregation: AggregationArgument = Aggregation.DAY,
+    model_id: ModelIdArgument = None,
+    week_numbering: WeekNumberingArgument = WeekNumbering.ISO,
+    fill_gaps_: FillGaps = False,
+    top_users_limit: TopUsersLimit = 100,
+) -> UsageAnalytics:
+    """Ask for the sections that are selected, and no others, of one instant of the database."""
+    if not 1 <= top_users_limit <= MAX_TOP_USERS:
+        raise BadInputError(f"topUsersLimit must be from 1 to {MAX_TOP_USERS}")
+    database = info.context.services.database
+    window = resolve_usage_window(date_from, date_to, info.context.now)
+    bucket = bucket_of(aggregation, week_numbering)
+    wanted = [_SECTIONS[name] for name in _SECTIONS if name in selected_names(info)]
+    asked = UsageQuestion(window, wanted, bucket, model_id, top_users_limit)
+    rows = await fetch_usage(database, asked, EVERYTHING)
+    points = rows.get("time_series", [])
+    users = rows.get("top_users", [])
+    names = await fetch_usernames(database, [user_id for user_id, _, _ in users], EVERYTHING) if users else {}
+    return UsageAnalytics(
+        time_series=[
+            UsagePoint(
+                period=bucket.label(start),
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
+                cost=usd(cost),
+                request_count=requests,
+                priced=priced == requests,
+            )
+            for start, tokens_in, tokens_out, cost, requests, priced in (fill_gaps(points, window, bucket) if fill_gaps_ else points)
+        ],
+        by_model=[
+            ModelUsage(
+                model_id=model,
+                provider=provider,
+                input_tokens=tokens_in,
+                output_tokens=tokens_out,
+                cost=usd(cost),
+                request_count=requests,
+                priced=priced == requests,
+            )
+            for model, provider, tokens_in, tokens_out, cost, requests, priced in rows.get("by_model", [])
+        ],
+        top_users=[
+            UserUsage(user_id=user_id, username=names.get(user_id), total_cost=usd(cost), request_count=requests)
+            for user_id, cost, requests in users
+        ],
+    )

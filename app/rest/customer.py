@@ -1,0 +1,255 @@
+"""The URLs that tenants call: analytics, its grouped export, request logs and the monthly statement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.domain.errors import BadInputError
+from app.domain.time_range import parse_month
+from app.resolvers.context import RequestContext, Services
+from app.rest.answer import answer, json_response
+from app.rest.csv import encode_rows
+from app.rest.envelopes import typed
+from app.rest.execute import StoredDocuments
+from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
+
+log = logging.getLogger(__name__)
+
+STATUSES = ("success", "error")
+MAX_LOGS = 100
+MAX_OFFSET = 10_000
+PAGE = 1000
+
+EXPORT_COLUMNS = (
+    "date",
+    "model",
+    "provider",
+    "api_key_id",
+    "traffic_mode",
+    "requests",
+    "successful_requests",
+    "failed_requests",
+    "prompt_tokens",
+    "completion_tokens",
+    "tokens",
+    "shared_model_spend",
+    "byok_platform_fees",
+    "managed_tool_fees",
+    "agent_runtime_fees",
+    "search_requests",
+    "spend",
+)
+CHARGES = ("model_charge", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee", "total_charge")
+STATEMENT_COLUMNS = (
+    "id",
+    "request_id",
+    "created_at",
+    "model",
+    "provider",
+    "status",
+    "traffic_mode",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    *CHARGES,
+    "latency_ms",
+)
+
+_WRONG_NAMES = {"from": "start_date", "to": "end_date"}
+
+StartDate = Annotated[str | None, Query(description="First UTC day: YYYY-MM-DD or an ISO 8601 instant in it.")]
+EndDate = Annotated[str | None, Query(description="Last UTC day, inclusive, likewise.")]
+ApiKeyId = Annotated[str | None, Query(description="Only this API key, one of the tenant's own.")]
+
+
+def shape_log(node: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of the request log."""
+    return {**node, "status": node["status"].lower()}
+
+
+def statement_row(node: dict[str, Any]) -> list[Any]:
+    """Return a row of the statement, in the order of STATEMENT_COLUMNS."""
+    tokens, charges = node["tokens"], node["cost_breakdown"]
+    return [
+        *(node[name] for name in ("id", "request_id", "created_at", "model", "provider")),
+        node["status"].lower(),
+        node["traffic_mode"],
+        tokens["prompt"],
+        tokens["completion"],
+        tokens["total"],
+        *(charges[name] for name in CHARGES),
+        "" if node["latency_ms"] is None else node["latency_ms"],
+    ]
+
+
+async def iterate_requests(
+    documents: StoredDocuments, context: RequestContext, variables: dict[str, Any]
+) -> AsyncIterator[list[dict[str, Any]]]:
+    """Yield pages of requests, newest first, until there are no more."""
+    after: str | None = None
+    while True:
+        page = await documents.run("tenant_requests", context, {**variables, "first": PAGE, "after": after})
+        yield page["nodes"]
+        if not page["pageInfo"]["hasNextPage"]:
+            return
+        after = page["pageInfo"]["endCursor"]
+
+
+async def stream_statement(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+    """Yield the statement: a header, a row a request, and the total of each amount."""
+    sums = [0] * (3 + len(CHARGES))
+    count = 0
+    yield encode_rows([STATEMENT_COLUMNS])
+    async for nodes in pages:
+        rows = [statement_row(node) for node in nodes]
+        for row in rows:
+            for position, amount in enumerate(row[7:15]):
+                sums[position] += amount
+        count += len(rows)
+        yield encode_rows(rows)
+    yield encode_rows([["total", f"{count} requests", "", "", "", "", "", *sums, ""]])
+
+
+async def stream_export(
+    documents: StoredDocuments, context: RequestContext, dates: list[str], api_key_id: str | None
+) -> AsyncIterator[bytes]:
+    """Yield the grouped export: a header, then each date's groups."""
+    yield encode_rows([EXPORT_COLUMNS])
+    for day in dates:
+        rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id})
+        yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
+
+
+async def _started(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Return the stream after its first parts were made, so that what fails at once can still be told as an error."""
+    head = [await anext(stream)]
+    second = await anext(stream, None)
+    if second is not None:
+        head.append(second)
+
+    async def whole() -> AsyncIterator[bytes]:
+        for part in head:
+            yield part
+        async for part in stream:
+            yield part
+
+    return whole()
+
+
+async def csv_response(stream: AsyncIterator[bytes], filename: str) -> Response:
+    """Return a streamed CSV download."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"', "Cache-Control": "no-store"}
+    return StreamingResponse(await _started(stream), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def build_customer_router(services: Services, documents: StoredDocuments) -> APIRouter:
+    """Return the routes. All ask for a key that belongs to a tenant and see that tenant only."""
+    router = APIRouter(tags=["Customer"])
+
+    async def enter(request: Request, document: str) -> RequestContext:
+        context = RequestContext.of(request, services)
+        await documents.authorize(document, context)
+        refuse_parameters(request.query_params.keys(), _WRONG_NAMES)
+        return context
+
+    @router.get("/v1/customer/analytics", summary="What the tenant used and was charged, by day")
+    async def get_tenant_analytics(
+        request: Request, start_date: StartDate = None, end_date: EndDate = None, api_key_id: ApiKeyId = None
+    ) -> Response:
+        async def respond() -> Response:
+            context = await enter(request, "tenant_analytics")
+            variables = {"startDate": _plus(start_date), "endDate": _plus(end_date), "apiKeyId": api_key_id}
+            return json_response(await documents.run("tenant_analytics", context, variables))
+
+        return await answer(typed, request, respond)
+
+    @router.get(
+        "/v1/customer/analytics/export.csv",
+        summary="The same by date, model, provider, API key and traffic mode, as CSV",
+        response_class=Response,
+    )
+    async def get_tenant_export(
+        request: Request, start_date: StartDate = None, end_date: EndDate = None, api_key_id: ApiKeyId = None
+    ) -> Response:
+        async def respond() -> Response:
+            context = await enter(request, "tenant_days")
+            variables = {"startDate": _plus(start_date), "endDate": _plus(end_date), "apiKeyId": api_key_id}
+            days = (await documents.run("tenant_days", context, variables))["timeseries"]
+            dates = [day["date"] for day in days if day["requests"]]
+            name = f"usage-{days[0]['date']}-to-{days[-1]['date']}.csv"
+            return await csv_response(stream_export(documents, context, dates, api_key_id), name)
+
+        return await answer(typed, request, respond)
+
+    @router.get("/v1/customer/logs", summary="The tenant's requests, newest first")
+    async def get_tenant_logs(
+        request: Request,
+        limit: Annotated[str | None, Query(description="Rows at most, 1 to 100; 50 if not given.")] = None,
+        offset: Annotated[str | None, Query(description="Rows to skip, 0 to 10000. Prefer cursor.")] = None,
+        cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+        status: Annotated[str | None, Query(description="Only success or error.")] = None,
+        model: Annotated[str | None, Query(description="Only this model id.")] = None,
+        start_date: StartDate = None,
+        end_date: EndDate = None,
+        api_key_id: ApiKeyId = None,
+    ) -> Response:
+        async def respond() -> Response:
+            context = await enter(request, "tenant_requests")
+            if cursor is not None and offset is not None:
+                raise BadInputError("give cursor or offset, not both")
+            chosen = parse_choice(status, "status", STATUSES)
+            first = parse_integer(limit, "limit", 1, MAX_LOGS, 50)
+            skip = parse_integer(offset, "offset", 0, MAX_OFFSET, 0)
+            variables = {
+                "first": first,
+                "after": cursor,
+                "offset": skip,
+                "status": None if chosen is None else chosen.upper(),
+                "model": model,
+                "startDate": _plus(start_date),
+                "endDate": _plus(end_date),
+                "apiKeyId": api_key_id,
+            }
+            page = await documents.run("tenant_requests", context, variables)
+            more = page["pageInfo"]["hasNextPage"]
+            return json_response(
+                {
+                    "data": [shape_log(node) for node in page["nodes"]],
+                    "limit": first,
+                    "offset": skip,
+                    "has_more": more,
+                    "next_cursor": page["pageInfo"]["endCursor"] if more else None,
+                }
+            )
+
+        return await answer(typed, request, respond)
+
+    @router.get(
+        "/v1/customer/billing/usage-statement.csv",
+        summary="Every request of a month with its charges, and their total, as CSV",
+        response_class=Response,
+    )
+    async def get_usage_statement(
+        request: Request,
+        month: Annotated[str | None, Query(description="YYYY-MM; the current UTC month if not given.")] = None,
+    ) -> Response:
+        async def respond() -> Response:
+            context = await enter(request, "tenant_requests")
+            name = context.now.strftime("%Y-%m") if month is None else month
+            window = parse_month(name, "month")
+            variables = {"startDate": window.start_date.isoformat(), "endDate": window.end_date.isoformat()}
+            return await csv_response(stream_statement(iterate_requests(documents, context, variables)), f"usage-statement-{name}.csv")
+
+        return await answer(typed, request, respond)
+
+    return router
+
+
+def _plus(text: str | None) -> str | None:
+    """Undo what a form decoder does to the offset of an instant that was not escaped: `+02:00` arrives as ` 02:00`."""
+    return None if text is None else text.replace(" ", "+")

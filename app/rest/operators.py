@@ -1,0 +1,79 @@
+"""The URLs that operators call: usage analytics and gateway statistics."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.resolvers.context import RequestContext, Services
+from app.rest.answer import answer, json_response
+from app.rest.envelopes import detailed, gateway
+from app.rest.execute import StoredDocuments
+from app.rest.parameters import parse_choice, parse_integer
+
+AGGREGATIONS = ("day", "week", "month")
+WEEK_NUMBERINGS = ("iso", "monday")
+_OBJECTS = ("providers", "models", "projects")
+
+
+def shape_gateway_body(stats: dict[str, Any]) -> dict[str, Any]:
+    """Return the documented body: breakdowns as objects keyed by name, in the order of the lists."""
+    body = dict(stats)
+    for section in _OBJECTS:
+        body[section] = {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in stats[section]}
+    return body
+
+
+def build_operator_router(services: Services, documents: StoredDocuments) -> APIRouter:
+    """Return the routes."""
+    router = APIRouter()
+
+    @router.get(
+        "/api/usage/analytics",
+        tags=["Usage"],
+        summary="Usage over time, by model, and the users who cost most",
+        description="A key of role admin. Without dates the answer covers all there is.",
+    )
+    async def get_usage_analytics(
+        request: Request,
+        date_from: Annotated[str | None, Query(description="First UTC date, YYYY-MM-DD, inclusive.")] = None,
+        date_to: Annotated[str | None, Query(description="Last UTC date, YYYY-MM-DD, inclusive.")] = None,
+        aggregation: Annotated[str | None, Query(description="Buckets of the time series: day, week or month; day if not given.")] = None,
+        model_id: Annotated[str | None, Query(description="Only this model, exact and case-sensitive.")] = None,
+        week_numbering: Annotated[str | None, Query(description="iso, or monday for `%W`; iso if not given.")] = None,
+    ) -> Response:
+        async def respond() -> Response:
+            context = RequestContext.of(request, services)
+            await documents.authorize("usage_analytics", context)
+            variables = {
+                "dateFrom": date_from,
+                "dateTo": date_to,
+                "aggregation": (parse_choice(aggregation, "aggregation", AGGREGATIONS) or "day").upper(),
+                "modelId": model_id,
+                "weekNumbering": (parse_choice(week_numbering, "week_numbering", WEEK_NUMBERINGS) or "iso").upper(),
+            }
+            return json_response(await documents.run("usage_analytics", context, variables))
+
+        return await answer(detailed, request, respond)
+
+    @router.get(
+        "/v1/analytics",
+        tags=["Gateway"],
+        summary="Request counts and outcomes of the gateway",
+        description="The GATEWAY_API_KEY, or a key of role gateway or admin.",
+    )
+    async def get_gateway_stats(
+        request: Request,
+        project_id: Annotated[str | None, Query(description="Only this project.")] = None,
+        days: Annotated[str | None, Query(description="Only the last so many UTC dates, today included: 1 to 365.")] = None,
+    ) -> Response:
+        async def respond() -> Response:
+            context = RequestContext.of(request, services)
+            await documents.authorize("gateway_stats", context)
+            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, 365)}
+            return json_response(shape_gateway_body(await documents.run("gateway_stats", context, variables)))
+
+        return await answer(gateway, request, respond)
+
+    return router
