@@ -214,9 +214,9 @@ def network_windows(generated_at: datetime) -> NetworkWindows:
 
 def format_instant(value: datetime) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def format_seconds(value: datetime) -> str:
     """Return `YYYY-MM-DDTHH:MM:SSZ`."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
