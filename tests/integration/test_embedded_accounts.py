@@ -19,7 +19,7 @@ import pytest
 from app.db import embedded_account
 from app.db.embedded import EmbeddedServer, EmbeddedServerError
 from app.db.embedded_account import find_binaries, runnable_binaries, server_account
-from app.db.embedded_layout import Layout
+from app.db.embedded_layout import Layout, client_socket_dir
 from app.db.embedded_process import listener_pid
 
 FAST = {"fsync": "off"}
@@ -73,7 +73,7 @@ def use_as(uid: int, data_dir: Path) -> str:
 
 
 def server_owner(data_dir: Path) -> int:
-    pid = listener_pid(Layout(data_dir).socket_dir)
+    pid = listener_pid(client_socket_dir(Layout(data_dir)))
     return Path(f"/proc/{pid}").stat().st_uid
 
 
