@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.errors import BadInputError
@@ -32,7 +34,32 @@ class Settings(BaseSettings):
     )
     snapshot_seconds: int = Field(600, ge=1, description="Age at which the network snapshot is computed anew.")
     ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Bytes of an ingest body, before and after decompression.")
+    key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
+    address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
+    failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
+    trusted_proxies: str = Field("", description="Addresses and networks, or *, whose X-Forwarded-For is believed; empty: none.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
+
+    @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit")
+    @classmethod
+    def _check_limit(cls, text: str) -> str:
+        from app.auth.quota import parse_limit  # here: only a process that serves, or an operator who set one, needs it
+
+        try:
+            parse_limit("", text)
+        except ValueError as error:
+            raise PydanticCustomError("rate_limit", "{reason}", {"reason": str(error)}) from None
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, text: str) -> str:
+        try:
+            for entry in text.split(",") if text.strip() not in ("", "*") else ():
+                ip_network(entry.strip())
+        except ValueError as error:
+            raise PydanticCustomError("proxies", "{reason}", {"reason": str(error)}) from None
+        return text.strip()
 
     @property
     def snapshot_every(self) -> timedelta:
@@ -51,6 +78,8 @@ def load(**given: object) -> Settings:
         raise BadInputError(f"{name if name == 'GATEWAY_API_KEY' else 'TOKENGRAPH_' + name}: {first['msg']}") from None
     if settings.workers > 1 and settings.redis_url is None:
         raise BadInputError("more than one worker needs TOKENGRAPH_REDIS_URL: rate limits in memory would count each worker by itself")
+    if settings.redis_url is not None and not settings.redis_url.startswith(("redis://", "rediss://", "redis+unix://")):
+        raise BadInputError("TOKENGRAPH_REDIS_URL must begin with redis://, rediss:// or redis+unix://")
     if settings.database_url is not None and not settings.database_url.startswith(("postgresql://", "postgres://")):
         raise BadInputError("TOKENGRAPH_DATABASE_URL must begin with postgresql://")
     return settings

@@ -73,7 +73,7 @@ class PageRequest:
 
 
 def _columns(listing: Listing[Any]) -> str:
-    fields: tuple[str, ...] = listing.row._fields  # type: ignore[attr-defined]
+    fields: tuple[str, ...] = listing.row._fields
     return ", ".join(f"x.{name}" for name in fields)
 
 

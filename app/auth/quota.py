@@ -1,51 +1,135 @@
-"""The documented limits on reading the rankings, counted at the field: GraphQL and REST draw on one account."""
+"""Every limit of the product: who is counted, for what, and what a caller is told. `windows` and `shared_windows` do the counting."""
 
 from __future__ import annotations
 
-import asyncio
-import math
-from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from math import ceil
 
-from limits import RateLimitItemPerDay, RateLimitItemPerMinute
-from limits.storage import MemoryStorage, Storage
-from limits.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from limits import parse_many
 
+from app.auth.shared_windows import WindowCounts
+from app.auth.windows import Check, Limit, Standing
 from app.domain.errors import RateLimitedError
 from app.domain.principal import Principal
 from app.domain.time_range import midnight
 
-T = TypeVar("T")
+RANKINGS_PER_KEY = Limit("rankings-key", 30, 60)
+"""Documented: 30 reads of the rankings in any 60 seconds, for each key."""
 
-_PER_MINUTE = RateLimitItemPerMinute(30)
-_PER_DAY = RateLimitItemPerDay(500)
+RANKINGS_PER_ACCOUNT = Limit("rankings-account", 500, 24 * 3600)
+"""Documented: 500 reads of the rankings a UTC day, for each account (the key's tenant)."""
+
+_LARGEST_AMOUNT = 10**9
+_LONGEST_SECONDS = 366 * 24 * 3600
+_LONGEST_ADDRESS = 64
+
+answer_headers: ContextVar[dict[str, str] | None] = ContextVar("answer_headers", default=None)
+"""What limits add to the headers of the answer under way; None where no answer is."""
+
+
+def parse_limit(name: str, text: str) -> Limit | None:
+    """Return a limit written like `600/minute` or `1000 per 5 minutes`; None: `off`, or nothing. ValueError: anything else."""
+    if text.strip().lower() in ("", "off"):
+        return None
+    try:
+        (item,) = parse_many(text)
+    except ValueError:
+        raise ValueError("must be like 600/minute, or off") from None
+    if not (1 <= item.amount <= _LARGEST_AMOUNT and 1 <= item.get_expiry() <= _LONGEST_SECONDS):
+        raise ValueError("must admit 1 to 1000000000 requests in at most a year")
+    return Limit(name, item.amount, item.get_expiry())
+
+
+def address_subject(host: str) -> str:
+    """Return whom an address counts for: itself, or the /64 of an IPv6 address, which is one customer's. Anything else is `unknown`."""
+    return _address_subject(host) if len(host) <= _LONGEST_ADDRESS else "unknown"
+
+
+@lru_cache(maxsize=4096)
+def _address_subject(host: str) -> str:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return "unknown"
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
+
+
+def _note_headers(limit: Limit, remaining: int, reset_at: float, retry_after: int | None) -> None:
+    headers = answer_headers.get()
+    if headers is None or "Retry-After" in headers:
+        return  # of several reads in one request, the refused one is told of
+    headers["X-RateLimit-Limit"] = str(limit.amount)
+    headers["X-RateLimit-Remaining"] = str(remaining)
+    headers["X-RateLimit-Reset"] = str(ceil(reset_at))
+    if retry_after is not None:
+        headers["Retry-After"] = str(retry_after)
+
+
+def _refusal(limit: Limit, seconds: float, now: datetime) -> RateLimitedError:
+    retry_after = max(1, ceil(seconds))
+    reset_at = ceil(now.timestamp() + seconds)
+    _note_headers(limit, 0, reset_at, retry_after)
+    return RateLimitedError(limit=limit.amount, remaining=0, reset_at=reset_at, retry_after=retry_after)
 
 
 class RankingsQuota:
-    """30 reads in any 60 seconds a key, 500 a UTC day an account (the key's tenant), in the storage that the limiter shares."""
+    """The documented limits on reading the rankings, counted at the field: GraphQL and REST draw on one account."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._minute = MovingWindowRateLimiter(storage)
-        self._day = FixedWindowRateLimiter(storage)
-        self._in_memory = isinstance(storage, MemoryStorage)
+    def __init__(self, counts: WindowCounts) -> None:
+        self._counts = counts
 
     async def consume(self, principal: Principal, now: datetime) -> None:
-        """Count one read. RateLimitedError: none is left; it says of which limit and until when."""
-        await self._run(lambda: self._consume(principal, now))
-
-    async def _run(self, call: Callable[[], T]) -> T:
-        # A storage on the network blocks its thread, which must not be the event loop's.
-        return call() if self._in_memory else await asyncio.to_thread(call)
-
-    def _consume(self, principal: Principal, now: datetime) -> None:
-        key = ("rankings", "key", principal.key_id)
-        if not self._minute.hit(_PER_MINUTE, *key):
-            raise _refusal(_PER_MINUTE.amount, self._minute.get_window_stats(_PER_MINUTE, *key).reset_time, now)
+        """Count one read, under both limits or under none. RateLimitedError: one of them is used up; it says until when."""
         today = now.astimezone(UTC).date()
-        if not self._day.hit(_PER_DAY, "rankings", "account", principal.account, today.isoformat()):
-            raise _refusal(_PER_DAY.amount, (midnight(today) + timedelta(days=1)).timestamp(), now)
+        verdict = await self._counts.take(
+            Check(RANKINGS_PER_KEY, principal.key_id),
+            Check(RANKINGS_PER_ACCOUNT, f"{today.isoformat()}:{principal.account}"),  # by its date, the window ends at midnight
+        )
+        minute = verdict.standings[0]
+        if not verdict.refused:
+            _note_headers(RANKINGS_PER_KEY, minute.remaining, now.timestamp() + minute.frees_in, None)
+        elif 1 in verdict.refused:
+            raise _refusal(RANKINGS_PER_ACCOUNT, (midnight(today) + timedelta(days=1) - now).total_seconds(), now)
+        else:
+            raise _refusal(RANKINGS_PER_KEY, minute.frees_in, now)
 
 
-def _refusal(limit: int, reset_at: float, now: datetime) -> RateLimitedError:
-    return RateLimitedError(limit=limit, remaining=0, reset_at=reset_at, retry_after=max(1, math.ceil(reset_at - now.timestamp())))
+@dataclass(frozen=True, slots=True)
+class CallerLimits:
+    """The general limits on requests; None: there is none. A request counts once: for its key, or else for its address."""
+
+    counts: WindowCounts
+    per_key: Limit | None
+    per_address: Limit | None
+    failed: Limit | None
+
+    async def count_key(self, principal: Principal, now: datetime) -> None:
+        """Count a request with a valid key. RateLimitedError: too many."""
+        await self._count(self.per_key, principal.key_id, now)
+
+    async def count_anonymous(self, host: str, now: datetime) -> None:
+        """Count a request without a key. RateLimitedError: too many from this address."""
+        await self._count(self.per_address, address_subject(host), now)
+
+    async def count_failure(self, host: str, now: datetime) -> None:
+        """Count a key that opened nothing. RateLimitedError: too many from this address."""
+        await self._count(self.failed, address_subject(host), now)
+
+    def refuse_failing(self, host: str, now: datetime) -> None:
+        """RateLimitedError if the address may try no more keys for now. Asks this worker's memory only: it costs no round trip."""
+        if self.failed is not None:
+            standing: Standing = self.counts.local.standing(Check(self.failed, address_subject(host)))
+            if not standing.remaining:
+                raise _refusal(self.failed, standing.frees_in, now)
+
+    async def _count(self, limit: Limit | None, subject: str, now: datetime) -> None:
+        if limit is not None:
+            verdict = await self.counts.take(Check(limit, subject))
+            if verdict.refused:
+                raise _refusal(limit, verdict.standings[0].frees_in, now)

@@ -87,7 +87,15 @@ def _serve_here(settings: Settings, listen: Listen) -> None:
     from app.web.app import create_app
 
     config = uvicorn.Config(
-        create_app(settings), host=listen.host, port=listen.port, log_level="warning", access_log=False, loop="uvloop", http="httptools"
+        create_app(settings),
+        host=listen.host,
+        port=listen.port,
+        log_level="warning",
+        access_log=False,
+        loop="uvloop",
+        http="httptools",
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
     )
     _AnnouncingServer(config, listen.announce).run()
 
@@ -107,6 +115,8 @@ def _serve_in_workers(settings: Settings, listen: Listen) -> None:
             access_log=False,
             loop="uvloop",
             http="httptools",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,11 +12,13 @@ from strawberry.fastapi import BaseContext
 from strawberry.types import Info
 
 from app.auth.authenticate import Authenticator, presented_key
-from app.auth.quota import RankingsQuota
+from app.auth.quota import CallerLimits, RankingsQuota
 from app.db.engine import Database
-from app.domain.errors import MissingCredentialsError
-from app.domain.principal import Principal
+from app.domain.errors import MissingCredentialsError, RateLimitedError, TokengraphError, UnauthenticatedError
+from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
+from app.ingest.batch import Ingestor, Receipt
+from app.resolvers.loaders import Loaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +29,98 @@ class Services:
     clock: Clock
     authenticator: Authenticator
     rankings_quota: RankingsQuota
+    limits: CallerLimits
+    ingestor: Ingestor
+    observe_receipt: Callable[[Receipt], None]
+    """Counts what became of a batch that did not come in by the ingest route."""
 
 
 class RequestContext(BaseContext):
     """One request's context. `now` is one instant for the whole request; the caller is looked up when a field first needs it."""
 
-    def __init__(self, services: Services, *, authorization: str | None, api_key: str | None, request_id: str = "") -> None:
+    def __init__(
+        self, services: Services, *, authorization: str | None, api_key: str | None, request_id: str = "", address: str = ""
+    ) -> None:
         super().__init__()
         self.services = services
         self.request_id = request_id
         self.now: datetime = services.clock()
         self._authorization = authorization
         self._api_key = api_key
-        self._principal: Principal | None = None
+        self._address = address
+        self._admitted: Principal | Exception | None = None
+        self._principal: asyncio.Task[Principal] | None = None
+        self._loaders: Loaders | None = None
 
     @classmethod
     def of(cls, request: Request, services: Services) -> RequestContext:
-        """Return the context of an HTTP request."""
-        headers = request.headers
-        return cls(
-            services,
-            authorization=headers.get("authorization"),
-            api_key=headers.get("x-api-key"),
-            request_id=getattr(request.state, "request_id", ""),
-        )
+        """Return the one context of an HTTP request. RateLimitedError: the request was counted, and was one too many."""
+        context: RequestContext | None = getattr(request.state, "context", None)
+        if context is None:
+            headers = request.headers
+            context = request.state.context = cls(
+                services,
+                authorization=headers.get("authorization"),
+                api_key=headers.get("x-api-key"),
+                request_id=getattr(request.state, "request_id", ""),
+                address=request.client.host if request.client else "",
+            )
+        if isinstance(context._admitted, RateLimitedError):
+            raise context._admitted
+        return context
+
+    async def admit(self) -> None:
+        """Count the request, for its key or else for its address, before anything is done for it. `of` raises if it is one too many."""
+        try:
+            self._admitted = await self._authenticate()
+        except TokengraphError as error:
+            self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
+        except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
+            self._admitted = error
 
     async def principal(self) -> Principal:
-        """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing."""
+        """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""
+        if isinstance(self._admitted, Principal):
+            return self._admitted
+        if self._admitted is not None:
+            raise self._admitted
         if self._principal is None:
+            # A task, so that roots that are resolved at once look the key up once; shielded, so that none of them takes it from the others.
+            self._principal = asyncio.create_task(self._authenticate())
+        return await asyncio.shield(self._principal)
+
+    async def _authenticate(self) -> Principal:
+        limits = self.services.limits
+        try:
             key = presented_key(self._authorization, self._api_key)
             if key is None:
                 raise MissingCredentialsError
-            self._principal = await self.services.authenticator.authenticate(key, self.now)
-        return self._principal
+        except UnauthenticatedError:  # no key of ours was tried
+            await limits.count_anonymous(self._address, self.now)
+            raise
+        limits.refuse_failing(self._address, self.now)
+        try:
+            principal = await self.services.authenticator.authenticate(key, self.now)
+        except UnauthenticatedError:
+            await limits.count_failure(self._address, self.now)
+            raise
+        await limits.count_key(principal, self.now)
+        return principal
+
+    async def scope(self) -> Scope:
+        """Return what the caller may see of the graph: what is public, if its role sees no more. Errors as `principal`."""
+        return scope_of(await self.principal()) or PUBLIC_SCOPE
+
+    @property
+    def loaders(self) -> Loaders:
+        """The loaders of this request, in the caller's scope."""
+        if self._loaders is None:
+            self._loaders = Loaders(self.services.database, self.scope)
+        return self._loaders
+
+    def forget_loaded(self) -> None:
+        """Load anew from here on: something was changed."""
+        self._loaders = None
 
 
 ResolverInfo = Info[RequestContext, None]

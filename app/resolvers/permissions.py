@@ -62,3 +62,17 @@ class TenantReader(_HasRole):
 
     message = "A tenant's key is required"
     roles = frozenset({Role.TENANT, Role.ADMIN})
+
+
+class IdentityReader(_HasRole):
+    """A key of role admin, which sees everything, or of role tenant, which sees its own."""
+
+    message = "A key of role admin or tenant is required"
+    roles = frozenset({Role.ADMIN, Role.TENANT})
+
+
+class UsageWriter(_HasRole):
+    """A key of role ingest or admin."""
+
+    message = "a key of role ingest or admin is needed to write"
+    roles = frozenset({Role.INGEST, Role.ADMIN})

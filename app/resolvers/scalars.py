@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import NewType
 
 import strawberry
@@ -12,6 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 BigInt = NewType("BigInt", int)
 Instant = NewType("Instant", str)
 CalendarDate = NewType("CalendarDate", str)
+ExactNumber = NewType("ExactNumber", Decimal)
 
 
 def parse_big_int(value: object) -> int:
@@ -32,6 +34,18 @@ def parse_text(value: object) -> str:
     if not isinstance(value, str):
         raise GraphQLError("must be a string")
     return value
+
+
+def parse_number(value: object) -> object:
+    """Accept a JSON number or a string; the field that takes it checks its form and names it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise GraphQLError("must be a number or a decimal string")
+    return value
+
+
+def format_number(value: Decimal) -> str:
+    """Return every digit, without exponent."""
+    return format(value, "f")
 
 
 def format_date(value: date | str) -> str:
@@ -59,5 +73,11 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=format_date,
         parse_value=parse_text,
         specified_by_url="https://scalars.graphql.org/andimarek/local-date",
+    ),
+    ExactNumber: strawberry.scalar(
+        name="Decimal",
+        description='An exact decimal number. A string in answers, `"0.0000025"`; arguments may also be JSON numbers.',
+        serialize=format_number,
+        parse_value=parse_number,
     ),
 }

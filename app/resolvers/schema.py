@@ -6,8 +6,11 @@ import strawberry
 from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
 
+from app.resolvers.catalog import CatalogQuery
 from app.resolvers.errors import PublicErrors
 from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
+from app.resolvers.identity import IdentityQuery
+from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
 from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, TenantReader
 from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
@@ -15,6 +18,8 @@ from app.resolvers.scalars import SCALARS
 from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage
 from app.resolvers.tenant_requests import TenantRequestConnection, resolve_tenant_requests
 from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics
+from app.resolvers.usage_records import UsageMutation
+from app.resolvers.viewer import ViewerQuery
 
 MAX_DEPTH = 16
 MAX_ALIASES = 100
@@ -22,7 +27,7 @@ MAX_TOKENS = 4_000
 
 
 @strawberry.type(description="Every question that the gateway answers.")
-class Query:
+class Query(ViewerQuery, CatalogQuery, IdentityQuery):
     network: NetworkStats = strawberry.field(
         resolver=resolve_network, description="Public aggregate statistics of the network. For everybody, without a key."
     )
@@ -60,10 +65,18 @@ class Query:
     )
 
 
+@strawberry.type(
+    description="Every change. Those of one document run one after the other, each by itself: null where it failed. None runs by GET."
+)
+class Mutation(AdminMutation, UsageMutation):
+    pass
+
+
 def build_schema() -> strawberry.Schema:
     """Return the executable schema."""
     return strawberry.Schema(
         query=Query,
+        mutation=Mutation,
         extensions=[
             PublicErrors,
             lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),

@@ -10,6 +10,7 @@ import strawberry
 from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, fetch_requests
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant, resolve_log_window
+from app.resolvers.catalog import Model, load_model
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, check_caller_key, tenant_scope
@@ -39,6 +40,11 @@ class RequestCharges:
     total_charge: BigInt = strawberry.field(description="The four together.")
 
 
+async def resolve_request_model(root: TenantRequest, info: ResolverInfo) -> Model | None:
+    """Load the model of a request, with those of its neighbours."""
+    return await load_model(info, root.model)
+
+
 @strawberry.type(description="One request of a tenant.")
 class TenantRequest:
     id: strawberry.ID = strawberry.field(description="Opaque id, unique among the tenant's requests.")
@@ -53,6 +59,7 @@ class TenantRequest:
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
     latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
+    catalog_model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
 
 
 @strawberry.type(description="A request and its place in the list.")

@@ -14,7 +14,9 @@ from app.domain.errors import BadInputError
 from app.domain.money import USD_PLACES, round_half_up
 from app.domain.principal import Scope
 from app.domain.time_range import resolve_usage_window
+from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
+from app.resolvers.identity import User, load_user
 from app.resolvers.scalars import BigInt, CalendarDate
 
 MAX_TOP_USERS = 1000
@@ -46,6 +48,21 @@ class UsagePoint:
     priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
 
 
+async def resolve_used_model(root: ModelUsage, info: ResolverInfo) -> Model | None:
+    """Load the model of a row, with those of its neighbours."""
+    return await load_model(info, root.model_id)
+
+
+async def resolve_used_provider(root: ModelUsage, info: ResolverInfo) -> Provider | None:
+    """Load the provider of a row, with those of its neighbours."""
+    return await load_provider(info, root.provider)
+
+
+async def resolve_using_user(root: UserUsage, info: ResolverInfo) -> User | None:
+    """Load the user of a row, with those of its neighbours."""
+    return await load_user(info, root.user_id)
+
+
 @strawberry.type(description="Usage of one model at one provider.")
 class ModelUsage:
     model_id: str = strawberry.field(description="Public model id; `unknown` for requests that failed before routing.")
@@ -55,6 +72,8 @@ class ModelUsage:
     cost: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
     request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
     priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
+    model: Model | None = strawberry.field(resolver=resolve_used_model, description="The model in the catalog.")
+    served_by: Provider | None = strawberry.field(resolver=resolve_used_provider, description="The provider in the catalog.")
 
 
 @strawberry.type(description="Usage of one end user over the whole window.")
@@ -63,6 +82,7 @@ class UserUsage:
     username: str | None = strawberry.field(description="Newest name seen for the user; null if none was.")
     total_cost: float = strawberry.field(description="US dollars, 6 decimal places.")
     request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
+    user: User | None = strawberry.field(resolver=resolve_using_user, description="The user, with the tenants whose records name it.")
 
 
 @strawberry.type(description="Usage analytics of one window. The time series and the models sum to the same totals.")

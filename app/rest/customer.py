@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.domain.errors import BadInputError
@@ -16,13 +16,27 @@ from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
 from app.rest.envelopes import typed
 from app.rest.execute import StoredDocuments
+from app.rest.models import TenantAnalyticsResponse, TenantLogsResponse, TypedError, csv_response_description, error_responses
 from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
+from app.rest.query import (
+    MAX_LOGS,
+    MAX_OFFSET,
+    STATUSES,
+    ApiKeyId,
+    Cursor,
+    EndDate,
+    Limit,
+    LogEnd,
+    LogStart,
+    ModelId,
+    Month,
+    Offset,
+    StartDate,
+    Status,
+)
 
 log = logging.getLogger(__name__)
 
-STATUSES = ("success", "error")
-MAX_LOGS = 100
-MAX_OFFSET = 10_000
 PAGE = 1000
 
 EXPORT_COLUMNS = (
@@ -61,10 +75,6 @@ STATEMENT_COLUMNS = (
 )
 
 _WRONG_NAMES = {"from": "start_date", "to": "end_date"}
-
-StartDate = Annotated[str | None, Query(description="First UTC day: YYYY-MM-DD or an ISO 8601 instant in it.")]
-EndDate = Annotated[str | None, Query(description="Last UTC day, inclusive, likewise.")]
-ApiKeyId = Annotated[str | None, Query(description="Only this API key, one of the tenant's own.")]
 
 
 def shape_log(node: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +167,11 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         refuse_parameters(request.query_params.keys(), _WRONG_NAMES)
         return context
 
-    @router.get("/v1/customer/analytics", summary="What the tenant used and was charged, by day")
+    @router.get(
+        "/v1/customer/analytics",
+        summary="What the tenant used and was charged, by day",
+        responses={200: {"model": TenantAnalyticsResponse, "description": "Analytics"}, **error_responses(TypedError, 400, 401, 403, 404)},
+    )
     async def get_tenant_analytics(
         request: Request, start_date: StartDate = None, end_date: EndDate = None, api_key_id: ApiKeyId = None
     ) -> Response:
@@ -172,6 +186,7 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         "/v1/customer/analytics/export.csv",
         summary="The same by date, model, provider, API key and traffic mode, as CSV",
         response_class=Response,
+        responses={200: csv_response_description("A row a group"), **error_responses(TypedError, 400, 401, 403, 404)},
     )
     async def get_tenant_export(
         request: Request, start_date: StartDate = None, end_date: EndDate = None, api_key_id: ApiKeyId = None
@@ -186,16 +201,20 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
 
         return await answer(typed, request, respond)
 
-    @router.get("/v1/customer/logs", summary="The tenant's requests, newest first")
+    @router.get(
+        "/v1/customer/logs",
+        summary="The tenant's requests, newest first",
+        responses={200: {"model": TenantLogsResponse, "description": "A page"}, **error_responses(TypedError, 400, 401, 403, 404)},
+    )
     async def get_tenant_logs(
         request: Request,
-        limit: Annotated[str | None, Query(description="Rows at most, 1 to 100; 50 if not given.")] = None,
-        offset: Annotated[str | None, Query(description="Rows to skip, 0 to 10000. Prefer cursor.")] = None,
-        cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
-        status: Annotated[str | None, Query(description="Only success or error.")] = None,
-        model: Annotated[str | None, Query(description="Only this model id.")] = None,
-        start_date: StartDate = None,
-        end_date: EndDate = None,
+        limit: Limit = None,
+        offset: Offset = None,
+        cursor: Cursor = None,
+        status: Status = None,
+        model: ModelId = None,
+        start_date: LogStart = None,
+        end_date: LogEnd = None,
         api_key_id: ApiKeyId = None,
     ) -> Response:
         async def respond() -> Response:
@@ -233,10 +252,11 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         "/v1/customer/billing/usage-statement.csv",
         summary="Every request of a month with its charges, and their total, as CSV",
         response_class=Response,
+        responses={200: csv_response_description("A row a request, and the total"), **error_responses(TypedError, 400, 401, 403)},
     )
     async def get_usage_statement(
         request: Request,
-        month: Annotated[str | None, Query(description="YYYY-MM; the current UTC month if not given.")] = None,
+        month: Month = None,
     ) -> Response:
         async def respond() -> Response:
             context = await enter(request, "tenant_requests")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import detailed, gateway
 from app.rest.execute import StoredDocuments
+from app.rest.models import DetailedError, GatewayStatsResponse, TypedError, UsageAnalyticsResponse, error_responses
 from app.rest.parameters import parse_choice, parse_integer
+from app.rest.query import AGGREGATIONS, MAX_DAYS, WEEK_NUMBERINGS, Aggregation, DateFrom, DateTo, Days, ModelId, ProjectId, WeekNumbering
 
-AGGREGATIONS = ("day", "week", "month")
-WEEK_NUMBERINGS = ("iso", "monday")
 _OBJECTS = ("providers", "models", "projects")
 
 
@@ -34,14 +34,15 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         tags=["Usage"],
         summary="Usage over time, by model, and the users who cost most",
         description="A key of role admin. Without dates the answer covers all there is.",
+        responses={200: {"model": UsageAnalyticsResponse, "description": "Usage"}, **error_responses(DetailedError, 400, 401, 403)},
     )
     async def get_usage_analytics(
         request: Request,
-        date_from: Annotated[str | None, Query(description="First UTC date, YYYY-MM-DD, inclusive.")] = None,
-        date_to: Annotated[str | None, Query(description="Last UTC date, YYYY-MM-DD, inclusive.")] = None,
-        aggregation: Annotated[str | None, Query(description="Buckets of the time series: day, week or month; day if not given.")] = None,
-        model_id: Annotated[str | None, Query(description="Only this model, exact and case-sensitive.")] = None,
-        week_numbering: Annotated[str | None, Query(description="iso, or monday for `%W`; iso if not given.")] = None,
+        date_from: DateFrom = None,
+        date_to: DateTo = None,
+        aggregation: Aggregation = None,
+        model_id: ModelId = None,
+        week_numbering: WeekNumbering = None,
     ) -> Response:
         async def respond() -> Response:
             context = RequestContext.of(request, services)
@@ -62,16 +63,17 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         tags=["Gateway"],
         summary="Request counts and outcomes of the gateway",
         description="The GATEWAY_API_KEY, or a key of role gateway or admin.",
+        responses={200: {"model": GatewayStatsResponse, "description": "Counts"}, **error_responses(TypedError, 400, 401, 403)},
     )
     async def get_gateway_stats(
         request: Request,
-        project_id: Annotated[str | None, Query(description="Only this project.")] = None,
-        days: Annotated[str | None, Query(description="Only the last so many UTC dates, today included: 1 to 365.")] = None,
+        project_id: ProjectId = None,
+        days: Days = None,
     ) -> Response:
         async def respond() -> Response:
             context = RequestContext.of(request, services)
             await documents.authorize("gateway_stats", context)
-            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, 365)}
+            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS)}
             return json_response(shape_gateway_body(await documents.run("gateway_stats", context, variables)))
 
         return await answer(gateway, request, respond)

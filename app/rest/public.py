@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 
 from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import numbered
 from app.rest.execute import StoredDocuments
 from app.rest.json import encode_json, etag_matches, etag_of
+from app.rest.models import NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
+from app.rest.query import RankingsEnd, RankingsStart
 
 NETWORK_CACHE_CONTROL = "public, max-age=600, s-maxage=600"
+_CACHE_HEADERS = {
+    "Cache-Control": {"description": "How long the answer may be kept.", "schema": {"type": "string"}},
+    "ETag": {"description": "Validator of the body.", "schema": {"type": "string"}},
+}
 _RANGES = {"24h": "h24", "7d": "d7", "30d": "d30"}
 
 
@@ -30,8 +36,15 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         tags=["Network"],
         summary="Aggregate statistics of the network",
         description="Total tokens, top models and activity of the last 30 days, computed every 10 minutes. No authentication.",
+        responses={
+            200: {"model": NetworkResponse, "description": "The newest snapshot", "headers": _CACHE_HEADERS},
+            304: {"description": "The snapshot is the one that If-None-Match names", "headers": _CACHE_HEADERS},
+            **error_responses(NumberedError),
+        },
     )
-    async def get_network(request: Request, if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    async def get_network(
+        request: Request, if_none_match: Annotated[str | None, Header(description="Validators of copies that the client holds.")] = None
+    ) -> Response:
         async def respond() -> Response:
             body = shape_network_body(await documents.run("network", RequestContext.of(request, services), {}))
             encoded = encode_json(body)
@@ -51,11 +64,12 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         summary="Daily token totals for top 50 models",
         description="The top 50 public models of each UTC day by total tokens, and one `other` row. Any API key; 30 requests a minute per "
         "key, 500 a UTC day per account.",
+        responses={200: {"model": RankingsDailyResponse, "description": "Up to 51 rows a day"}, **error_responses(NumberedError, 400, 401)},
     )
     async def get_rankings_daily(
         request: Request,
-        start_date: Annotated[str | None, Query(description="First date, YYYY-MM-DD (UTC), inclusive.")] = None,
-        end_date: Annotated[str | None, Query(description="Last date, YYYY-MM-DD (UTC), inclusive.")] = None,
+        start_date: RankingsStart = None,
+        end_date: RankingsEnd = None,
     ) -> Response:
         async def respond() -> Response:
             variables = {"startDate": start_date, "endDate": end_date}

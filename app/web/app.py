@@ -15,6 +15,7 @@ from app import __version__
 from app.auth.authenticate import Authenticator
 from app.auth.quota import RankingsQuota
 from app.db.engine import Database
+from app.domain.errors import RateLimitedError
 from app.domain.time_range import Clock, system_clock
 from app.ingest.batch import Ingestor
 from app.jobs.loop import run_jobs
@@ -27,7 +28,8 @@ from app.settings import Settings, load
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router
 from app.web.metrics import Metrics
-from app.web.rate_limit import build_limiter, storage_of
+from app.web.openapi import install_openapi
+from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.request_id import RequestIdMiddleware
 
 
@@ -46,18 +48,22 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         raise ValueError("create_app needs a database URL")
     database = Database(settings.database_url)
     limiter = build_limiter(settings.redis_url)
+    metrics = Metrics()
+    counts = build_counts(limiter, metrics.observe_limit_store)
     services = Services(
         database=database,
         clock=wiring.clock,
         authenticator=Authenticator(database, settings.gateway_api_key),
-        rankings_quota=RankingsQuota(storage_of(limiter)),
+        rankings_quota=RankingsQuota(counts),
+        limits=build_caller_limits(settings, counts),
+        ingestor=Ingestor(database),
+        observe_receipt=metrics.observe_receipt,
     )
     schema = build_schema()
-    metrics = Metrics()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with database:
+        async with database, counts:
             jobs = build_jobs(database, wiring.clock, settings.snapshot_every) if wiring.jobs else ()
             running = asyncio.create_task(run_jobs(jobs))
             try:
@@ -75,14 +81,18 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     app.state.limiter = limiter
     app.state.services = services
+    app.add_middleware(RateLimitMiddleware, services=services)
     app.add_middleware(RequestIdMiddleware, metrics=metrics)
+    app.add_exception_handler(RateLimitedError, answer_refusal)
 
     async def get_context(request: Request) -> RequestContext:
         return RequestContext.of(request, services)
 
-    app.include_router(GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), tags=["GraphQL"])
+    app.include_router(
+        GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), include_in_schema=False
+    )
     app.include_router(build_rest_router(services, StoredDocuments(schema)))
-    app.include_router(build_ingest_router(services, Ingestor(database), metrics, settings.ingest_body_limit))
+    app.include_router(build_ingest_router(services, services.ingestor, metrics, settings.ingest_body_limit))
     app.include_router(build_health_router(database, metrics))
 
     @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)
@@ -96,6 +106,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
             status_code=500,
         )
 
+    install_openapi(app)
     return app
 
 

@@ -19,7 +19,11 @@ def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
     async def get_health() -> Response:
         return json_response({"status": "ok"})
 
-    @router.get("/readyz", summary="The database is reached and migrated")
+    @router.get(
+        "/readyz",
+        summary="The database is reached and migrated",
+        responses={503: {"description": "Not yet, or not for now", "content": {"application/json": {"schema": {"type": "object"}}}}},
+    )
     async def get_readiness() -> Response:
         reason = "the database cannot be reached"
         try:
@@ -34,7 +38,12 @@ def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
             pass
         return json_response({"status": "unavailable", "reason": reason}, 503, {"Retry-After": "2", "Cache-Control": "no-store"})
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={200: {"description": "Exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def get_metrics() -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 

@@ -16,8 +16,48 @@ from app.ingest.parse import parse_json, parse_ndjson
 from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import typed
+from app.rest.models import ReceiptResponse, TypedError, error_responses
 from app.web.metrics import Metrics
 
+_RECORD = {
+    "type": "object",
+    "required": ["request_id", "occurred_at"],
+    "properties": {
+        "request_id": {"type": "string", "minLength": 1, "maxLength": 128},
+        "occurred_at": {"type": "string", "format": "date-time"},
+        "tenant_id": {"type": "string"},
+        "model_id": {"type": "string"},
+        "prompt_tokens": {"type": "integer", "minimum": 0},
+        "completion_tokens": {"type": "integer", "minimum": 0},
+    },
+    "example": {
+        "request_id": "req-1",
+        "occurred_at": "2026-06-26T12:00:00Z",
+        "tenant_id": "acme",
+        "model_id": "openai/gpt-4o",
+        "prompt_tokens": 1200,
+        "completion_tokens": 80,
+    },
+}
+_RECORDS = {
+    "type": "array",
+    "items": {"description": "A usage record; one that breaks a rule is rejected by itself."},
+    "example": [_RECORD["example"]],
+}
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    _RECORDS,
+                    {"type": "object", "required": ["records"], "properties": {"records": _RECORDS}},
+                ]
+            }
+        },
+        "application/x-ndjson": {"schema": {"type": "string", "description": "A record a line."}},
+    },
+}
 _INLINE_BYTES = 64 * 1024
 
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -59,6 +99,8 @@ def build_ingest_router(services: Services, ingestor: Ingestor, metrics: Metrics
         description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. '
         "A key of role `ingest` or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. "
         "The receipt follows the commit.",
+        responses={200: {"model": ReceiptResponse, "description": "The receipt"}, **error_responses(TypedError, 400, 401, 403, 413, 415)},
+        openapi_extra={"requestBody": _REQUEST_BODY},
     )
     async def post_usage(request: Request) -> Response:
         async def respond() -> Response:

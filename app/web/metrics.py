@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.ingest.batch import Receipt
@@ -33,6 +33,14 @@ class Metrics:
             "tokengraph_ingest_records", "Usage records received, by what became of them.", ("result",), registry=self._registry
         )
 
+        self._limit_store = Gauge(
+            "tokengraph_rate_limit_store_up",
+            "1: rate limits are counted where they should be; 0: Redis cannot be reached, and a worker counts by itself.",
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._limit_store.set(1)
+
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route`: the route's template, so that there are few series."""
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
@@ -42,6 +50,10 @@ class Metrics:
         """Count the records of one batch."""
         for result in ("inserted", "duplicates", "rejected"):
             self._records.labels(result).inc(getattr(receipt, result))
+
+    def observe_limit_store(self, up: bool) -> None:
+        """Note whether the store that workers share counts the rate limits."""
+        self._limit_store.set(int(up))
 
     def render(self) -> bytes:
         """Return the exposition text."""

@@ -1,0 +1,178 @@
+"""Moving windows, counted in this process: at most so many events in any so many seconds. Pure but for its clock.
+
+Owns what a limit means and how it is counted; who is limited, and what is done about it, is `quota`'s.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+EXACT_UP_TO = 100
+"""Limits up to this many events keep the instant of each; larger ones count in so many steps of their window."""
+
+_MOST_SUBJECTS = 100_000
+_EVICTED_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `amount` events in any `seconds`, for each subject by itself. `name`: lower-case, unlike any other limit's."""
+
+    name: str
+    amount: int
+    seconds: int
+
+    @property
+    def grain(self) -> float:
+        """Seconds by which an event may count longer than the window, so that a large limit needs no more memory than a small one."""
+        return 0.0 if self.amount <= EXACT_UP_TO else self.seconds / EXACT_UP_TO
+
+
+class Check(NamedTuple):
+    """One event of a subject that a limit is to admit."""
+
+    limit: Limit
+    subject: str
+
+
+class Standing(NamedTuple):
+    """How a subject stands with a limit: events left, and seconds until the oldest one that counts is forgotten."""
+
+    remaining: int
+    frees_in: float
+
+
+class Verdict(NamedTuple):
+    """What became of one event: `refused` holds the positions of the limits that refused it, none if it was admitted and counted.
+
+    `at`: the clock's instant of an event that was counted here.
+    """
+
+    refused: tuple[int, ...]
+    standings: tuple[Standing, ...]
+    at: float = 0.0
+
+
+class _Log:
+    """The events of one subject: how many at which instants, oldest first, and until when none is admitted whatever these say."""
+
+    __slots__ = ("blocked_until", "counts", "stamps", "total")
+
+    def __init__(self) -> None:
+        self.stamps: list[float] = []
+        self.counts: list[int] = []
+        self.total = 0
+        self.blocked_until = 0.0
+
+    def forget(self, until: float) -> None:
+        """Drop the events up to an instant."""
+        if self.stamps and self.stamps[0] <= until:
+            gone = bisect_right(self.stamps, until)
+            self.total -= sum(self.counts[:gone])
+            del self.stamps[:gone], self.counts[:gone]
+
+    def add(self, stamp: float) -> None:
+        """Count an event at an instant that is not before the newest one."""
+        if self.stamps and self.stamps[-1] == stamp:
+            self.counts[-1] += 1
+        else:
+            self.stamps.append(stamp)
+            self.counts.append(1)
+        self.total += 1
+
+    def remove(self, stamp: float) -> None:
+        """Take one event back, if it still counts."""
+        at = bisect_right(self.stamps, stamp) - 1
+        if at >= 0 and self.stamps[at] == stamp:
+            self.total -= 1
+            self.counts[at] -= 1
+            if not self.counts[at]:
+                del self.stamps[at], self.counts[at]
+
+    def standing(self, limit: Limit, now: float) -> Standing:
+        """Return how the subject stands."""
+        frees_in = self.stamps[0] + limit.seconds - now if self.stamps else 0.0
+        blocked_for = self.blocked_until - now
+        if blocked_for > 0.0:
+            return Standing(0, max(blocked_for, frees_in if self.total >= limit.amount else 0.0))
+        return Standing(max(0, limit.amount - self.total), frees_in)
+
+
+def _stamp(limit: Limit, now: float) -> float:
+    # The end of the step, never its beginning: then no window holds more than the limit.
+    return ceil(now / limit.grain) * limit.grain if limit.grain else now
+
+
+class LocalWindows:
+    """The windows of one process. Not for several threads. `clock`: seconds that never go back.
+
+    It forgets a subject when it is idle for a window, and the least recent ones of a limit beyond `most_subjects`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most_subjects: int = _MOST_SUBJECTS) -> None:
+        self._clock = clock
+        self._most_subjects = most_subjects
+        self._logs: defaultdict[str, OrderedDict[str, _Log]] = defaultdict(OrderedDict)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._logs.values()))
+
+    def take(self, checks: Sequence[Check]) -> Verdict:
+        """Admit and count an event under every limit, or count it under none."""
+        now = self._clock()
+        logs = [self._log(check, now) for check in checks]
+        refused = tuple(i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total >= check.limit.amount)
+        if not refused:
+            for check, log in zip(checks, logs, strict=True):
+                log.add(_stamp(check.limit, now))
+        return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now)
+
+    def give_back(self, checks: Sequence[Check], at: float) -> None:
+        """Undo the `take` that was at that instant."""
+        for check in checks:
+            log = self._logs[check.limit.name].get(check.subject)
+            if log is not None:
+                log.remove(_stamp(check.limit, at))
+
+    def block(self, check: Check, seconds: float) -> None:
+        """Admit nothing of the subject for so long: somebody who knows more of it has said so."""
+        now = self._clock()
+        log = self._log(check, now)
+        log.blocked_until = max(log.blocked_until, now + seconds)
+
+    def standing(self, check: Check) -> Standing:
+        """Return how the subject stands, counting nothing."""
+        now = self._clock()
+        log = self._logs[check.limit.name].get(check.subject)
+        if log is None:
+            return Standing(check.limit.amount, 0.0)
+        log.forget(now - check.limit.seconds)
+        return log.standing(check.limit, now)
+
+    def _log(self, check: Check, now: float) -> _Log:
+        logs = self._logs[check.limit.name]
+        log = logs.get(check.subject)
+        if log is None:
+            log = logs[check.subject] = _Log()
+            self._evict(logs, check.limit, now)
+        else:
+            logs.move_to_end(check.subject)
+            log.forget(now - check.limit.seconds)
+        return log
+
+    def _evict(self, logs: OrderedDict[str, _Log], limit: Limit, now: float) -> None:
+        # Two go for one that comes, so that the idle ones of a flood are soon gone and no call pays for all of them.
+        for _ in range(_EVICTED_AT_ONCE):
+            subject, log = next(iter(logs.items()))
+            log.forget(now - limit.seconds)
+            idle = not log.stamps and log.blocked_until <= now
+            if (idle and len(logs) > 1) or len(logs) > self._most_subjects:
+                del logs[subject]
+            else:
+                return

@@ -1,0 +1,50 @@
+"""Arguments that GraphQL's types do not check to the end, and the spelling of field names in both directions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+from strawberry import UNSET
+from strawberry.utils.str_converters import to_camel_case
+
+from app.domain.errors import BadInputError
+
+_MAX_INSTANT = 64
+
+
+def read_instant_argument(text: str, name: str) -> datetime:
+    """Return an ISO 8601 instant with an offset, in UTC. BadInputError names the argument."""
+    try:
+        instant = datetime.fromisoformat(text) if len(text) <= _MAX_INSTANT and "T" in text.upper() else None
+        if instant is not None and instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise BadInputError(f"{name} must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z")
+
+
+def given_fields(given: Any, *, nulls: bool) -> dict[str, Any]:
+    """Return the fields of an input object that the caller gave, by their names in Python; those given as null only if `nulls`."""
+    values = ((field.name, getattr(given, field.name)) for field in fields(given))
+    return {name: value for name, value in values if value is not UNSET and (nulls or value is not None)}
+
+
+class GraphQLSpelling:
+    """Spells the field names of records and entries as GraphQL does, in names by themselves and in sentences."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._spelled = {name: to_camel_case(name) for name in names}
+        longest_first = sorted(self._spelled, key=len, reverse=True)
+        self._pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, longest_first))})\b")
+
+    def name(self, name: str) -> str:
+        """Return one name."""
+        return self._spelled.get(name, name)
+
+    def sentence(self, text: str) -> str:
+        """Return a message with every name in it respelled."""
+        return self._pattern.sub(lambda match: self._spelled[match[0]], text)

@@ -1,0 +1,202 @@
+"""The catalog's roots: models with their variants and prices, and providers. Public models for any key; more for who may see more."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from app.analytics.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
+from app.analytics.listing import PageRequest
+from app.domain.time_range import format_instant
+from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, read_page
+from app.resolvers.context import ResolverInfo
+from app.resolvers.permissions import AnyKey
+from app.resolvers.scalars import ExactNumber, Instant
+
+MAX_VARIANTS = 1_000
+
+ModelId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Public model id, exact and case-sensitive.")]
+ProviderId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The provider's slug, exact and case-sensitive.")]
+
+
+@strawberry.type(description="A price of a model and the time for which it is in force. Records keep the price with which they came in.")
+class ModelPrice:
+    valid_from: Instant | None = strawberry.field(description="First instant at which it is in force; null: since ever.")
+    valid_to: Instant | None = strawberry.field(
+        description="First instant at which it is not in force any more; null: until further notice."
+    )
+    cost_per_input_token: ExactNumber | None = strawberry.field(description="US dollars a prompt token; null: not priced.")
+    cost_per_output_token: ExactNumber | None = strawberry.field(description="US dollars a completion token; null: not priced.")
+    priced: bool = strawberry.field(description="Whether both are known, so that free and unpriced differ.")
+
+
+async def resolve_model_variant_prices(root: ModelVariant, info: ResolverInfo) -> list[ModelPrice]:
+    """Return the price history."""
+    rows = await info.context.loaders.prices.load(root.key)
+    info.context.loaders.count(len(rows))
+    return [shape_price(row) for row in rows]
+
+
+async def resolve_model_variant_current_price(root: ModelVariant, info: ResolverInfo) -> ModelPrice | None:
+    """Return the price in force at the request's instant."""
+    row = await _price_in_force(info, root.key)
+    return None if row is None else shape_price(row)
+
+
+async def resolve_model_variant_priced(root: ModelVariant, info: ResolverInfo) -> bool:
+    """Tell whether the price in force has both components."""
+    row = await _price_in_force(info, root.key)
+    return row is not None and _is_priced(row)
+
+
+@strawberry.type(description="A dated permaslug or a variant of a model, as requests name it.")
+class ModelVariant:
+    key: strawberry.Private[int]
+    permaslug: str = strawberry.field(description="Its name: `openai/gpt-4o-2024-05-13:free`.")
+    name: str = strawberry.field(description="Name for people.")
+    is_public: bool = strawberry.field(description="Whether rankings and network statistics name it.")
+    is_listed: bool = strawberry.field(
+        description="Whether it is a catalog entry by itself; one that only records named follows the entry of its model."
+    )
+    prices: list[ModelPrice] = strawberry.field(
+        resolver=resolve_model_variant_prices,
+        description="Price history, newest first; that of the entry that it follows, if it is none itself.",
+    )
+    current_price: ModelPrice | None = strawberry.field(
+        resolver=resolve_model_variant_current_price, description="The price that is in force now; null if there is none."
+    )
+    priced: bool = strawberry.field(
+        resolver=resolve_model_variant_priced, description="Whether requests are fully priced now: both prices known, be they 0."
+    )
+
+
+async def resolve_model_variants(root: Model, info: ResolverInfo) -> list[ModelVariant]:
+    """Return the variants that the caller sees."""
+    rows = await info.context.loaders.children(MODEL_VARIANTS).load(PageRequest(root.model_id, MAX_VARIANTS))
+    info.context.loaders.count(len(rows))
+    return [shape_variant(row) for row in rows]
+
+
+@strawberry.type(description="A model by its public id.")
+class Model:
+    model_id: str = strawberry.field(description="Public catalog id: `openai/gpt-4o`.")
+    name: str = strawberry.field(description="Name for people.")
+    is_public: bool = strawberry.field(description="Whether rankings and network statistics name it, or a variant of it.")
+    provider: Provider = strawberry.field(description="Who serves it, by the catalog.")
+    variants: list[ModelVariant] = strawberry.field(
+        resolver=resolve_model_variants,
+        description=f"What requests may name it by, by permaslug: itself, dated versions, variants; {MAX_VARIANTS} at most.",
+    )
+
+
+async def resolve_provider_models(
+    root: Provider, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+) -> Connection[Model]:
+    """Return a page of the models that the caller sees."""
+    return await read_page(info, PROVIDER_MODELS, first, after).of_children(root.key, shape_model)
+
+
+@strawberry.type(description="A company that serves models.")
+class Provider:
+    key: strawberry.Private[int]
+    provider_id: str = strawberry.field(description="Slug, as records name it.")
+    name: str = strawberry.field(description="Name for people.")
+    models: Connection[Model] = strawberry.field(resolver=resolve_provider_models, description="Its models, by id.")
+
+
+def shape_model(row: ModelRow) -> Model:
+    """Return the GraphQL object of a row."""
+    provider = Provider(key=row.provider_key, provider_id=row.provider_slug, name=row.provider_name)
+    return Model(model_id=row.public_id, name=row.name, is_public=row.is_public, provider=provider)
+
+
+def shape_provider(row: ProviderRow) -> Provider:
+    """Return the GraphQL object of a row."""
+    return Provider(key=row.key, provider_id=row.slug, name=row.name)
+
+
+def shape_variant(row: VariantRow) -> ModelVariant:
+    """Return the GraphQL object of a row."""
+    return ModelVariant(key=row.key, permaslug=row.permaslug, name=row.name, is_public=row.is_public, is_listed=row.is_listed)
+
+
+def _is_priced(row: PriceRow) -> bool:
+    return row.cost_per_input_token is not None and row.cost_per_output_token is not None
+
+
+def shape_price(row: PriceRow) -> ModelPrice:
+    """Return the GraphQL object of a row."""
+    return ModelPrice(
+        valid_from=None if row.valid_from is None else Instant(format_instant(row.valid_from)),
+        valid_to=None if row.valid_to is None else Instant(format_instant(row.valid_to)),
+        cost_per_input_token=None if row.cost_per_input_token is None else ExactNumber(row.cost_per_input_token),
+        cost_per_output_token=None if row.cost_per_output_token is None else ExactNumber(row.cost_per_output_token),
+        priced=_is_priced(row),
+    )
+
+
+async def _price_in_force(info: ResolverInfo, variant: int) -> PriceRow | None:
+    now = info.context.now
+    for row in await info.context.loaders.prices.load(variant):
+        if (row.valid_from is None or row.valid_from <= now) and (row.valid_to is None or now < row.valid_to):
+            return row
+    return None
+
+
+async def load_model(info: ResolverInfo, model_id: str) -> Model | None:
+    """Return a model by its public id; None if the caller sees none of that id."""
+    row = await info.context.loaders.models.load(model_id)
+    return None if row is None else shape_model(row)
+
+
+async def load_provider(info: ResolverInfo, slug: str) -> Provider | None:
+    """Return a provider by its slug; None if the caller sees none of that slug."""
+    row = await info.context.loaders.providers.load(slug)
+    return None if row is None else shape_provider(row)
+
+
+async def resolve_models(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Model]:
+    """Return a page of models."""
+    return await read_page(info, MODELS, first, after).of_all(shape_model)
+
+
+async def resolve_model(info: ResolverInfo, model_id: ModelId) -> Model | None:
+    """Return one model."""
+    return await load_model(info, model_id)
+
+
+async def resolve_providers(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Provider]:
+    """Return a page of providers."""
+    return await read_page(info, PROVIDERS, first, after).of_all(shape_provider)
+
+
+async def resolve_provider(info: ResolverInfo, provider_id: ProviderId) -> Provider | None:
+    """Return one provider."""
+    return await load_provider(info, provider_id)
+
+
+@strawberry.type
+class CatalogQuery:
+    """The roots of the catalog."""
+
+    models: Connection[Model] = strawberry.field(
+        resolver=resolve_models,
+        permission_classes=[AnyKey],
+        description="Models, by id. Any valid key: the public ones; a tenant's key also what its records used; an admin's, all.",
+    )
+    model: Model | None = strawberry.field(
+        resolver=resolve_model,
+        permission_classes=[AnyKey],
+        description="A model; null if `models` does not list it to this key. Any valid key.",
+    )
+    providers: Connection[Provider] = strawberry.field(
+        resolver=resolve_providers,
+        permission_classes=[AnyKey],
+        description="Providers, by slug. Any valid key: those of the models that it sees, and a tenant's key those that served it.",
+    )
+    provider: Provider | None = strawberry.field(
+        resolver=resolve_provider,
+        permission_classes=[AnyKey],
+        description="A provider; null if `providers` does not list it to this key. Any valid key.",
+    )

@@ -1,0 +1,290 @@
+"""The identities' roots: tenants, their projects, users and keys. An admin's key sees all, a tenant's its own, others none."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import strawberry
+
+from app.analytics.identities import (
+    API_KEYS,
+    PROJECTS,
+    TENANT_API_KEYS,
+    TENANT_CALLER_KEYS,
+    TENANT_PROJECTS,
+    TENANT_USERS,
+    TENANTS,
+    USER_TENANTS,
+    USERS,
+    ApiKeyRow,
+    CallerKeyRow,
+    ProjectRow,
+    TenantRow,
+    UserRow,
+)
+from app.analytics.listing import PageRequest
+from app.auth.store import StoredKey
+from app.domain.principal import Role
+from app.domain.time_range import format_instant
+from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, read_page
+from app.resolvers.context import ResolverInfo
+from app.resolvers.permissions import IdentityReader
+from app.resolvers.scalars import Instant
+
+TenantId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The tenant's id, as records name it.")]
+UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id, as records name it.")]
+
+
+@strawberry.enum(name="Role", description="What a key to this gateway may do. Any valid key reads the rankings and the public catalog.")
+class KeyRole(Enum):
+    ADMIN = strawberry.enum_value("admin", description="Reads and writes everything.")
+    GATEWAY = strawberry.enum_value("gateway", description="Reads the gateway's statistics.")
+    TENANT = strawberry.enum_value("tenant", description="Reads what is its tenant's.")
+    INGEST = strawberry.enum_value("ingest", description="Writes usage records: of its tenant, if it belongs to one.")
+
+
+@strawberry.enum(name="ApiKeyStatus", description="Whether a key opens anything.")
+class ApiKeyStatus(Enum):
+    ACTIVE = strawberry.enum_value("active", description="It does.")
+    EXPIRED = strawberry.enum_value("expired", description="Its time is over.")
+    DISABLED = strawberry.enum_value("disabled", description="It was switched off.")
+    REVOKED = strawberry.enum_value("revoked", description="It was revoked, for good.")
+
+
+async def resolve_tenant_projects(
+    root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+) -> Connection[Project]:
+    """Return a page of projects."""
+    return await read_page(info, TENANT_PROJECTS, first, after).of_children(root.key, shape_project)
+
+
+async def resolve_tenant_users(root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[User]:
+    """Return a page of users."""
+    return await read_page(info, TENANT_USERS, first, after).of_children(root.key, shape_user)
+
+
+async def resolve_tenant_api_keys(root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[ApiKey]:
+    """Return a page of keys to this gateway."""
+    return await read_page(info, TENANT_API_KEYS, first, after).of_children(root.key, lambda row: shape_api_key(info, row))
+
+
+async def resolve_tenant_caller_keys(
+    root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+) -> Connection[CallerKey]:
+    """Return a page of keys at the router."""
+    return await read_page(info, TENANT_CALLER_KEYS, first, after).of_children(root.key, shape_caller_key)
+
+
+@strawberry.type(description="A customer of the router.")
+class Tenant:
+    key: strawberry.Private[int]
+    tenant_id: str = strawberry.field(description="Id, as records name it.")
+    projects: Connection[Project] = strawberry.field(resolver=resolve_tenant_projects, description="Its projects, by id.")
+    users: Connection[User] = strawberry.field(resolver=resolve_tenant_users, description="The users that its records named, by id.")
+    api_keys: Connection[ApiKey] = strawberry.field(
+        resolver=resolve_tenant_api_keys, description="Its keys to this gateway, by id, revoked ones included."
+    )
+    caller_keys: Connection[CallerKey] = strawberry.field(
+        resolver=resolve_tenant_caller_keys, description="Its keys at the router, as its records named them, by id."
+    )
+
+
+@strawberry.type(description="A project of one tenant.")
+class Project:
+    project_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
+    tenant: Tenant = strawberry.field(description="Whose project it is.")
+
+
+@strawberry.type(description="A key at the router, as records name it: something to group by, which opens nothing here.")
+class CallerKey:
+    api_key_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
+    tenant: Tenant = strawberry.field(description="Whose key it is.")
+
+
+async def resolve_user_tenant(root: User, info: ResolverInfo) -> Tenant | None:
+    """Return the first of the user's tenants."""
+    rows = await info.context.loaders.children(USER_TENANTS).load(PageRequest(root.key, 1))
+    return shape_tenant(rows[0]) if rows else None
+
+
+async def resolve_user_tenants(root: User, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Tenant]:
+    """Return a page of the user's tenants."""
+    return await read_page(info, USER_TENANTS, first, after).of_children(root.key, shape_tenant)
+
+
+@strawberry.type(description="An end user, known by one id on the whole router.")
+class User:
+    key: strawberry.Private[int]
+    user_id: str = strawberry.field(description="Id, as records name it.")
+    username: str | None = strawberry.field(
+        description="The newest name that records gave: to a tenant's key its own records, to an admin's all; null if none did."
+    )
+    tenant: Tenant | None = strawberry.field(
+        resolver=resolve_user_tenant, description="The first by id of the tenants that this key sees and whose records named the user."
+    )
+    tenants: Connection[Tenant] = strawberry.field(
+        resolver=resolve_user_tenants, description="The tenants that this key sees and whose records named the user, by id."
+    )
+
+
+@strawberry.type(description="A key to this gateway. Its secret is shown once, when it is made.")
+class ApiKey:
+    id: strawberry.ID = strawberry.field(description="Id, by which it is revoked; no secret.")
+    prefix: str = strawberry.field(description="The first characters of the secret, for recognising it.")
+    name: str = strawberry.field(description="A note on what it is for; may be empty.")
+    role: KeyRole = strawberry.field(description="What it may do.")
+    tenant: Tenant | None = strawberry.field(description="The tenant that it belongs to, if any.")
+    created_at: Instant = strawberry.field(description="When it was made.")
+    expires_at: Instant | None = strawberry.field(description="From when on it opens nothing; null: never.")
+    revoked_at: Instant | None = strawberry.field(description="When it was revoked; null: it was not.")
+    status: ApiKeyStatus = strawberry.field(description="Whether it opens anything now.")
+
+
+def shape_tenant(row: TenantRow) -> Tenant:
+    """Return the GraphQL object of a row."""
+    return Tenant(key=row.key, tenant_id=row.external_id)
+
+
+def shape_project(row: ProjectRow) -> Project:
+    """Return the GraphQL object of a row."""
+    return Project(project_id=row.external_id, tenant=Tenant(key=row.tenant_key, tenant_id=row.tenant_id))
+
+
+def shape_caller_key(row: CallerKeyRow) -> CallerKey:
+    """Return the GraphQL object of a row."""
+    return CallerKey(api_key_id=row.external_id, tenant=Tenant(key=row.tenant_key, tenant_id=row.tenant_id))
+
+
+def shape_user(row: UserRow) -> User:
+    """Return the GraphQL object of a row."""
+    return User(key=row.key, user_id=row.external_id, username=row.username)
+
+
+def shape_api_key(info: ResolverInfo, row: ApiKeyRow) -> ApiKey:
+    """Return the GraphQL object of a row."""
+    stored = StoredKey(
+        id=row.id,
+        prefix=row.prefix,
+        name=row.name,
+        role=Role(row.role),
+        tenant_id=row.tenant_id,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        disabled_at=row.disabled_at,
+        revoked_at=row.revoked_at,
+    )
+    tenant = None if row.tenant_key is None or row.tenant_id is None else Tenant(key=row.tenant_key, tenant_id=row.tenant_id)
+    return ApiKey(
+        id=strawberry.ID(stored.id),
+        prefix=stored.prefix,
+        name=stored.name,
+        role=KeyRole[stored.role.name],
+        tenant=tenant,
+        created_at=Instant(format_instant(stored.created_at)),
+        expires_at=None if stored.expires_at is None else Instant(format_instant(stored.expires_at)),
+        revoked_at=None if stored.revoked_at is None else Instant(format_instant(stored.revoked_at)),
+        status=ApiKeyStatus[stored.status(info.context.now).upper()],
+    )
+
+
+async def load_tenant(info: ResolverInfo, tenant_id: str) -> Tenant | None:
+    """Return a tenant by its id; None if the caller sees none of that id."""
+    row = await info.context.loaders.tenants.load(tenant_id)
+    return None if row is None else shape_tenant(row)
+
+
+async def load_tenant_by_key(info: ResolverInfo, tenant_key: int) -> Tenant | None:
+    """Return a tenant by its surrogate; None if the caller does not see it."""
+    row = await info.context.loaders.tenants_by_key.load(tenant_key)
+    return None if row is None else shape_tenant(row)
+
+
+async def load_user(info: ResolverInfo, user_id: str) -> User | None:
+    """Return a user by its id; None if the caller sees none of that id."""
+    row = await info.context.loaders.users.load(user_id)
+    return None if row is None else shape_user(row)
+
+
+async def load_project(info: ResolverInfo, tenant_key: int, project_id: str) -> Project | None:
+    """Return a project by its tenant's surrogate and its id; None if the caller does not see it."""
+    row = await info.context.loaders.projects.load((tenant_key, project_id))
+    return None if row is None else shape_project(row)
+
+
+async def load_caller_key(info: ResolverInfo, tenant_key: int, api_key_id: str) -> CallerKey | None:
+    """Return a key at the router by its tenant's surrogate and its id; None if the caller does not see it."""
+    row = await info.context.loaders.caller_keys.load((tenant_key, api_key_id))
+    return None if row is None else shape_caller_key(row)
+
+
+async def load_api_key(info: ResolverInfo, key_id: str) -> ApiKey | None:
+    """Return a key to this gateway by its id; None if the caller does not see it."""
+    row = await info.context.loaders.api_keys.load(key_id)
+    return None if row is None else shape_api_key(info, row)
+
+
+async def resolve_tenants(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Tenant]:
+    """Return a page of tenants."""
+    return await read_page(info, TENANTS, first, after).of_all(shape_tenant)
+
+
+async def resolve_tenant(info: ResolverInfo, tenant_id: TenantId) -> Tenant | None:
+    """Return one tenant."""
+    return await load_tenant(info, tenant_id)
+
+
+async def resolve_projects(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Project]:
+    """Return a page of projects."""
+    return await read_page(info, PROJECTS, first, after).of_all(shape_project)
+
+
+async def resolve_users(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[User]:
+    """Return a page of users."""
+    return await read_page(info, USERS, first, after).of_all(shape_user)
+
+
+async def resolve_user(info: ResolverInfo, user_id: UserId) -> User | None:
+    """Return one user."""
+    return await load_user(info, user_id)
+
+
+async def resolve_api_keys(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[ApiKey]:
+    """Return a page of keys to this gateway."""
+    return await read_page(info, API_KEYS, first, after).of_all(lambda row: shape_api_key(info, row))
+
+
+@strawberry.type
+class IdentityQuery:
+    """The roots of the identities."""
+
+    tenants: Connection[Tenant] = strawberry.field(
+        resolver=resolve_tenants,
+        permission_classes=[IdentityReader],
+        description="Tenants, by id. A key of role admin: all; of role tenant: its own.",
+    )
+    tenant: Tenant | None = strawberry.field(
+        resolver=resolve_tenant,
+        permission_classes=[IdentityReader],
+        description="A tenant; null if `tenants` does not list it to this key. A key of role admin or tenant.",
+    )
+    projects: Connection[Project] = strawberry.field(
+        resolver=resolve_projects,
+        permission_classes=[IdentityReader],
+        description="Projects, by tenant, then by id. A key of role admin: all; of role tenant: its tenant's.",
+    )
+    users: Connection[User] = strawberry.field(
+        resolver=resolve_users,
+        permission_classes=[IdentityReader],
+        description="End users, by id. A key of role admin: all; of role tenant: those that its tenant's records named.",
+    )
+    user: User | None = strawberry.field(
+        resolver=resolve_user,
+        permission_classes=[IdentityReader],
+        description="An end user; null if `users` does not list it to this key. A key of role admin or tenant.",
+    )
+    api_keys: Connection[ApiKey] = strawberry.field(
+        resolver=resolve_api_keys,
+        permission_classes=[IdentityReader],
+        description="Keys to this gateway, by id, revoked ones included. A key of role admin: all; of role tenant: its tenant's.",
+    )

@@ -1,0 +1,111 @@
+"""The loaders of one request: whatever asks for related objects, each level of a query is one statement, and nothing is asked twice.
+
+They give rows of `app.analytics` in the caller's scope; an object outside it is None, as if it did not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any, TypeVar
+
+from graphql import GraphQLError
+from strawberry.dataloader import DataLoader
+
+from app.analytics.catalog import (
+    BY_PUBLIC_ID,
+    BY_SLUG,
+    MODELS,
+    PROVIDERS,
+    ModelRow,
+    PriceRow,
+    ProviderRow,
+    fetch_prices,
+)
+from app.analytics.identities import (
+    API_KEYS,
+    BY_ID,
+    BY_KEY,
+    BY_NAME,
+    BY_TENANT_AND_KEY,
+    BY_TENANT_AND_NAME,
+    CALLER_KEYS,
+    PROJECTS,
+    TENANTS,
+    USERS,
+    ApiKeyRow,
+    CallerKeyRow,
+    ProjectRow,
+    TenantRow,
+    UserRow,
+)
+from app.analytics.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
+from app.db.engine import Database
+from app.domain.principal import Scope
+
+MAX_OBJECTS = 10_000
+"""Objects that the lists of one operation may hold together: nested lists multiply."""
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R", bound=tuple[Any, ...])
+
+TenantScoped = tuple[int, str]
+
+
+class Loaders:
+    """Loaders by public name or by surrogate, and of children by parent. Their caches live as long as this object: one request."""
+
+    def __init__(self, database: Database, scope: Callable[[], Awaitable[Scope]]) -> None:
+        self._database = database
+        self._scope = scope
+        self._objects_left = MAX_OBJECTS
+        self.models: DataLoader[str, ModelRow | None] = self._by_keys(MODELS, BY_PUBLIC_ID)
+        self.providers: DataLoader[str, ProviderRow | None] = self._by_keys(PROVIDERS, BY_SLUG)
+        self.tenants: DataLoader[str, TenantRow | None] = self._by_keys(TENANTS, BY_NAME)
+        self.tenants_by_key: DataLoader[int, TenantRow | None] = self._by_keys(TENANTS, BY_KEY)
+        self.users: DataLoader[str, UserRow | None] = self._by_keys(USERS, BY_NAME)
+        self.projects: DataLoader[TenantScoped, ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_NAME)
+        self.projects_by_key: DataLoader[tuple[int, int], ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_KEY)
+        self.caller_keys: DataLoader[TenantScoped, CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_NAME)
+        self.caller_keys_by_key: DataLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
+        self.api_keys: DataLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
+        self.prices: DataLoader[int, list[PriceRow]] = DataLoader(load_fn=self._load_prices)
+        self._children: dict[str, DataLoader[PageRequest, list[Any]]] = {}
+
+    def children(self, listing: Listing[R]) -> DataLoader[PageRequest, list[R]]:
+        """Return the loader of pages of a listing by parent."""
+        loader = self._children.get(listing.name)
+        if loader is None:
+            loader = self._children[listing.name] = self._pages(listing)
+        return loader
+
+    async def page(self, listing: Listing[R], size: int, after: tuple[str, ...] | None) -> list[R]:
+        """Return the first `size` rows of a kind behind `after`; a root list, so asked for once."""
+        return await fetch_page(self._database, listing, size, after, await self._scope())
+
+    def count(self, objects: int) -> None:
+        """Count objects that a list gives, as often as it gives them. GraphQLError QUERY_TOO_EXPENSIVE: more than MAX_OBJECTS."""
+        self._objects_left -= objects
+        if self._objects_left < 0:
+            raise GraphQLError(
+                f"the lists of this operation hold more than {MAX_OBJECTS} objects: ask for fewer with first",
+                extensions={"code": "QUERY_TOO_EXPENSIVE"},
+            )
+
+    def _by_keys(self, listing: Listing[R], columns: tuple[Column, ...]) -> DataLoader[Any, R | None]:
+        async def load(keys: list[Any]) -> list[R | None]:
+            found = await fetch_by_keys(self._database, listing, columns, keys, await self._scope())
+            return [found.get(key) for key in keys]
+
+        return DataLoader(load_fn=load)
+
+    def _pages(self, listing: Listing[R]) -> DataLoader[PageRequest, list[R]]:
+        async def load(requests: list[PageRequest]) -> list[list[R]]:
+            # Pages hold a row more than they give. Whatever is cut off is more than may be given, so that nothing is lost unsaid.
+            at_most = self._objects_left + len(requests) + 1
+            return await fetch_pages(self._database, listing, requests, at_most, await self._scope())
+
+        return DataLoader(load_fn=load)
+
+    async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:
+        found = await fetch_prices(self._database, keys, await self._scope())
+        return [found.get(key, []) for key in keys]

@@ -1,0 +1,176 @@
+"""The mutations of operators: keys and the catalog. One transaction each, in the order of the document, never by GET."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+from strawberry import UNSET
+
+from app.auth.store import KeyRequest, create_key, revoke_key
+from app.domain.errors import BadInputError, NotFoundError
+from app.domain.principal import Role
+from app.ingest.catalog import (
+    CATALOG_FIELDS,
+    EARLIEST_PRICE,
+    PRICES_AHEAD,
+    check_valid_from,
+    load_catalog,
+    parse_catalog,
+    publish_matching,
+)
+from app.ingest.fields import ID_PATTERN, ID_RULE
+from app.resolvers.arguments import GraphQLSpelling, given_fields, read_instant_argument
+from app.resolvers.catalog import Model, shape_model
+from app.resolvers.context import ResolverInfo
+from app.resolvers.identity import ApiKey, KeyRole, load_api_key
+from app.resolvers.permissions import AdminOnly
+from app.resolvers.scalars import ExactNumber, Instant
+
+MAX_ENTRIES = 1_000
+MAX_NAME = 256
+MAX_PATTERN = 256
+
+_spelling = GraphQLSpelling(CATALOG_FIELDS)
+
+
+@strawberry.input(description="What a key to this gateway is to be.")
+class ApiKeyInput:
+    role: KeyRole = strawberry.field(description="What it may do.")
+    tenant_id: str | None = strawberry.field(
+        default=None,
+        description="The tenant that it belongs to, made if new. Required for role TENANT, refused for GATEWAY.",
+    )
+    name: str = strawberry.field(default="", description=f"A note on what it is for, {MAX_NAME} printable characters at most.")
+    expires_at: Instant | None = strawberry.field(
+        default=None, description="From when on it opens nothing, with offset; never if not given."
+    )
+
+
+@strawberry.type(description="A key as made.")
+class CreatedApiKey:
+    secret: str = strawberry.field(description="The key itself. Shown this once: only a hash is kept.")
+    api_key: ApiKey = strawberry.field(description="What is kept of it.")
+
+
+@strawberry.input(description="A catalog entry. What is not given stays as it is stored.")
+class ModelEntryInput:
+    model_id: str = strawberry.field(description="Public model id.")
+    permaslug: str | None = strawberry.field(default=UNSET, description="Dated model or variant; `modelId` if not given.")
+    name: str | None = strawberry.field(default=UNSET, description="Name for people.")
+    provider: str | None = strawberry.field(default=UNSET, description="Provider's slug; the part of `modelId` before `/` if not given.")
+    provider_name: str | None = strawberry.field(default=UNSET, description="The provider's name for people.")
+    cost_per_input_token: ExactNumber | None = strawberry.field(
+        default=UNSET, description="US dollars a prompt token, null for none. If only one of the two prices is given, the other is none."
+    )
+    cost_per_output_token: ExactNumber | None = strawberry.field(
+        default=UNSET, description="US dollars a completion token, null for none. If neither price is given, the prices stay."
+    )
+    public: bool | None = strawberry.field(default=UNSET, description="Whether rankings and network statistics name it; new ones are not.")
+
+
+@strawberry.type(description="What a change of the catalog did.")
+class CatalogReceipt:
+    entries: int = strawberry.field(description="Entries given.")
+    added: int = strawberry.field(description="Entries that the catalog did not list before.")
+    repriced: int = strawberry.field(description="Entries that got another price.")
+    models: list[Model] = strawberry.field(description="The models of the entries, as they are now, each once.")
+
+
+KeyInput = Annotated[ApiKeyInput, strawberry.argument(name="input", description="What the key is to be.")]
+KeyId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Id of the key, as `apiKeys` lists it.")]
+Entries = Annotated[list[ModelEntryInput], strawberry.argument(description=f"1 to {MAX_ENTRIES} entries, each model and permaslug once.")]
+ValidFrom = Annotated[
+    Instant | None,
+    strawberry.argument(
+        description="From when on the prices hold, up to where later ones begin already; to the millisecond, from "
+        f"{EARLIEST_PRICE.date()} to {PRICES_AHEAD.days} days ahead. Now if not given, and then a first price holds for all time. "
+        "What was priced already keeps its cost."
+    ),
+]
+Pattern = Annotated[
+    str,
+    strawberry.argument(description=f"A glob over model ids and permaslugs, case-sensitive: `openai/*`. {MAX_PATTERN} characters at most."),
+]
+
+
+async def _load_models(info: ResolverInfo, model_ids: list[str]) -> list[Model]:
+    """Return the models as they are after a change."""
+    info.context.forget_loaded()
+    rows = await info.context.loaders.models.load_many(list(dict.fromkeys(model_ids)))
+    return [shape_model(row) for row in rows if row is not None]
+
+
+async def _load_changed_key(info: ResolverInfo, key_id: str) -> ApiKey:
+    info.context.forget_loaded()
+    api_key = await load_api_key(info, key_id)
+    if api_key is None:
+        raise NotFoundError(f"no key has the id {key_id}")
+    return api_key
+
+
+async def resolve_create_api_key(info: ResolverInfo, key_input: KeyInput) -> CreatedApiKey:
+    """Make a key. BadInputError: it could not be right."""
+    if key_input.tenant_id is not None and ID_PATTERN.fullmatch(key_input.tenant_id) is None:
+        raise BadInputError(f"tenantId {ID_RULE}")
+    if len(key_input.name) > MAX_NAME or not key_input.name.isprintable():
+        raise BadInputError(f"name must be at most {MAX_NAME} printable characters")
+    expires_at = None if key_input.expires_at is None else read_instant_argument(key_input.expires_at, "expiresAt")
+    request = KeyRequest(role=Role[key_input.role.name], tenant_id=key_input.tenant_id, name=key_input.name, expires_at=expires_at)
+    made = await create_key(info.context.services.database, request, info.context.now)
+    return CreatedApiKey(secret=made.secret, api_key=await _load_changed_key(info, made.id))
+
+
+async def resolve_revoke_api_key(info: ResolverInfo, key_id: KeyId) -> ApiKey:
+    """Revoke a key. NotFoundError: no such id."""
+    await revoke_key(info.context.services.database, key_id, info.context.now)
+    return await _load_changed_key(info, key_id)
+
+
+async def resolve_upsert_models(info: ResolverInfo, entries: Entries, valid_from: ValidFrom = None) -> CatalogReceipt:
+    """Store entries. BadInputError names the entry and its field, by its name in GraphQL; nothing is stored then."""
+    if not 1 <= len(entries) <= MAX_ENTRIES:
+        raise BadInputError(f"entries must be 1 to {MAX_ENTRIES}")
+    now = info.context.now
+    since = None if valid_from is None else read_instant_argument(valid_from, "validFrom")
+    if since is not None:
+        check_valid_from(since, now)
+    try:
+        parsed = parse_catalog([given_fields(entry, nulls=True) for entry in entries])
+    except BadInputError as error:
+        raise BadInputError(_spelling.sentence(error.message)) from None
+    change = await load_catalog(info.context.services.database, parsed, now, since)
+    models = await _load_models(info, [entry.model_id for entry in parsed])
+    return CatalogReceipt(entries=change.entries, added=change.added, repriced=change.repriced, models=models)
+
+
+async def resolve_publish_models(info: ResolverInfo, pattern: Pattern) -> list[Model]:
+    """Publish what matches, and return it."""
+    if not 1 <= len(pattern) <= MAX_PATTERN:
+        raise BadInputError(f"pattern must be 1 to {MAX_PATTERN} characters")
+    published = await publish_matching(info.context.services.database, pattern)
+    return await _load_models(info, sorted({model.model_id for model in published}))
+
+
+@strawberry.type
+class AdminMutation:
+    """The mutations of operators."""
+
+    create_api_key: CreatedApiKey | None = strawberry.mutation(
+        resolver=resolve_create_api_key, permission_classes=[AdminOnly], description="Make a key to this gateway. A key of role admin."
+    )
+    revoke_api_key: ApiKey | None = strawberry.mutation(
+        resolver=resolve_revoke_api_key,
+        permission_classes=[AdminOnly],
+        description="Revoke a key, at once and for good; what it asked stays attributed to it. Twice is no error. A key of role admin.",
+    )
+    upsert_models: CatalogReceipt | None = strawberry.mutation(
+        resolver=resolve_upsert_models,
+        permission_classes=[AdminOnly],
+        description="Add and change catalog entries, all or none; the same again changes nothing. A key of role admin.",
+    )
+    publish_models: list[Model] | None = strawberry.mutation(
+        resolver=resolve_publish_models,
+        permission_classes=[AdminOnly],
+        description="Make the known models that match public; returns those that became so, by id. A key of role admin.",
+    )

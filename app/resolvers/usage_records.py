@@ -1,0 +1,131 @@
+"""The `ingestUsage` mutation: records and receipt as on `POST /v1/ingest/usage`, by the same rules and the same write."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import strawberry
+from strawberry import UNSET
+
+from app.domain.errors import BadInputError
+from app.domain.usage import UsageRecord
+from app.ingest.batch import MAX_ERRORS, Receipt
+from app.ingest.parse import parse_values
+from app.resolvers.arguments import GraphQLSpelling, given_fields
+from app.resolvers.context import ResolverInfo
+from app.resolvers.permissions import UsageWriter
+from app.resolvers.scalars import BigInt, ExactNumber, Instant
+
+MAX_RECORDS = 1_000
+_INLINE_RECORDS = 50
+
+_spelling = GraphQLSpelling(UsageRecord._fields)
+
+
+@strawberry.input(description="One request at the router. Token counts are inclusive: cached is part of prompt, reasoning of completion.")
+class UsageRecordInput:
+    request_id: str = strawberry.field(
+        description="Id of the request, unique per tenant, 1 to 128 characters: a record sent again is a duplicate."
+    )
+    occurred_at: Instant = strawberry.field(description="When it occurred, with offset; from 2020-01-01 to 1 day ahead.")
+    tenant_id: str | None = strawberry.field(default=UNSET, description="Whose request; required unless the key belongs to a tenant.")
+    project_id: str | None = strawberry.field(default=UNSET, description="Project within the tenant.")
+    api_key_id: str | None = strawberry.field(default=UNSET, description="The caller's key at the router.")
+    user_id: str | None = strawberry.field(default=UNSET, description="End user, 1 to 128 characters.")
+    username: str | None = strawberry.field(default=UNSET, description="The end user's name, 1 to 256 characters.")
+    model_id: str | None = strawberry.field(
+        default=UNSET, description="Public model id, `openai/gpt-4o`; required unless the request failed before routing."
+    )
+    model_permaslug: str | None = strawberry.field(default=UNSET, description="Dated model and variant; `modelId` if not given.")
+    provider: str | None = strawberry.field(
+        default=UNSET, description="Provider that served it; if not given the catalog's, or the part of `modelId` before `/`."
+    )
+    status_code: int | None = strawberry.field(default=UNSET, description="HTTP status, 0 to 599, 0 if there was none; 200 if not given.")
+    prompt_tokens: BigInt | None = strawberry.field(default=UNSET, description="Input tokens, cached ones included; 0 if not given.")
+    completion_tokens: BigInt | None = strawberry.field(default=UNSET, description="Output tokens, reasoning included; 0 if not given.")
+    cached_tokens: BigInt | None = strawberry.field(default=UNSET, description="The cached part of the input tokens; 0 if not given.")
+    reasoning_tokens: BigInt | None = strawberry.field(
+        default=UNSET, description="The reasoning part of the output tokens; 0 if not given."
+    )
+    cost_usd: ExactNumber | None = strawberry.field(default=UNSET, description="Cost in US dollars; priced from the catalog if not given.")
+    traffic_mode: str | None = strawberry.field(default=UNSET, description="`shared` or `byok`; `shared` if not given.")
+    shared_model_spend: BigInt | None = strawberry.field(default=UNSET, description="Credits for shared-capacity usage; 0 if not given.")
+    byok_platform_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits of the bring-your-own-key fee; 0 if not given.")
+    managed_tool_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits for managed tools; 0 if not given.")
+    agent_runtime_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits for agent runtime; 0 if not given.")
+    search_requests: BigInt | None = strawberry.field(default=UNSET, description="Successful managed web tool invocations; 0 if not given.")
+    latency_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the end of the answer, if known.")
+    ttft_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the first token, if known.")
+
+
+@strawberry.type(description="Why a record was not taken.")
+class IngestError:
+    index: int = strawberry.field(description="Its position in what was sent, from 0.")
+    field: str | None = strawberry.field(description="The field that breaks a rule; null: the whole record.")
+    message: str = strawberry.field(description="The rule.")
+
+
+@strawberry.type(description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected`.")
+class IngestReceipt:
+    received: int = strawberry.field(description="Records sent.")
+    inserted: int = strawberry.field(description="Records written.")
+    duplicates: int = strawberry.field(description="Records that were there already; they changed nothing.")
+    rejected: int = strawberry.field(description="Records that broke a rule; the others went in.")
+    errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_ERRORS}.")
+    unknown_fields: list[str] = strawberry.field(description="Fields that the record does not have; GraphQL refuses them by itself.")
+    private_models: list[str] = strawberry.field(
+        description="Permaslugs that this batch was the first to name, and that stay private until they are published."
+    )
+
+
+def shape_receipt(receipt: Receipt) -> IngestReceipt:
+    """Return the GraphQL object of a receipt, with fields by their names in GraphQL."""
+    return IngestReceipt(
+        received=receipt.received,
+        inserted=receipt.inserted,
+        duplicates=receipt.duplicates,
+        rejected=receipt.rejected,
+        errors=[
+            IngestError(
+                index=error.index,
+                field=None if error.field is None else _spelling.name(error.field),
+                message=_spelling.sentence(error.message),
+            )
+            for error in receipt.errors[:MAX_ERRORS]
+        ],
+        unknown_fields=sorted(receipt.unknown_fields),
+        private_models=receipt.private_models,
+    )
+
+
+Records = Annotated[list[UsageRecordInput], strawberry.argument(description=f"The batch: 1 to {MAX_RECORDS} records, in one transaction.")]
+
+
+async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestReceipt:
+    """Write a batch by the one write, and return its receipt after the commit."""
+    if not 1 <= len(records) <= MAX_RECORDS:
+        raise BadInputError(f"records must be 1 to {MAX_RECORDS}")
+    context = info.context
+    principal = await context.principal()
+    values = [given_fields(record, nulls=False) for record in records]
+    if len(values) <= _INLINE_RECORDS:
+        batch = parse_values(values, now=context.now, tenant_id=principal.tenant_id)
+    else:
+        batch = await asyncio.to_thread(parse_values, values, now=context.now, tenant_id=principal.tenant_id)
+    receipt = await context.services.ingestor.ingest(batch)
+    context.services.observe_receipt(receipt)
+    context.forget_loaded()
+    return shape_receipt(receipt)
+
+
+@strawberry.type
+class UsageMutation:
+    """The mutation that writes usage."""
+
+    ingest_usage: IngestReceipt | None = strawberry.mutation(
+        resolver=resolve_ingest_usage,
+        permission_classes=[UsageWriter],
+        description="Write usage records. A bad one is rejected by itself; one that is there already is a duplicate and changes nothing. "
+        "A key of role admin or ingest; one that belongs to a tenant writes its tenant's only.",
+    )

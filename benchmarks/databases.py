@@ -1,0 +1,132 @@
+"""A server with production settings in a temporary folder, fresh databases on it, and the proof that what was written is right."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import uvloop
+
+from app.db.embedded import EmbeddedServer
+from app.db.engine import Database
+from app.db.migrate import upgrade
+from app.domain.time_range import system_clock
+from app.domain.usage import UsageRecord
+from app.ingest.batch import Ingestor
+from app.ingest.catalog import load_catalog, parse_catalog
+from app.ingest.verify import chunks_of, find_differences, find_extent
+from benchmarks.population import USERS, catalog_entries
+from benchmarks.timing import BenchmarkError
+from benchmarks.traffic import encode_ndjson, generate_introductions, generate_traffic, make_batch, split
+
+LARGE = 10_000
+"""Records of a large batch."""
+
+WARM_UP = 3 * LARGE
+STORED_BEFORE = USERS + WARM_UP
+"""Records that a warm database holds."""
+
+
+class BenchmarkServer:
+    """Hands out databases that live as long as a `with` block, on the server that `url` names."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._numbers = count(1)
+        self._templates: dict[bool, str] = {}
+
+    @contextmanager
+    def fresh_database(self, *, acquainted: bool = False) -> Iterator[str]:
+        """Yield the URL of a new, migrated database with the catalog; `acquainted`: all names registered, a record of each caller in."""
+        name = f"bench_{os.getpid()}_{next(self._numbers)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {self._template(acquainted)}")
+        self._run("CHECKPOINT")  # so that no measurement pays for what came before it
+        try:
+            yield with_database(self.url, name)
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _template(self, acquainted: bool) -> str:
+        if acquainted not in self._templates:
+            name = "bench_acquainted" if acquainted else "bench_migrated"
+            self._run(f"CREATE DATABASE {name}" + (f" TEMPLATE {self._template(False)}" if acquainted else ""))
+            url = with_database(self.url, name)
+            if acquainted:
+                uvloop.run(_introduce(url))
+            else:
+                upgrade(url)
+                uvloop.run(_load_catalog(url))
+            self._templates[acquainted] = name
+        return self._templates[acquainted]
+
+    def _run(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement)
+
+
+@contextmanager
+def open_server() -> Iterator[BenchmarkServer]:
+    """Start an embedded server of its own, with the settings that it has in production; it and its files are gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="tokengraph-bench-") as folder, EmbeddedServer(Path(folder)) as server:
+        yield BenchmarkServer(server.url)
+
+
+def with_database(url: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
+    head, _, query = url.partition("?")
+    return f"{head.rpartition('/')[0]}/{name}?{query}"
+
+
+async def _load_catalog(url: str) -> None:
+    async with Database(url, min_size=1, max_size=2) as database:
+        await load_catalog(database, parse_catalog(catalog_entries()), system_clock())
+
+
+async def _introduce(url: str) -> None:
+    async with Database(url, min_size=1, max_size=2) as database:
+        await introduce_names(Ingestor(database))
+
+
+async def introduce_names(ingestor: Ingestor) -> None:
+    """Let an ingestor learn every name: it is sent a record of each caller, duplicates in an acquainted database."""
+    for records in split(generate_introductions(), LARGE):
+        await ingestor.ingest(make_batch(records))
+
+
+@lru_cache(maxsize=1)
+def _warm_up_batches() -> list[list[UsageRecord]]:
+    return [*split(generate_introductions(), LARGE), *split(generate_traffic("warm-up", WARM_UP), LARGE)]
+
+
+async def warm_up(ingestor: Ingestor) -> None:
+    """Bring an ingestor and its acquainted database to the state in which they serve: names known, pages in memory and in the log.
+
+    Several may do so on one database. `STORED_BEFORE` records are in it then.
+    """
+    for records in _warm_up_batches():
+        await ingestor.ingest(make_batch(records))
+
+
+@lru_cache(maxsize=1)
+def warm_up_bodies() -> list[bytes]:
+    """Return what `warm_up` sends as NDJSON."""
+    return [encode_ndjson(records) for records in _warm_up_batches()]
+
+
+async def verify(url: str, expected_records: int) -> None:
+    """BenchmarkError unless there are so many records and every rollup equals their direct aggregation."""
+    async with Database(url, min_size=1, max_size=2) as database:
+        async with database.read_connection() as connection:
+            row = await (await connection.execute("SELECT count(*) FROM usage_records")).fetchone()
+        if row != (expected_records,):
+            raise BenchmarkError(f"there should be {expected_records} records: {row}")
+        whole = await find_extent(database)
+        for chunk in chunks_of(whole) if whole is not None else ():
+            if differences := await find_differences(database, chunk, limit=1):
+                raise BenchmarkError(f"a rollup is not what the records say: {differences[0]}")
