@@ -26,13 +26,10 @@ class TenantPeriod:
     end_date: Instant = strawberry.field(description="First instant of the last day.")
 
 
-@strawberry.type(description="Sums over the window. Charges are integer credits.")
-class TenantSummary:
-    total_requests: BigInt = strawberry.field(description="Requests.")
-    successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
-    failed_requests: BigInt = strawberry.field(description="All others.")
-    error_rate: float = strawberry.field(description="Failed to total in percent, 2 decimal places; 0 if there was no request.")
-    total_tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
+@strawberry.type
+class _Usage:
+    """What every tenant's row has: tokens and charges, by themselves no type of the schema."""
+
     prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
     completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
     shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
@@ -40,6 +37,15 @@ class TenantSummary:
     managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
     agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
     search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
+
+
+@strawberry.type(description="Sums over the window. Charges are integer credits.")
+class TenantSummary(_Usage):
+    total_requests: BigInt = strawberry.field(description="Requests.")
+    successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed_requests: BigInt = strawberry.field(description="All others.")
+    error_rate: float = strawberry.field(description="Failed to total in percent, 2 decimal places; 0 if there was no request.")
+    total_tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
     total_spend: BigInt = strawberry.field(description="Credits: the four charges together.")
     avg_latency_ms: float | None = strawberry.field(
         description="Mean latency of the requests that have one, milliseconds, 1 decimal place; null if none has."
@@ -47,17 +53,10 @@ class TenantSummary:
 
 
 @strawberry.type(description="One day of a tenant. Charges are integer credits.")
-class TenantDay:
+class TenantDay(_Usage):
     date: CalendarDate = strawberry.field(description="UTC date.")
     requests: BigInt = strawberry.field(description="Requests, failed ones included.")
-    prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
-    completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
     tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
-    shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
-    byok_platform_fees: BigInt = strawberry.field(description="Credits of platform fees on bring-your-own-key requests.")
-    managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
-    agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
-    search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
     spend: BigInt = strawberry.field(description="Credits: the four charges together.")
 
 
@@ -69,7 +68,7 @@ class TenantAnalytics:
 
 
 @strawberry.type(description="A tenant's usage of one day by model, provider, caller key and traffic mode. Charges are integer credits.")
-class TenantUsageRow:
+class TenantUsageRow(_Usage):
     date: CalendarDate = strawberry.field(description="UTC date.")
     model: str = strawberry.field(description="Public model id.")
     provider: str = strawberry.field(description="Provider that served it.")
@@ -78,14 +77,7 @@ class TenantUsageRow:
     requests: BigInt = strawberry.field(description="Requests.")
     successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
     failed_requests: BigInt = strawberry.field(description="All others.")
-    prompt_tokens: BigInt = strawberry.field(description="Input tokens, cached ones included.")
-    completion_tokens: BigInt = strawberry.field(description="Output tokens, reasoning included.")
     tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
-    shared_model_spend: BigInt = strawberry.field(description="Credits for shared-capacity model usage.")
-    byok_platform_fees: BigInt = strawberry.field(description="Credits of platform fees on bring-your-own-key requests.")
-    managed_tool_fees: BigInt = strawberry.field(description="Credits for managed tools.")
-    agent_runtime_fees: BigInt = strawberry.field(description="Credits for agent runtime.")
-    search_requests: BigInt = strawberry.field(description="Successful managed web tool invocations.")
     spend: BigInt = strawberry.field(description="Credits: the four charges together.")
 
 

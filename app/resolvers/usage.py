@@ -38,14 +38,20 @@ class WeekNumbering(Enum):
     )
 
 
-@strawberry.type(description="Usage in one bucket of time.")
-class UsagePoint:
-    period: str = strawberry.field(description="Label of the bucket: `2026-03-12`, `2026-W11` or `2026-03`.")
+@strawberry.type
+class _PricedUsage:
+    """What a point and a model's row share, by itself no type of the schema."""
+
     input_tokens: BigInt = strawberry.field(description="Prompt tokens, cached ones included.")
     output_tokens: BigInt = strawberry.field(description="Completion tokens, reasoning included.")
     cost: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
     request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
     priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
+
+
+@strawberry.type(description="Usage in one bucket of time.")
+class UsagePoint(_PricedUsage):
+    period: str = strawberry.field(description="Label of the bucket: `2026-03-12`, `2026-W11` or `2026-03`.")
 
 
 async def resolve_used_model(root: ModelUsage, info: ResolverInfo) -> Model | None:
@@ -64,14 +70,9 @@ async def resolve_using_user(root: UserUsage, info: ResolverInfo) -> User | None
 
 
 @strawberry.type(description="Usage of one model at one provider.")
-class ModelUsage:
+class ModelUsage(_PricedUsage):
     model_id: str = strawberry.field(description="Public model id; `unknown` for requests that failed before routing.")
     provider: str = strawberry.field(description="Provider that served it.")
-    input_tokens: BigInt = strawberry.field(description="Prompt tokens, cached ones included.")
-    output_tokens: BigInt = strawberry.field(description="Completion tokens, reasoning included.")
-    cost: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
-    request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
-    priced: bool = strawberry.field(description="Whether the cost of every request is known, so that free and unpriced differ.")
     model: Model | None = strawberry.field(resolver=resolve_used_model, description="The model in the catalog.")
     served_by: Provider | None = strawberry.field(resolver=resolve_used_provider, description="The provider in the catalog.")
 
