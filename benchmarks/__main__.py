@@ -1,11 +1,13 @@
 """`make bench`: measures, prints the ratios in one table, and writes them to `benchmarks/results.md`.
 
-A complete run takes about 15 minutes and up to 10 GB of disk in the temporary folder; `--quick` tries everything in about a minute.
+A complete run takes about 20 minutes and 12 GB of disk in the temporary folder; `--quick` tries everything in a minute or two.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,7 +37,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--rows", help="numbers of records to ask, as 1000000,10000000 (the default)")
     parser.add_argument("--seconds", type=float, help="length of one measurement (6)")
     parser.add_argument("--repeats", type=int, help="repetitions, of which the median counts (3)")
-    parser.add_argument("--quick", action="store_true", help="try everything in about a minute; the figures are worth little")
+    parser.add_argument("--quick", action="store_true", help="try everything in a minute or two; the figures are worth little")
     parser.add_argument(
         "--output", type=Path, help="where to write; by default a complete run, not a quick one, writes benchmarks/results.md"
     )
@@ -64,6 +66,7 @@ def main() -> int:
     if not console.is_terminal:
         console = Console(width=_WIDTH)
     started = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the server and its folder go
 
     def say(what: str) -> None:
         print(f"[{time.monotonic() - started:5.0f} s] {what}", flush=True)

@@ -94,6 +94,8 @@ Samples = dict[tuple[str, int], list[float]]
 async def _measure(urls: dict[int, str], seconds: float, say: Callable[[str], None]) -> tuple[Samples, Samples]:
     ours: Samples = defaultdict(list)
     raw: Samples = defaultdict(list)
+    part = seconds / _ROUNDS
+    often, seldom = Budget(part, 10 if part >= 1 else 2, 500), Budget(part, 3 if part >= 1 else 1, 50)
     async with AsyncExitStack() as stack:
         databases = {size: await stack.enter_async_context(Database(url, min_size=2, max_size=4)) for size, url in urls.items()}
         for answer in ANSWERS:
@@ -103,10 +105,10 @@ async def _measure(urls: dict[int, str], seconds: float, say: Callable[[str], No
                     raise BenchmarkError(f"{answer.name}, {size:,} records: the raw records say otherwise")
             for _ in range(_ROUNDS):
                 for size, database in databases.items():
-                    ours[answer.name, size] += await sample_milliseconds(partial(answer.ask, database), Budget(seconds / _ROUNDS, 10, 500))
+                    ours[answer.name, size] += await sample_milliseconds(partial(answer.ask, database), often)
             if answer.ask_raw is not None:
                 for size, database in databases.items():
-                    raw[answer.name, size] += await sample_milliseconds(partial(answer.ask_raw, database), Budget(seconds / _ROUNDS, 3, 50))
+                    raw[answer.name, size] += await sample_milliseconds(partial(answer.ask_raw, database), seldom)
             for size in databases:
                 say(f"{answer.name}, {size:,}: p50 {percentile(ours[answer.name, size], 0.5):.2f} ms")
     return ours, raw

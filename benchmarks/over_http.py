@@ -28,6 +28,9 @@ from benchmarks.traffic import encode_ndjson, generate_traffic, split
 
 CONNECTIONS = (1, 64)
 _SINGLES_PER_SECOND_AT_MOST = 8_000
+_NO_LIMIT = "1000000000/minute"
+"""A limit that is checked as any other, and never reached."""
+
 _SECTION = "Ingest over HTTP"
 
 
@@ -42,7 +45,7 @@ def _post(server: BenchmarkServer, bodies: list[bytes], size: int, connections: 
         port = free_port()
         headers = {"Authorization": f"Bearer {uvloop.run(_make_key(url))}", "Content-Type": "application/x-ndjson"}
         target = Target(port, "/v1/ingest/usage", headers)
-        with serving(gateway_command(port), gateway_environment(TOKENGRAPH_DATABASE_URL=url), port):
+        with serving(gateway_command(port), gateway_environment(TOKENGRAPH_DATABASE_URL=url, TOKENGRAPH_KEY_RATE_LIMIT=_NO_LIMIT), port):
             uvloop.run(post_all(target, iter(warm_up_bodies()), 1, 60.0))
             load = uvloop.run(post_all(target, iter(bodies), connections, seconds))
         uvloop.run(verify(url, STORED_BEFORE + load.rate.count * size))

@@ -27,10 +27,10 @@ def read_instant_argument(text: str, name: str) -> datetime:
     raise BadInputError(f"{name} must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z")
 
 
-def given_fields(given: Any, *, nulls: bool) -> dict[str, Any]:
-    """Return the fields of an input object that the caller gave, by their names in Python; those given as null only if `nulls`."""
+def given_fields(given: Any) -> dict[str, Any]:
+    """Return the fields of an input object that the caller gave, nulls too, by their names in Python."""
     values = ((field.name, getattr(given, field.name)) for field in fields(given))
-    return {name: value for name, value in values if value is not UNSET and (nulls or value is not None)}
+    return {name: value for name, value in values if value is not UNSET}
 
 
 class GraphQLSpelling:

@@ -101,7 +101,7 @@ class Loaders:
     def _pages(self, listing: Listing[R]) -> DataLoader[PageRequest, list[R]]:
         async def load(requests: list[PageRequest]) -> list[list[R]]:
             # Pages hold a row more than they give. Whatever is cut off is more than may be given, so that nothing is lost unsaid.
-            at_most = self._objects_left + len(requests) + 1
+            at_most = max(self._objects_left, 0) + len(requests) + 1
             return await fetch_pages(self._database, listing, requests, at_most, await self._scope())
 
         return DataLoader(load_fn=load)

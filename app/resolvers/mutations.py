@@ -136,7 +136,7 @@ async def resolve_upsert_models(info: ResolverInfo, entries: Entries, valid_from
     if since is not None:
         check_valid_from(since, now)
     try:
-        parsed = parse_catalog([given_fields(entry, nulls=True) for entry in entries])
+        parsed = parse_catalog([given_fields(entry) for entry in entries])
     except BadInputError as error:
         raise BadInputError(_spelling.sentence(error.message)) from None
     change = await load_catalog(info.context.services.database, parsed, now, since)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import strawberry
+from graphql import GraphQLError
 from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
+from strawberry.types import ExecutionContext
 
 from app.resolvers.catalog import CatalogQuery
 from app.resolvers.errors import PublicErrors
@@ -72,9 +74,19 @@ class Mutation(AdminMutation, UsageMutation):
     pass
 
 
+class QuietSchema(strawberry.Schema):
+    """A schema that leaves the logging of errors to `PublicErrors`, which knows a refusal from a defect.
+
+    Strawberry's own would write a traceback for every refused caller, which lets callers flood the log.
+    """
+
+    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
+        """Log nothing."""
+
+
 def build_schema() -> strawberry.Schema:
     """Return the executable schema."""
-    return strawberry.Schema(
+    return QuietSchema(
         query=Query,
         mutation=Mutation,
         extensions=[

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
 
 import strawberry
 from strawberry import UNSET
+from strawberry.types.arguments import InputContext
+from strawberry.types.base import get_object_definition
+from strawberry.utils.str_converters import to_camel_case
 
 from app.domain.errors import BadInputError
 from app.domain.usage import UsageRecord
 from app.ingest.batch import MAX_ERRORS, Receipt
 from app.ingest.parse import parse_values
-from app.resolvers.arguments import GraphQLSpelling, given_fields
+from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
 from app.resolvers.permissions import UsageWriter
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
@@ -57,6 +61,18 @@ class UsageRecordInput:
     search_requests: BigInt | None = strawberry.field(default=UNSET, description="Successful managed web tool invocations; 0 if not given.")
     latency_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the end of the answer, if known.")
     ttft_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the first token, if known.")
+
+
+_record_names = {to_camel_case(name): name for name in UsageRecord._fields}
+
+
+def read_record(_: type, given: Mapping[str, Any], __: InputContext) -> dict[str, object]:
+    """Return the fields of a record input that were given, by the record's own names, as the parser takes them."""
+    return {_record_names[name]: value for name, value in given.items() if value is not None}
+
+
+# Building an object of each record first, as strawberry would, holds the event loop for a third of a second a thousand records.
+get_object_definition(UsageRecordInput, strict=True).from_input = read_record
 
 
 @strawberry.type(description="Why a record was not taken.")
@@ -108,7 +124,7 @@ async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestRe
         raise BadInputError(f"records must be 1 to {MAX_RECORDS}")
     context = info.context
     principal = await context.principal()
-    values = [given_fields(record, nulls=False) for record in records]
+    values = cast(list[object], records)  # as `read_record` made them
     if len(values) <= _INLINE_RECORDS:
         batch = parse_values(values, now=context.now, tenant_id=principal.tenant_id)
     else:

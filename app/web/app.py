@@ -25,6 +25,7 @@ from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_router
 from app.settings import Settings, load
+from app.web.body_limit import BodyLimitMiddleware
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router
 from app.web.metrics import Metrics
@@ -81,6 +82,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     app.state.limiter = limiter
     app.state.services = services
+    app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RateLimitMiddleware, services=services)
     app.add_middleware(RequestIdMiddleware, metrics=metrics)
     app.add_exception_handler(RateLimitedError, answer_refusal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -66,3 +67,25 @@ async def test_graphql_hides_an_unexpected_error_and_names_the_request(gateway: 
 async def test_every_graphql_error_has_a_code(gateway: Gateway, document: str, code: str) -> None:
     answer = await gateway.graphql(document)
     assert [error["extensions"]["code"] for error in answer["errors"]][:1] == [code]
+
+
+async def test_a_refused_caller_leaves_nothing_in_the_log(gateway: Gateway, caplog: Any) -> None:
+    for document in ("{ rankingsDaily { meta { version } } }", "{ usageAnalytics { byModel { cost } } }", "{ nothing }", "{"):
+        assert (await gateway.graphql(document))["errors"]
+        assert (await gateway.graphql(document, await gateway.key("ingest"))).keys() <= {"data", "errors"}
+    assert (await gateway.client.get("/api/usage/analytics", headers={"Authorization": "Bearer tg_wrong"})).status_code == 401
+    assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_graphql_body_is_bounded(gateway: Gateway, announced: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b'{"query": "{ network { generatedAt } }", "padding": "'
+        for _ in range(9):
+            yield b"x" * 2**20
+        yield b'"}'
+
+    content = b"".join([part async for part in parts()]) if announced else parts()
+    response = await gateway.client.post("/graphql", content=content, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert response.json()["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT"}
