@@ -18,7 +18,7 @@ import pytest
 
 from app.db import embedded_account
 from app.db.embedded import EmbeddedServer, EmbeddedServerError
-from app.db.embedded_account import find_binaries, runnable_binaries, server_account
+from app.db.embedded_account import Account, find_binaries, runnable_binaries, server_account
 from app.db.embedded_layout import Layout, client_socket_dir
 from app.db.embedded_process import listener_pid
 
@@ -37,9 +37,9 @@ def open_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def use(data_dir: Path) -> str:
+def use(data_dir: Path, binaries: Path) -> str:
     """Use a server and leave it, and tell what was seen: the role, the server's OS user, whether it ran on."""
-    server = EmbeddedServer(data_dir, memory_bytes=MEMORY, extra_settings=FAST)
+    server = EmbeddedServer(data_dir, memory_bytes=MEMORY, extra_settings=FAST, binaries=binaries)
     try:
         with server, psycopg.connect(server.url) as connection:
             row = connection.execute("SELECT current_user").fetchone()
@@ -50,7 +50,8 @@ def use(data_dir: Path) -> str:
 
 
 def use_as(uid: int, data_dir: Path) -> str:
-    """Do use() in a fork of this process that becomes another OS user (this Python may be out of reach for it)."""
+    """Do use() in a fork of this process that becomes another OS user (this Python, and this checkout, may be out of reach for it)."""
+    binaries = runnable_binaries(find_binaries(), Account(uid, uid, f"uid {uid}")).root
     reader, writer = os.pipe()
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # threads of a test runner stay behind
         child = os.fork()
@@ -60,7 +61,7 @@ def use_as(uid: int, data_dir: Path) -> str:
                 os.setgroups([])
                 os.setgid(uid)
                 os.setuid(uid)
-            os.write(writer, use(data_dir).encode())
+            os.write(writer, use(data_dir, binaries).encode())
         except BaseException:
             os.write(writer, traceback.format_exc().encode())
         finally:
