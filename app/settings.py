@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     )
     snapshot_seconds: int = Field(600, ge=1, description="Age at which the network snapshot is computed anew.")
     ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Bytes of an ingest body, before and after decompression.")
+    ingest_memory: int = Field(128 * 2**20, ge=1024, description="Bytes of all ingest bodies that are taken in at once; more gets 429.")
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")

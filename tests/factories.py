@@ -73,8 +73,8 @@ def naive_provider(record: UsageRecord) -> str:
 
 def naive_cost(record: UsageRecord, price: Price | None) -> tuple[Decimal, bool]:
     """Return cost in USD and whether it is known."""
-    if record.cost_usd is not None:
-        return record.cost_usd, True
+    if record.cost_usd is not None or record.cache_hit:
+        return record.cost_usd or Decimal(0), True
     per_input, per_output = price or (None, None)
     cost = record.prompt_tokens * (per_input or Decimal(0)) + record.completion_tokens * (per_output or Decimal(0))
     return cost, per_input is not None and per_output is not None
@@ -104,6 +104,9 @@ def naive_rollup(rollup: Rollup, costed: Sequence[tuple[UsageRecord, Price | Non
             "request_count": 1,
             "successful_count": int(200 <= record.status_code <= 299),
             "priced_count": int(priced),
+            "retry_count": int(record.attempt > 1),
+            "cache_hit_count": int(record.cache_hit),
+            "interrupted_count": int(record.interrupted),
             "cost_usd": cost,
             "latency_count": int(record.latency_ms is not None),
             "latency_sum_ms": record.latency_ms or 0,

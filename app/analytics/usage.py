@@ -13,14 +13,17 @@ from app.analytics.plan import Question, plan_question
 from app.cube.dimensions import CALLER_KEY, MODEL, PROJECT, PROVIDER, TRAFFIC_MODE, USER, Bucket, Dimension
 from app.cube.metrics import (
     BILLING_MEASURES,
+    CACHE_HITS,
     COMPLETION_TOKENS,
     COST_USD,
     FAILED,
+    INTERRUPTED,
     LATENCY_COUNT,
     LATENCY_SUM_MS,
     PRICED_COUNT,
     PROMPT_TOKENS,
     REQUESTS,
+    RETRIES,
     SUCCESSFUL,
     TOKENS,
     Metric,
@@ -33,6 +36,7 @@ from app.domain.time_range import DateWindow
 INPUT, OUTPUT, COST, PRICED = (as_metric(measure) for measure in (PROMPT_TOKENS, COMPLETION_TOKENS, COST_USD, PRICED_COUNT))
 USAGE_METRICS = (INPUT, OUTPUT, COST, REQUESTS, PRICED)
 OUTCOME_METRICS = (REQUESTS, SUCCESSFUL, FAILED)
+GATEWAY_METRICS = (*OUTCOME_METRICS, RETRIES, CACHE_HITS, INTERRUPTED)
 CREDIT_METRICS = tuple(as_metric(measure) for measure in BILLING_MEASURES if measure not in (LATENCY_COUNT, LATENCY_SUM_MS))
 """Shared spend, BYOK fees, tool fees, runtime fees, search requests."""
 LATENCY_METRICS = (as_metric(LATENCY_COUNT), as_metric(LATENCY_SUM_MS))
@@ -92,16 +96,16 @@ async def fetch_gateway(
 ) -> dict[str, Rows]:
     """Return the rows of the asked sections (totals, providers, models, projects, daily).
 
-    Each row: its name or date, but for the totals, then requests, successful, failed.
+    Each row: its name or date, but for the totals, then requests, successful, failed, retries, cache hits, interrupted.
     """
     filters = () if project_id is None else ((PROJECT, project_id),)
     questions = {
         name: Question(
-            f"gateway_{name}", OUTCOME_METRICS, window.range, dimensions, filters=filters, greatest=(REQUESTS,) if dimensions else ()
+            f"gateway_{name}", GATEWAY_METRICS, window.range, dimensions, filters=filters, greatest=(REQUESTS,) if dimensions else ()
         )
         for name, dimensions in GATEWAY_SECTIONS.items()
     }
-    questions["daily"] = Question("gateway_daily", OUTCOME_METRICS, window.range, bucket=Bucket.DAY, filters=filters)
+    questions["daily"] = Question("gateway_daily", GATEWAY_METRICS, window.range, bucket=Bucket.DAY, filters=filters)
     return await _fetch_sections(database, {name: questions[name] for name in questions if name in sections}, scope)
 
 

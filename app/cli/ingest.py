@@ -17,8 +17,9 @@ from app.cli.session import run_with_database
 from app.db.engine import Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import system_clock
-from app.ingest.batch import Ingestor, Receipt
+from app.ingest.batch import Ingestor
 from app.ingest.files import FileFormat, detect_format, iter_batches
+from app.ingest.receipt import Receipt
 from app.settings import load
 
 _MAX_ERRORS = 100

@@ -45,6 +45,15 @@ PRICED_COUNT = Measure(
     Unit.COUNT,
     "Requests whose cost is known: given, or priced from the catalog.",
 )
+RETRY_COUNT = Measure(
+    "retry_count", "count(*) FILTER (WHERE attempt > 1)", Unit.COUNT, "Requests that are a further attempt: a retry or a fallback."
+)
+CACHE_HIT_COUNT = Measure(
+    "cache_hit_count", "count(*) FILTER (WHERE cache_hit)", Unit.COUNT, "Requests answered by the router's own cache."
+)
+INTERRUPTED_COUNT = Measure(
+    "interrupted_count", "count(*) FILTER (WHERE interrupted)", Unit.COUNT, "Requests whose stream ended before its end."
+)
 PROMPT_TOKENS = _summed("prompt_tokens", Unit.TOKENS, "Input tokens, cached ones included.")
 COMPLETION_TOKENS = _summed("completion_tokens", Unit.TOKENS, "Output tokens, reasoning included.")
 CACHED_TOKENS = _summed("cached_tokens", Unit.TOKENS, "The part of the input tokens that the provider's prompt cache answered.")
@@ -62,6 +71,9 @@ TRAFFIC_MEASURES = (
     REQUEST_COUNT,
     SUCCESSFUL_COUNT,
     PRICED_COUNT,
+    RETRY_COUNT,
+    CACHE_HIT_COUNT,
+    INTERRUPTED_COUNT,
     PROMPT_TOKENS,
     COMPLETION_TOKENS,
     CACHED_TOKENS,
@@ -109,6 +121,9 @@ TOKENS = Metric("tokens", (PROMPT_TOKENS, COMPLETION_TOKENS), Unit.TOKENS, "Tota
 REQUESTS = as_metric(REQUEST_COUNT)
 SUCCESSFUL = as_metric(SUCCESSFUL_COUNT)
 FAILED = Metric("failed_count", (REQUEST_COUNT,), Unit.COUNT, "Requests without a 2xx status.", (SUCCESSFUL_COUNT,))
+RETRIES = as_metric(RETRY_COUNT)
+CACHE_HITS = as_metric(CACHE_HIT_COUNT)
+INTERRUPTED = as_metric(INTERRUPTED_COUNT)
 CACHED = as_metric(CACHED_TOKENS)
 REASONING = as_metric(REASONING_TOKENS)
 FRESH_PROMPT = Metric(

@@ -188,6 +188,7 @@ class UsageRecordRow(SQLModel, table=True):
         PrimaryKeyConstraint("tenant_id", "occurred_at", "request_id"),
         CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
         CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
+        CheckConstraint("attempt >= 1", name="usage_records_attempt"),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
     occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
@@ -213,6 +214,9 @@ class UsageRecordRow(SQLModel, table=True):
     cost_usd: Decimal = Field(sa_type=Numeric)
     latency_ms: Decimal | None = Field(sa_type=Numeric)
     ttft_ms: Decimal | None = Field(sa_type=Numeric)
+    attempt: int = Field(sa_type=SmallInteger)
+    cache_hit: bool
+    interrupted: bool
 
 
 class RecentRequest(SQLModel, table=True):
@@ -241,6 +245,44 @@ class RequestRotation(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (CheckConstraint("id = 1", name="request_rotation_single"),)
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     rotated_at: datetime = _instant()
+
+
+class WriteState(SQLModel, table=True):
+    """What every writer must know to be current: one row. `epoch` grows whenever what writers remember may be wrong.
+
+    `records_since`: the instant from which on records are kept (null: all are); older ones were dropped, and are refused.
+    """
+
+    __tablename__ = "write_state"
+    __table_args__: ClassVar[Any] = (CheckConstraint("id = 1", name="write_state_single"),)
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    epoch: int = Field(sa_type=BigInteger)
+    records_since: datetime | None = _instant()
+
+
+class QuarantinedRecord(SQLModel, table=True):
+    """A record that contradicts itself or breaks a rule, from a source that cannot mend it; in no sum until a person releases it.
+
+    `id` is a digest of its content, so that what is sent again is not kept twice. `sender_tenant_id`: the tenant that the sender's key was
+    bound to. `resolution` null: it waits.
+    """
+
+    __tablename__ = "quarantined_records"
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("resolution IN ('released', 'dropped')", name="quarantined_records_resolution"),
+        CheckConstraint("(resolution IS NULL) = (resolved_at IS NULL)", name="quarantined_records_resolved"),
+        Index("quarantined_records_waiting", "received_at", "id", postgresql_where="resolution IS NULL"),
+    )
+    id: UUID = Field(sa_column=Column(Uuid, primary_key=True))
+    source: str = _name()
+    sender_tenant_id: str | None = _name()
+    tenant_id: str | None = _name()
+    request_id: str | None = _name()
+    received_at: datetime = _instant()
+    reasons: list[dict[str, Any]] = Field(sa_type=JSONB)
+    record: dict[str, Any] = Field(sa_type=JSONB)
+    resolution: str | None = Field(sa_type=Text)
+    resolved_at: datetime | None = _instant()
 
 
 class NetworkSnapshot(SQLModel, table=True):

@@ -79,6 +79,14 @@ class RateLimitedError(TokengraphError):
         self.retry_after = retry_after
 
 
+class OverloadedError(TokengraphError):
+    """Too much waits to be written; try again"""
+
+    code = "RATE_LIMITED"
+    status = 429
+    retry_after = 1
+
+
 class UnavailableError(TokengraphError):
     """The database cannot be reached; try again"""
 

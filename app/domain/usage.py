@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,9 @@ UNKNOWN = "unknown"
 
 OTHER = "other"
 """Reserved by the rankings for the tail: no model may have it as its permaslug."""
+
+MAX_ATTEMPT = 10_000
+"""Greatest `attempt`."""
 
 MAX_COUNT = 2**53 - 1
 """Greatest token, credit or search count of one record: the greatest integer that JSON clients read exactly."""
@@ -46,6 +50,12 @@ class UsageRecord(NamedTuple):
     search_requests: int
     latency_ms: Decimal | None
     ttft_ms: Decimal | None
+    attempt: int = 1
+    """Which try of the caller's request this is; over 1: a router tried again or fell back. Each attempt has a request id of its own."""
+    cache_hit: bool = False
+    """Whether the router answered from its own cache, so that no provider was asked; without a given cost it costs nothing."""
+    interrupted: bool = False
+    """Whether the stream ended before its end, by the caller or by the provider; the tokens are those up to there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +65,30 @@ class Reject:
     index: int
     field: str | None
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What is wrong with a record: the field (None: the whole record) and the rule."""
+
+    field: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A record that its source cannot mend: it contradicts itself or breaks a rule, and waits for a person. In no sum until released.
+
+    `index`: its 0-based position in what was sent; `source`: the way in that read it; `values`: by the record's field names, as they were
+    read; `tenant_id`: the tenant that the sender's key is bound to, if any.
+    """
+
+    index: int
+    source: str
+    received_at: datetime
+    tenant_id: str | None
+    values: Mapping[str, object]
+    reasons: tuple[Reason, ...]
 
 
 @dataclass(slots=True)
@@ -67,3 +101,5 @@ class ParsedBatch:
     rejects: list[Reject] = field(default_factory=list)
     unknown_fields: dict[str, int] = field(default_factory=dict)
     """Field names that the record does not have, with how many records carried each."""
+    quarantined: list[Quarantined] = field(default_factory=list)
+    """Records to be kept aside, each also counted in `received`."""

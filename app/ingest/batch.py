@@ -1,80 +1,94 @@
-"""The one write: a batch of records becomes facts and rollups in one transaction, exactly once."""
+"""The one write: batches of records become facts and rollups in one transaction, exactly once."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from typing import Any
 
 import psycopg
 
-from app.cube.dimensions import TRAFFIC_MODES
 from app.db.engine import Connection, Database
-from app.db.partitions import ensure_partitions, month_of
+from app.db.partitions import Month, ensure_partitions, month_of
 from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
-from app.domain.usage import ParsedBatch, Reject, UsageRecord
+from app.domain.time_range import format_instant
+from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
+from app.ingest.encode import Row, array_literals, copy_text, encode_rows, has_usernames
 from app.ingest.names import Names, register, resolve
+from app.ingest.quarantine import QUARANTINE_IS_FULL, keep_quarantined
+from app.ingest.receipt import Receipt
 from app.ingest.rollup import COPY_STAGE, CREATE_STAGE, EMPTY_STAGE, FROM_ARRAYS, FROM_STAGE, ingest_statement
-
-log = logging.getLogger(__name__)
+from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
 
 ARRAYS_UP_TO = 500
 """Batches up to this many records travel as array parameters of the one statement; larger ones by COPY through a staging table."""
 
-MAX_ERRORS = 1000
-"""Errors that a receipt lists; `rejected` counts them all."""
-
 _OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
-_MODE_KEYS = {name: key for key, name in enumerate(TRAFFIC_MODES)}
+_TRIES = 3
 _STATEMENTS = {
-    (source, with_names): ingest_statement(source, with_names=with_names)
+    (source, with_names, with_shares): ingest_statement(source, with_names=with_names, with_shares=with_shares)
     for source in (FROM_ARRAYS, FROM_STAGE)
     for with_names in (False, True)
+    for with_shares in (False, True)
 }
 
-Row = tuple[Any, ...]
-"""A record as `STAGE` lists it."""
+
+Also = Callable[[Connection, "Written"], Awaitable[None]]
+"""What is to happen in the transaction of a write, after it; what it raises undoes the write."""
 
 
 @dataclass(slots=True)
-class Receipt:
-    """What became of a batch. `received` = `inserted` + `duplicates` + `rejected`."""
+class Delivery:
+    """Batches that share a transaction. `records[i]` is the first of its (tenant, request id) and came with batch `parts[i]`."""
 
-    received: int
-    inserted: int
-    duplicates: int
-    rejected: int
-    errors: list[Reject] = field(default_factory=list)
-    unknown_fields: dict[str, int] = field(default_factory=dict)
-    private_models: list[str] = field(default_factory=list)
-    """Permaslugs that this batch was the first to mention and that stay private until the catalog publishes them."""
+    batches: Sequence[ParsedBatch]
+    also: Also | None = None
+    records: list[UsageRecord] = field(default_factory=list)
+    parts: list[int] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    quarantined_parts: list[int] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the documented object, with the first MAX_ERRORS errors; `unknown_fields` and `private_models` only if there are any."""
-        answer: dict[str, Any] = {
-            "received": self.received,
-            "inserted": self.inserted,
-            "duplicates": self.duplicates,
-            "rejected": self.rejected,
-            "errors": [{"index": error.index, "field": error.field, "message": error.message} for error in self.errors[:MAX_ERRORS]],
-        }
-        if self.unknown_fields:
-            answer["unknown_fields"] = sorted(self.unknown_fields)
-        if self.private_models:
-            answer["private_models"] = self.private_models
-        return answer
+    @classmethod
+    def of(cls, batches: Sequence[ParsedBatch], also: Also | None = None) -> Delivery:
+        """Return what there is to write of the batches."""
+        delivery = cls(batches, also)
+        seen: set[tuple[str, str]] = set()
+        for part, batch in enumerate(batches):
+            for index, record in zip(batch.indexes, batch.records, strict=True):
+                key = (record.tenant_id, record.request_id)
+                if key not in seen:
+                    seen.add(key)
+                    delivery.records.append(record)
+                    delivery.parts.append(part)
+                    delivery.indexes.append(index)
+            delivery.quarantined += batch.quarantined
+            delivery.quarantined_parts += [part] * len(batch.quarantined)
+        return delivery
+
+    def without(self, positions: set[int]) -> Delivery:
+        """Return the same without some records."""
+        kept = [position for position in range(len(self.records)) if position not in positions]
+        return Delivery(
+            self.batches,
+            self.also,
+            [self.records[position] for position in kept],
+            [self.parts[position] for position in kept],
+            [self.indexes[position] for position in kept],
+            self.quarantined,
+            self.quarantined_parts,
+        )
 
 
 @dataclass(slots=True)
 class Written:
-    """What a transaction did: how many records went in, which models it registered, positions of those that no sum can hold."""
+    """What a transaction did. `inserted`: records of each part; `refused`: by part, those that the database could not take."""
 
-    inserted: int
-    private_models: list[str]
-    overflowed: list[int] = field(default_factory=list)
+    inserted: list[int]
+    private_models: list[str] = field(default_factory=list)
+    refused: list[tuple[int, Reject]] = field(default_factory=list)
+    not_quarantined: set[int] = field(default_factory=set)
+    """Positions among the delivery's quarantined records for which there was no room."""
 
 
 class Ingestor:
@@ -83,41 +97,46 @@ class Ingestor:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._names = Names()
-        self._months: set[tuple[int, int]] = set()
+        self._months: set[Month] = set()
+        self._state: WriteState | None = None
 
-    async def ingest(self, batch: ParsedBatch) -> Receipt:
+    async def ingest(self, batch: ParsedBatch, also: Also | None = None) -> Receipt:
         """Write a batch and return its receipt, after the commit. UnavailableError: nothing is known to be written; send it again.
 
         A record whose (tenant, request id) is already there, or stands earlier in the batch, is a duplicate and changes nothing.
+        `also` runs in the same transaction, once for every try.
         """
-        firsts, indexes = _first_of_each(batch)
-        written = await self._write_with_retry(firsts) if firsts else Written(0, [])
-        errors = batch.rejects + [Reject(indexes[position], None, _OVERFLOW_MESSAGE) for position in written.overflowed]
-        rejected = batch.received - len(batch.records) + len(written.overflowed)
-        return Receipt(
-            received=batch.received,
-            inserted=written.inserted,
-            duplicates=batch.received - rejected - written.inserted,
-            rejected=rejected,
-            errors=sorted(errors, key=lambda error: error.index),
-            unknown_fields=batch.unknown_fields,
-            private_models=written.private_models,
-        )
+        return (await self.ingest_all([batch], also))[0]
 
-    async def _write_with_retry(self, records: list[UsageRecord]) -> Written:
-        """Write once; again if the connection was lost or a lock cycle broken, which being idempotent makes safe."""
-        for last_try in (False, True):
+    async def ingest_all(self, batches: Sequence[ParsedBatch], also: Also | None = None) -> list[Receipt]:
+        """Write several deliveries in one transaction and return the receipt of each, after the commit. Otherwise as `ingest`."""
+        delivery = Delivery.of(batches, also)
+        if delivery.records or delivery.quarantined or also is not None:
+            written = await self._write_with_retry(delivery)
+        else:
+            written = Written([0] * len(batches))
+        return [_make_receipt(delivery, written, part) for part in range(len(batches))]
+
+    async def _write_with_retry(self, delivery: Delivery) -> Written:
+        """Write; again if the connection was lost, a lock cycle broken or memory overtaken, which being idempotent makes safe."""
+        for number in range(1, _TRIES + 1):
             try:
-                return await self._write_all(records)
+                return await self._write_all(delivery)
             except DatabaseBusyError:
                 raise
             except UnavailableError as error:
                 self._forget()
-                if last_try or not isinstance(error, ConnectionLostError):
+                if number > 1 or not isinstance(error, ConnectionLostError):
                     raise
-            except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure, psycopg.errors.UndefinedTable):
+            except (
+                psycopg.errors.DeadlockDetected,
+                psycopg.errors.SerializationFailure,
+                psycopg.errors.UndefinedTable,
+                psycopg.errors.CheckViolation,  # a partition that was dropped since
+                StaleWriterError,
+            ):
                 self._forget()
-                if last_try:
+                if number == _TRIES:
                     raise
         raise AssertionError("unreachable")
 
@@ -125,45 +144,61 @@ class Ingestor:
         # The server may have come back as another one (a restored backup): what was remembered may not be there.
         self._names.clear()
         self._months.clear()
+        self._state = None
 
-    async def _write_all(self, records: list[UsageRecord]) -> Written:
-        months = {month_of(record.occurred_at) for record in records} - self._months
+    async def _write_all(self, whole: Delivery) -> Written:
+        if self._state is None:
+            self._state = await fetch_write_state(self._database)
+        state = self._state
+        refused = _too_old(whole, state)
+        delivery = whole.without(set(refused)) if refused else whole
+        months = {month_of(record.occurred_at) for record in delivery.records} - self._months
         if months:
             await ensure_partitions(self._database, months)
             self._months |= months
+        written = Written([0] * len(delivery.batches), refused=list(refused.values()))
         try:
-            return await self._write_once(records)
+            return await self._write_once(delivery, state, written)
         except psycopg.errors.NumericValueOutOfRange:
-            return await self._write_carefully(records)
+            written = Written([0] * len(delivery.batches), refused=list(refused.values()))
+            return await self._write_carefully(delivery, state, written)
 
-    async def _write_once(self, records: list[UsageRecord]) -> Written:
+    async def _write_once(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
         async with self._database.transaction() as connection:
-            names, private_models = await self._resolve(connection, records)
-            inserted = await _write_rows(connection, await _encode(records, names))
+            names, written.private_models = await self._resolve(connection, delivery.records)
+            if delivery.records:
+                rows = await _encode(delivery, names)
+                written.inserted = await _write_rows(connection, rows, state, parts=len(delivery.batches))
+            await _write_rest(connection, delivery, written)
         self._remember(names)
-        return Written(inserted, private_models)
+        return written
 
-    async def _write_carefully(self, records: list[UsageRecord]) -> Written:
+    async def _write_carefully(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
         """Write all but the records that no sum can hold, in one transaction."""
-        overflowed: list[int] = []
         async with self._database.transaction() as connection:
-            names, private_models = await self._resolve(connection, records)
-            rows = await _encode(records, names)
+            names, written.private_models = await self._resolve(connection, delivery.records)
+            rows = await _encode(delivery, names)
 
-            async def write(first: int, last: int) -> int:
+            async def write(first: int, last: int) -> None:
                 try:
                     async with connection.transaction():
-                        return await _write_rows(connection, rows[first:last], reuse_stage=True)
+                        inserted = await _write_rows(connection, rows[first:last], state, parts=len(delivery.batches), reuse_stage=True)
                 except psycopg.errors.NumericValueOutOfRange:
                     if last - first == 1:
-                        overflowed.append(first)
-                        return 0
+                        written.refused.append((delivery.parts[first], Reject(delivery.indexes[first], None, _OVERFLOW_MESSAGE)))
+                        return
+                else:
+                    for part, count in enumerate(inserted):
+                        written.inserted[part] += count
+                    return
                 middle = (first + last) // 2
-                return await write(first, middle) + await write(middle, last)
+                await write(first, middle)
+                await write(middle, last)
 
-            inserted = await write(0, len(rows))
+            await write(0, len(rows))
+            await _write_rest(connection, delivery, written)
         self._remember(names)
-        return Written(inserted, private_models, overflowed)
+        return written
 
     async def _resolve(self, connection: Connection, records: list[UsageRecord]) -> tuple[Names, list[str]]:
         names, missing = resolve(records, self._names)
@@ -174,109 +209,81 @@ class Ingestor:
         self._names.trim()
 
 
-def _first_of_each(batch: ParsedBatch) -> tuple[list[UsageRecord], list[int]]:
-    seen: set[tuple[str, str]] = set()
-    firsts: list[UsageRecord] = []
-    indexes: list[int] = []
-    for index, record in zip(batch.indexes, batch.records, strict=True):
-        key = (record.tenant_id, record.request_id)
-        if key not in seen:
-            seen.add(key)
-            firsts.append(record)
-            indexes.append(index)
-    return firsts, indexes
+def _too_old(delivery: Delivery, state: WriteState) -> dict[int, tuple[int, Reject]]:
+    """The records that fall before what is kept, by position: with them, what was dropped would come back in part."""
+    since = state.records_since
+    if since is None:
+        return {}
+    message = f"must not be before {format_instant(since)}: older records are no longer kept"
+    return {
+        position: (delivery.parts[position], Reject(delivery.indexes[position], "occurred_at", message))
+        for position, record in enumerate(delivery.records)
+        if record.occurred_at < since
+    }
 
 
-async def _encode(records: Sequence[UsageRecord], names: Names) -> list[Row]:
-    if len(records) <= ARRAYS_UP_TO:
-        return _encode_rows(records, names)
-    return await asyncio.to_thread(_encode_rows, records, names)
-
-
-def _encode_rows(records: Iterable[UsageRecord], names: Names) -> list[Row]:
-    tenants, projects, users, keys, models, providers = (
-        names.tenants,
-        names.projects,
-        names.users,
-        names.caller_keys,
-        names.models,
-        names.providers,
+def _make_receipt(delivery: Delivery, written: Written, part: int) -> Receipt:
+    batch = delivery.batches[part]
+    errors = batch.rejects + [reject for number, reject in written.refused if number == part]
+    rejected = batch.received - len(batch.records) - len(batch.quarantined)
+    rejected += sum(number == part for number, _ in written.refused)
+    quarantined = len(batch.quarantined)
+    for position in sorted(written.not_quarantined):
+        if delivery.quarantined_parts[position] == part:
+            item = delivery.quarantined[position]
+            errors.append(Reject(item.index, item.reasons[0].field, f"{item.reasons[0].message}; {QUARANTINE_IS_FULL}"))
+            quarantined -= 1
+            rejected += 1
+    if len(delivery.batches) == 1 or not written.private_models:
+        private_models = written.private_models
+    else:
+        mentioned = {record.model_permaslug for record in batch.records}
+        private_models = [permaslug for permaslug in written.private_models if permaslug in mentioned]
+    return Receipt(
+        received=batch.received,
+        inserted=written.inserted[part],
+        duplicates=batch.received - rejected - quarantined - written.inserted[part],
+        rejected=rejected,
+        quarantined=quarantined,
+        errors=sorted(errors, key=lambda error: error.index),
+        unknown_fields=batch.unknown_fields,
+        private_models=private_models,
     )
-    rows = []
-    for record in records:
-        tenant = tenants[record.tenant_id]
-        rows.append(
-            (
-                record.occurred_at,
-                tenant,
-                record.request_id,
-                blake2b(record.request_id.encode(), digest_size=16).hexdigest(),
-                0 if record.project_id is None else projects[(tenant, record.project_id)],
-                0 if record.user_id is None else users[record.user_id],
-                record.username,
-                0 if record.api_key_id is None else keys[(tenant, record.api_key_id)],
-                models[(record.model_id, record.model_permaslug)],
-                None if record.provider is None else providers[record.provider],
-                record.status_code,
-                _MODE_KEYS[record.traffic_mode],
-                record.prompt_tokens,
-                record.completion_tokens,
-                record.cached_tokens,
-                record.reasoning_tokens,
-                record.shared_model_spend,
-                record.byok_platform_fee,
-                record.managed_tool_fee,
-                record.agent_runtime_fee,
-                record.search_requests,
-                record.cost_usd,
-                record.latency_ms,
-                record.ttft_ms,
-            )
-        )
-    return rows
 
 
-_REQUEST_ID, _USERNAME = 2, 6
-_TEXTS = (_REQUEST_ID, _USERNAME)
+async def _write_rest(connection: Connection, delivery: Delivery, written: Written) -> None:
+    written.not_quarantined = await keep_quarantined(connection, delivery.quarantined)
+    if delivery.also is not None:
+        await delivery.also(connection, written)
 
 
-async def _write_rows(connection: Connection, rows: list[Row], *, reuse_stage: bool = False) -> int:
-    """Run the statement over `rows`; `reuse_stage`: the transaction may have staged others before."""
-    with_names = any(row[_USERNAME] is not None for row in rows)
+async def _encode(delivery: Delivery, names: Names) -> list[Row]:
+    if len(delivery.records) <= ARRAYS_UP_TO:
+        return encode_rows(delivery.records, delivery.parts, names)
+    return await asyncio.to_thread(encode_rows, delivery.records, delivery.parts, names)
+
+
+async def _write_rows(connection: Connection, rows: list[Row], state: WriteState, *, parts: int, reuse_stage: bool = False) -> list[int]:
+    """Run the statement over `rows`; return how many went in of each part. `reuse_stage`: the transaction may have staged others before.
+
+    StaleWriterError: the state is another one by now.
+    """
+    kind = has_usernames(rows), parts > 1
     if len(rows) <= ARRAYS_UP_TO:
-        cursor = await connection.execute(_STATEMENTS[FROM_ARRAYS, with_names], _array_literals(rows))
+        cursor = await connection.execute(_STATEMENTS[FROM_ARRAYS, *kind], array_literals(rows))
     else:
         await connection.execute(CREATE_STAGE)
         if reuse_stage:
             await connection.execute(EMPTY_STAGE)
         async with connection.cursor().copy(COPY_STAGE) as copy:
-            await copy.write(await asyncio.to_thread(_copy_text, rows))
-        cursor = await connection.execute(_STATEMENTS[FROM_STAGE, with_names])
-    counted = await cursor.fetchone()
-    if counted is None:
+            await copy.write(await asyncio.to_thread(copy_text, rows))
+        cursor = await connection.execute(_STATEMENTS[FROM_STAGE, *kind])
+    told = await cursor.fetchone()
+    if told is None:
         raise AssertionError("the ingest statement always gives a row")
-    return int(counted[0])
-
-
-def _array_literals(rows: list[Row]) -> list[str]:
-    literals = []
-    for position, column in enumerate(zip(*rows, strict=True)):
-        quote = _quote_text if position in _TEXTS else str
-        literals.append("{" + ",".join(["NULL" if cell is None else quote(cell) for cell in column]) + "}")
-    return literals
-
-
-def _quote_text(cell: str) -> str:
-    return '"' + cell.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _copy_text(rows: list[Row]) -> bytes:
-    lines = []
-    for row in rows:
-        cells = ["\\N" if cell is None else str(cell) for cell in row]
-        for position in _TEXTS:
-            if row[position] is not None:
-                cells[position] = cells[position].replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        lines.append("\t".join(cells))
-    lines.append("")
-    return "\n".join(lines).encode()
+    total, epoch, shares = told
+    if epoch != state.epoch:
+        raise StaleWriterError
+    if parts == 1:
+        return [int(total)]
+    return [int((shares or {}).get(str(part), 0)) for part in range(parts)]

@@ -187,6 +187,11 @@ class BodyDecoder:
             raise BodyTooLargeError(f"the body is larger than {self._body.limit} bytes")
         self._decoder.feed(chunk)
 
+    @property
+    def size(self) -> int:
+        """Bytes decoded so far."""
+        return len(self._body.content)
+
     def finish(self) -> bytes:
         """Give the whole body. Raises BadInputError if it ends too early."""
         self._decoder.finish()

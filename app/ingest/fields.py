@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from app.domain.usage import MAX_COUNT, OTHER, UNKNOWN, UsageRecord
+from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, OTHER, UNKNOWN, UsageRecord
 
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 AHEAD: Final = timedelta(days=1)
@@ -39,6 +39,7 @@ _NUMBER: Final = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
 # Room for the greatest number with all its places, a sign and an exponent; a longer string is refused before it is read.
 _MAX_NUMBER_LENGTH = 128
 _ZERO: Final = Decimal(0)
+_FLAGS: Final = {"true": True, "false": False}
 
 IS_REQUIRED: Final = "is required"
 ID_RULE: Final = "must be 1 to 128 characters, each one of A-Z a-z 0-9 . _ : @ / -"
@@ -50,6 +51,8 @@ COUNT_RULE: Final = f"must be an integer from 0 to {MAX_COUNT}"
 STATUS_RULE: Final = f"must be an integer from 0 to {MAX_STATUS}"
 COST_RULE: Final = f"must be a number from 0 to less than {COST_BOUND} with at most {MAX_PLACES} decimal places"
 DURATION_RULE: Final = f"must be a number from 0 to {MAX_DURATION_MS} with at most {MAX_PLACES} decimal places, or null"
+ATTEMPT_RULE: Final = f"must be an integer from 1 to {MAX_ATTEMPT}"
+FLAG_RULE: Final = "must be true or false"
 TRAFFIC_RULE: Final = 'must be "shared" or "byok"'
 MODEL_RULE: Final = "is required unless the request failed before routing"
 RESERVED_RULE: Final = '"other" is reserved: it names the tail of the rankings'
@@ -57,7 +60,7 @@ CACHED_RULE: Final = "is part of prompt_tokens and may not exceed it"
 REASONING_RULE: Final = "is part of completion_tokens and may not exceed it"
 
 INTEGER_FIELDS: Final = frozenset(
-    {"status_code", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "search_requests"}
+    {"status_code", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "search_requests", "attempt"}
     | {"shared_model_spend", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee"}
 )
 
@@ -120,8 +123,8 @@ def read_traffic_mode(value: object) -> str:
     raise BrokenRuleError(TRAFFIC_RULE)
 
 
-def integer_reader(maximum: int, rule: str) -> Callable[[object], int]:
-    """Make the reader of an integer from 0 to `maximum`: an integer, an integral number, or a string of decimal digits."""
+def integer_reader(maximum: int, rule: str, *, minimum: int = 0) -> Callable[[object], int]:
+    """Make the reader of an integer from `minimum` to `maximum`: an integer, an integral number, or a string of decimal digits."""
 
     def read_integer(value: object) -> int:
         if isinstance(value, bool):
@@ -131,7 +134,7 @@ def integer_reader(maximum: int, rule: str) -> Callable[[object], int]:
         # The comparison comes first: it is cheap and false for NaN, and only then is int() sure to be small.
         if isinstance(value, Decimal) and not value.is_finite():
             raise BrokenRuleError(rule)
-        if isinstance(value, int | float | Decimal) and 0 <= value <= maximum and int(value) == value:
+        if isinstance(value, int | float | Decimal) and minimum <= value <= maximum and int(value) == value:
             return int(value)
         raise BrokenRuleError(rule)
 
@@ -140,6 +143,17 @@ def integer_reader(maximum: int, rule: str) -> Callable[[object], int]:
 
 read_count: Final = integer_reader(MAX_COUNT, COUNT_RULE)
 read_status: Final = integer_reader(MAX_STATUS, STATUS_RULE)
+read_attempt: Final = integer_reader(MAX_ATTEMPT, ATTEMPT_RULE, minimum=1)
+
+
+def read_flag(value: object) -> bool:
+    """Read a boolean, or the word for one."""
+    if isinstance(value, bool):
+        return value
+    found = _FLAGS.get(value.lower()) if isinstance(value, str) else None
+    if found is None:
+        raise BrokenRuleError(FLAG_RULE)
+    return found
 
 
 def _plain_decimal(value: object) -> Decimal | None:
@@ -294,5 +308,8 @@ def check_record(values: Mapping[str, object], rules: FieldRules) -> UsageRecord
         search_requests=row.optional("search_requests", read_count, 0),
         latency_ms=row.optional("latency_ms", read_duration_ms, None),
         ttft_ms=row.optional("ttft_ms", read_duration_ms, None),
+        attempt=row.optional("attempt", read_attempt, 1),
+        cache_hit=row.optional("cache_hit", read_flag, False, empty_is_absent=True),
+        interrupted=row.optional("interrupted", read_flag, False, empty_is_absent=True),
     )
     return row.errors or record

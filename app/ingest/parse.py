@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from app.domain.errors import BadInputError, BodyTooLargeError
-from app.domain.usage import MAX_COUNT, OTHER, ParsedBatch, Reject, UsageRecord
+from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, OTHER, ParsedBatch, Reject, UsageRecord
 from app.ingest.fields import (
     COST_BOUND,
     EARLIEST,
@@ -50,6 +50,9 @@ _ABSENT: Final[dict[str, Any]] = {
     **dict.fromkeys(INTEGER_FIELDS, 0),
     "status_code": 200,
     "traffic_mode": "shared",
+    "attempt": 1,
+    "cache_hit": False,
+    "interrupted": False,
 }
 _FIELD_COUNT: Final = len(_ABSENT)
 
@@ -180,7 +183,7 @@ class QuickReader:
         (
             tenant, request_id, occurred, project, api_key, user, username, model, permaslug, provider, status,
             prompt, completion, cached, reasoning, cost, traffic, model_spend, byok_fee, tool_fee, runtime_fee,
-            searches, latency, ttft,
+            searches, latency, ttft, attempt, cache_hit, interrupted,
         ) = values
         # fmt: on
         ids = self._ids
@@ -220,6 +223,10 @@ class QuickReader:
                 and type(searches) is int
                 and 0 <= searches <= MAX_COUNT
                 and traffic in TRAFFIC_MODES
+                and type(attempt) is int
+                and 1 <= attempt <= MAX_ATTEMPT
+                and type(cache_hit) is bool
+                and type(interrupted) is bool
             ):
                 return None
             if permaslug is None:
@@ -244,7 +251,7 @@ class QuickReader:
         return _new_record(UsageRecord, (
             tenant, request_id, occurred, project, api_key, user, username, model, permaslug, provider, status,
             prompt, completion, cached, reasoning, cost, traffic, model_spend, byok_fee, tool_fee, runtime_fee,
-            searches, latency, ttft,
+            searches, latency, ttft, attempt, cache_hit, interrupted,
         ))
         # fmt: on
 

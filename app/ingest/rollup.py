@@ -44,10 +44,14 @@ STAGE = (
     StageColumn("cost_usd", "numeric"),
     StageColumn("latency_ms", "numeric"),
     StageColumn("ttft_ms", "numeric"),
+    StageColumn("attempt", "smallint"),
+    StageColumn("cache_hit", "boolean"),
+    StageColumn("interrupted", "boolean"),
+    StageColumn("part", "integer"),
 )
-"""A batch, column by column. `provider_id` null: the model's; `cost_usd` null: priced from the catalog."""
+"""A batch, column by column. `provider_id` null: the model's; `cost_usd` null: priced from the catalog; `part`: number of the delivery."""
 
-STAGE_TABLE = "ingest_stage_1"
+STAGE_TABLE = "ingest_stage_2"
 """Session-local staging table of large batches. The number changes with `STAGE`, so that a pooled session never has an old shape."""
 
 _NAMES = ", ".join(column.name for column in STAGE)
@@ -64,7 +68,7 @@ FROM_STAGE = f"SELECT {_NAMES} FROM {STAGE_TABLE}"
 FROM_ARRAYS = "SELECT * FROM unnest(" + ", ".join(f"%s::text::{column.type}[]" for column in STAGE) + f") AS arrays ({_NAMES})"
 
 _DERIVED = ("provider_id", "cost_usd", "is_priced")
-_RECORD = tuple(column.name for column in STAGE if column.name not in ("digest", "username", *_DERIVED))
+_RECORD = tuple(column.name for column in STAGE if column.name not in ("digest", "username", "part", *_DERIVED))
 
 _FRESH = """
 fresh AS (
@@ -137,12 +141,19 @@ def insert_rollup(rollup: Rollup, source: str) -> str:
     return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
 
 
-def ingest_statement(source: str, *, with_names: bool) -> str:
+_SHARES = """(SELECT jsonb_object_agg(part, inserted_count) FROM (
+  SELECT b.part, count(*) AS inserted_count FROM inserted JOIN batch b USING (tenant_id, occurred_at, request_id) GROUP BY b.part
+) shares)"""
+
+
+def ingest_statement(source: str, *, with_names: bool, with_shares: bool) -> str:
     """Return the statement that writes a batch read from `source` (FROM_ARRAYS or FROM_STAGE): exactly once, rollups included.
 
-    It gives one row: how many records were inserted. `with_names`: whether any record carries a username to remember.
+    It gives one row: how many records were inserted, the epoch of `write_state`, and, `with_shares`, how many of each part that had any,
+    as a JSON object. `with_names`: whether any record carries a username to remember.
     """
     # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the hottest to the coldest.
     rollups = [f"rolled_{number} AS ({upsert_rollup(rollup, 'inserted')})" for number, rollup in enumerate(ROLLUPS)]
     steps = [f"batch AS MATERIALIZED ({source})", _FRESH, _INSERTED, *reversed(rollups), *([_NAMED] if with_names else [])]
-    return f"/* app:ingest */ WITH {', '.join(steps)} SELECT count(*) FROM inserted"
+    shares = _SHARES if with_shares else "NULL"
+    return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT count(*) FROM inserted), (SELECT epoch FROM write_state), {shares}"

@@ -17,7 +17,8 @@ from app.db.engine import Database
 from app.domain.errors import MissingCredentialsError, RateLimitedError, TokengraphError, UnauthenticatedError
 from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
-from app.ingest.batch import Ingestor, Receipt
+from app.ingest.queue import IngestQueue
+from app.ingest.receipt import Receipt
 from app.resolvers.loaders import Loaders
 
 
@@ -30,7 +31,7 @@ class Services:
     authenticator: Authenticator
     rankings_quota: RankingsQuota
     limits: CallerLimits
-    ingestor: Ingestor
+    ingestor: IngestQueue
     observe_receipt: Callable[[Receipt], None]
     """Counts what became of a batch that did not come in by the ingest route."""
 

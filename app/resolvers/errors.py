@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
 
-from app.domain.errors import RateLimitedError, TokengraphError, UnavailableError
+from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
     extensions: dict[str, object] = {"code": cause.code}
     if isinstance(cause, RateLimitedError):
         extensions |= {"limit": cause.limit, "remaining": cause.remaining, "retryAfter": cause.retry_after}
-    if isinstance(cause, UnavailableError):
+    if isinstance(cause, UnavailableError | OverloadedError):
         extensions["retryAfter"] = cause.retry_after
     return _replaced(error, cause.message, extensions, cause)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import strawberry
 
@@ -13,6 +14,10 @@ from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate
 from app.resolvers.usage import EVERYTHING, selected_names
 
+RETRIES = "Those of the requests that are a further attempt: a retry or a fallback of the router."
+CACHE_HITS = "Those of the requests that the router answered from its own cache."
+INTERRUPTED = "Those of the requests whose stream ended before its end."
+
 
 @strawberry.type(description="Outcomes of the requests under one name.")
 class Outcomes:
@@ -20,6 +25,9 @@ class Outcomes:
     requests: BigInt = strawberry.field(description="Requests.")
     successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
     failed: BigInt = strawberry.field(description="All others.")
+    retries: BigInt = strawberry.field(description=RETRIES)
+    cache_hits: BigInt = strawberry.field(description=CACHE_HITS)
+    interrupted: BigInt = strawberry.field(description=INTERRUPTED)
 
 
 @strawberry.type(description="Outcomes of the requests of one day.")
@@ -28,6 +36,9 @@ class DailyOutcomes:
     requests: BigInt = strawberry.field(description="Requests.")
     successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
     failed: BigInt = strawberry.field(description="All others.")
+    retries: BigInt = strawberry.field(description=RETRIES)
+    cache_hits: BigInt = strawberry.field(description=CACHE_HITS)
+    interrupted: BigInt = strawberry.field(description=INTERRUPTED)
 
 
 @strawberry.type(description="Request counts of the gateway. Each breakdown sums to the totals.")
@@ -35,6 +46,9 @@ class GatewayStats:
     total_requests: BigInt = strawberry.field(description="Requests.")
     successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
     failed_requests: BigInt = strawberry.field(description="All others.")
+    retries: BigInt = strawberry.field(description=RETRIES)
+    cache_hits: BigInt = strawberry.field(description=CACHE_HITS)
+    interrupted: BigInt = strawberry.field(description=INTERRUPTED)
     success_rate: float = strawberry.field(description="Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.")
     providers: list[Outcomes] = strawberry.field(description="By provider, most requests first, then by name.")
     models: list[Outcomes] = strawberry.field(description="By public model id, most requests first, then by name.")
@@ -42,12 +56,23 @@ class GatewayStats:
     daily: list[DailyOutcomes] = strawberry.field(description="By day, ascending; days without requests are left out.")
 
 
+class GatewayCounts(NamedTuple):
+    """The counts of a row of `fetch_gateway`."""
+
+    requests: BigInt
+    successful: BigInt
+    failed: BigInt
+    retries: BigInt
+    cache_hits: BigInt
+    interrupted: BigInt
+
+
 ProjectIdArgument = Annotated[str | None, strawberry.argument(description="Only this project; one that is not known has no requests.")]
 DaysArgument = Annotated[
     int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
 ]
 
-_TOTALS = {"totalRequests", "successfulRequests", "failedRequests", "successRate"}
+_TOTALS = {"totalRequests", "successfulRequests", "failedRequests", "successRate", "retries", "cacheHits", "interrupted"}
 _LISTS = ("providers", "models", "projects", "daily")
 
 
@@ -57,18 +82,25 @@ async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgumen
     selected = selected_names(info)
     wanted = [name for name in _LISTS if name in selected] + (["totals"] if selected & _TOTALS else [])
     rows = await fetch_gateway(info.context.services.database, window, project_id, wanted, EVERYTHING)
-    total, successful, failed = rows.get("totals", [(0, 0, 0)])[0]
+    totals = GatewayCounts(*rows.get("totals", [(BigInt(0),) * 6])[0])
 
     def outcomes(section: str) -> list[Any]:
-        return [Outcomes(name=name, requests=count, successful=good, failed=bad) for name, count, good, bad in rows.get(section, [])]
+        return [Outcomes(name=name, **_counts(counts)) for name, *counts in rows.get(section, [])]
 
     return GatewayStats(
-        total_requests=total,
-        successful_requests=successful,
-        failed_requests=failed,
-        success_rate=ratio(successful, total, SHARE_PLACES),
+        total_requests=totals.requests,
+        successful_requests=totals.successful,
+        failed_requests=totals.failed,
+        success_rate=ratio(totals.successful, totals.requests, SHARE_PLACES),
+        retries=totals.retries,
+        cache_hits=totals.cache_hits,
+        interrupted=totals.interrupted,
         providers=outcomes("providers"),
         models=outcomes("models"),
         projects=outcomes("projects"),
-        daily=[DailyOutcomes(date=day, requests=count, successful=good, failed=bad) for day, count, good, bad in rows.get("daily", [])],
+        daily=[DailyOutcomes(date=day, **_counts(counts)) for day, *counts in rows.get("daily", [])],
     )
+
+
+def _counts(row: Sequence[Any]) -> dict[str, Any]:
+    return GatewayCounts(*row)._asdict()

@@ -59,6 +59,9 @@ class TenantRequest:
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
     latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
+    attempt: int = strawberry.field(description="Which try of the caller's request it is; over 1: a retry or a fallback.")
+    cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
+    interrupted: bool = strawberry.field(description="Whether the stream ended before its end.")
     catalog_model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
 
 
@@ -123,6 +126,9 @@ def _shape(request: LoggedRequest) -> TenantRequest:
             total_charge=BigInt(charges),
         ),
         latency_ms=None if request.latency_ms is None else float(request.latency_ms),
+        attempt=request.attempt,
+        cache_hit=request.cache_hit,
+        interrupted=request.interrupted,
     )
 
 

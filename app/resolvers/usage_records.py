@@ -14,8 +14,8 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app.domain.errors import BadInputError
 from app.domain.usage import UsageRecord
-from app.ingest.batch import MAX_ERRORS, Receipt
 from app.ingest.parse import parse_values
+from app.ingest.receipt import MAX_ERRORS, Receipt
 from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
 from app.resolvers.permissions import UsageWriter
@@ -61,6 +61,13 @@ class UsageRecordInput:
     search_requests: BigInt | None = strawberry.field(default=UNSET, description="Successful managed web tool invocations; 0 if not given.")
     latency_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the end of the answer, if known.")
     ttft_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the first token, if known.")
+    attempt: int | None = strawberry.field(
+        default=UNSET, description="Which try of the caller's request this is, each with its own request id; 1 if not given."
+    )
+    cache_hit: bool | None = strawberry.field(
+        default=UNSET, description="Whether the router answered from its own cache; it costs nothing then if no cost is given."
+    )
+    interrupted: bool | None = strawberry.field(default=UNSET, description="Whether the stream ended before its end.")
 
 
 _record_names = {to_camel_case(name): name for name in UsageRecord._fields}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError, UnavailableError
+from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError, UnauthenticatedError, UnavailableError
 
 Envelope = Callable[[TokengraphError], dict[str, Any]]
 
@@ -53,7 +53,7 @@ def error_headers(error: TokengraphError) -> dict[str, str]:
             "X-RateLimit-Remaining": str(error.remaining),
             "X-RateLimit-Reset": str(int(error.reset_at)),
         }
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError | OverloadedError):
         headers["Retry-After"] = str(error.retry_after)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

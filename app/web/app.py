@@ -18,6 +18,7 @@ from app.db.engine import Database
 from app.domain.errors import RateLimitedError
 from app.domain.time_range import Clock, system_clock
 from app.ingest.batch import Ingestor
+from app.ingest.queue import IngestQueue
 from app.jobs.loop import run_jobs
 from app.jobs.schedule import build_jobs
 from app.resolvers.context import RequestContext, Services
@@ -25,6 +26,7 @@ from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_router
 from app.settings import Settings, load
+from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router
@@ -32,6 +34,7 @@ from app.web.metrics import Metrics
 from app.web.openapi import install_openapi
 from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.request_id import RequestIdMiddleware
+from app.web.ways_in import WaysIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         authenticator=Authenticator(database, settings.gateway_api_key),
         rankings_quota=RankingsQuota(counts),
         limits=build_caller_limits(settings, counts),
-        ingestor=Ingestor(database),
+        ingestor=IngestQueue(Ingestor(database)),
         observe_receipt=metrics.observe_receipt,
     )
     schema = build_schema()
@@ -73,6 +76,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
                 running.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
+                await services.ingestor.drain()
 
     app = FastAPI(
         title="Tokengraph",
@@ -93,8 +97,9 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.include_router(
         GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), include_in_schema=False
     )
+    ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
     app.include_router(build_rest_router(services, StoredDocuments(schema)))
-    app.include_router(build_ingest_router(services, services.ingestor, metrics, settings.ingest_body_limit))
+    app.include_router(build_ingest_router(ways))
     app.include_router(build_health_router(database, metrics))
 
     @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)

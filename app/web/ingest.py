@@ -1,23 +1,15 @@
-"""Ways in over HTTP: a bounded body, decompressed as it arrives, parsed, written; the receipt is sent after the commit."""
+"""`POST /v1/ingest/usage`: usage records as they are, in JSON or NDJSON."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from datetime import datetime
-
 from fastapi import APIRouter, Request, Response
 
-from app.domain.errors import BodyTooLargeError, ForbiddenError, UnsupportedEncodingError
-from app.domain.usage import ParsedBatch
-from app.ingest.batch import Ingestor
-from app.ingest.decompress import BodyDecoder
+from app.domain.errors import UnsupportedEncodingError
 from app.ingest.parse import parse_json, parse_ndjson
-from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import typed
 from app.rest.models import ReceiptResponse, TypedError, error_responses
-from app.web.metrics import Metrics
+from app.web.ways_in import Parser, WaysIn
 
 _RECORD = {
     "type": "object",
@@ -58,29 +50,11 @@ _REQUEST_BODY = {
         "application/x-ndjson": {"schema": {"type": "string", "description": "A record a line."}},
     },
 }
-_INLINE_BYTES = 64 * 1024
-
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
 _JSON = ("application/json", "")
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the decompressed body. BodyTooLargeError as soon as more than `limit` bytes came, compressed or not."""
-    decoder = BodyDecoder(request.headers.get("content-encoding", ""), limit)
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLargeError(f"the body is larger than {limit} bytes")
-    arrived = 0
-    async for chunk in request.stream():
-        arrived += len(chunk)
-        if arrived > limit:
-            raise BodyTooLargeError(f"the body is larger than {limit} bytes")
-        if chunk:
-            decoder.feed(chunk)
-    return decoder.finish()
-
-
-def _pick_parser(content_type: str) -> Callable[[bytes, datetime, str | None], ParsedBatch]:
+def _pick_parser(content_type: str) -> Parser:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _NDJSON:
         return lambda body, now, tenant: parse_ndjson(body, now=now, tenant_id=tenant)
@@ -89,8 +63,8 @@ def _pick_parser(content_type: str) -> Callable[[bytes, datetime, str | None], P
     raise UnsupportedEncodingError("Content-Type must be application/json or application/x-ndjson")
 
 
-def build_ingest_router(services: Services, ingestor: Ingestor, metrics: Metrics, body_limit: int) -> APIRouter:
-    """Return the ways in. `body_limit`: bytes, of the body as sent and as decompressed."""
+def build_ingest_router(ways: WaysIn) -> APIRouter:
+    """Return the way in of usage records as they are."""
     router = APIRouter(tags=["Ingest"])
 
     @router.post(
@@ -104,20 +78,9 @@ def build_ingest_router(services: Services, ingestor: Ingestor, metrics: Metrics
     )
     async def post_usage(request: Request) -> Response:
         async def respond() -> Response:
-            context = RequestContext.of(request, services)
-            principal = await context.principal()
-            if not principal.may_ingest:
-                raise ForbiddenError("a key of role ingest or admin is needed to write")
+            await ways.admit(request)
             parse = _pick_parser(request.headers.get("content-type", ""))
-            body = await read_body(request, body_limit)
-            tenant = principal.tenant_id
-            if len(body) <= _INLINE_BYTES:
-                batch = parse(body, context.now, tenant)
-            else:
-                batch = await asyncio.to_thread(parse, body, context.now, tenant)
-            receipt = await ingestor.ingest(batch)
-            metrics.observe_receipt(receipt)
-            return json_response(receipt.as_json())
+            return json_response((await ways.take(request, parse)).as_json())
 
         return await answer(typed, request, respond)
 

@@ -7,7 +7,7 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.ingest.batch import Receipt
+from app.ingest.receipt import Receipt
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

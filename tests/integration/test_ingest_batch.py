@@ -266,7 +266,7 @@ async def test_verify_finds_what_differs_and_rebuild_mends_it(ingestor: Ingestor
         await connection.execute("UPDATE usage_by_day_model SET prompt_tokens = prompt_tokens + 1 WHERE day = '2026-07-04'")
         await connection.execute("DELETE FROM usage_by_hour_model WHERE hour < '2026-07-01'")
         await connection.execute(
-            "INSERT INTO usage_by_day_all SELECT tenant_id, '2026-06-01', 0, 0, 0, model_id, provider_id, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM usage_by_day_all LIMIT 1"
+            "INSERT INTO usage_by_day_all SELECT tenant_id, '2026-06-01', 0, 0, 0, model_id, provider_id, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM usage_by_day_all LIMIT 1"
         )
     whole = await find_extent(database)
     assert whole is not None

@@ -16,6 +16,7 @@ from app.db.engine import Database
 from app.domain.usage import MAX_COUNT, UsageRecord
 from app.ingest.batch import Ingestor
 from app.ingest.catalog import load_catalog, parse_catalog
+from app.ingest.queue import IngestQueue
 from app.ingest.verify import chunks_of, find_differences, find_extent
 from tests.factories import Price, assert_rollups_equal, first_of_each, make_batch, make_record
 
@@ -62,6 +63,9 @@ def _records(draw: st.DrawFn) -> UsageRecord:
         shared_model_spend=draw(_counts),
         search_requests=draw(st.integers(0, 3)),
         latency_ms=draw(st.none() | st.decimals(0, 10**6, places=4)),
+        attempt=draw(st.integers(1, 3)),
+        cache_hit=draw(st.booleans()),
+        interrupted=draw(st.booleans()),
     )
 
 
@@ -77,8 +81,15 @@ async def _empty(database: Database) -> None:
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(records=st.lists(_records(), max_size=60), cuts=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 2**32))
-async def test_rollups_equal_a_direct_aggregation(database: Database, records: list[UsageRecord], cuts: list[int], seed: int) -> None:
+@given(
+    records=st.lists(_records(), max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=5),
+    seed=st.integers(0, 2**32),
+    queued=st.booleans(),
+)
+async def test_rollups_equal_a_direct_aggregation(
+    database: Database, records: list[UsageRecord], cuts: list[int], seed: int, queued: bool
+) -> None:
     await _empty(database)
     catalog = [
         {"model_id": model, "cost_per_input_token": prices[0], "cost_per_output_token": prices[1]} for model, prices in _PRICES.items()
@@ -86,10 +97,18 @@ async def test_rollups_equal_a_direct_aggregation(database: Database, records: l
     await load_catalog(database, parse_catalog(catalog), datetime(2026, 6, 1, tzinfo=UTC))
     bounds = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
     parts = [records[start:end] for start, end in itertools.pairwise(bounds)]
-    ingestor = Ingestor(database)
     kept = first_of_each(records)
-    inserted = sum([(await ingestor.ingest(make_batch(part))).inserted for part in parts])
-    assert inserted == len(kept)
+    if queued:  # all at once: they share transactions, in their order
+        queue = IngestQueue(Ingestor(database))
+        written = await asyncio.gather(*(queue.ingest(make_batch(part)) for part in parts))
+    else:
+        ingestor = Ingestor(database)
+        written = [await ingestor.ingest(make_batch(part)) for part in parts]
+    before: set[tuple[str, str]] = set()
+    for part, receipt in zip(parts, written, strict=True):
+        new = {(record.tenant_id, record.request_id) for record in part} - before
+        assert (receipt.received, receipt.inserted, receipt.duplicates) == (len(part), len(new), len(part) - len(new))
+        before |= new
     costed = [(record, _price_of(record)) for record in kept]
     await assert_rollups_equal(database, costed)
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError
-from app.domain.usage import MAX_COUNT, ParsedBatch, UsageRecord
+from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, ParsedBatch, UsageRecord
 from app.ingest.fields import AHEAD, EARLIEST, FieldRules, check_record
 from app.ingest.parse import QuickReader, parse_json, parse_ndjson, parse_rows
 
@@ -65,6 +65,9 @@ def usage_records(draw: st.DrawFn) -> UsageRecord:
         search_requests=draw(counts),
         latency_ms=draw(st.none() | decimals(10**12)),
         ttft_ms=draw(st.none() | decimals(10**12)),
+        attempt=draw(st.just(1) | st.integers(1, MAX_ATTEMPT)),
+        cache_hit=draw(st.booleans()),
+        interrupted=draw(st.booleans()),
     )
 
 
