@@ -58,8 +58,9 @@ _anything = st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | s
 @given(st.builds(TokenCounts, *[_anything] * 6), st.sampled_from([INCLUSIVE, EXCLUSIVE]))
 def test_nothing_is_lost_and_nothing_raised(counts: TokenCounts, convention: Any) -> None:
     values = read_tokens(counts, convention).values
+    given_value: Any
     for name, given_value in (("cached_tokens", counts.cached), ("reasoning_tokens", counts.reasoning)):
         if type(given_value) is int and 0 <= given_value <= MAX_COUNT:
             assert values[name] == given_value
         elif given_value is not None and name in values and values[name] != 0:
-            assert values[name] is given_value or values[name] == int(given_value)  # type: ignore[arg-type]
+            assert values[name] is given_value or values[name] == int(given_value)
