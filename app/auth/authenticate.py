@@ -2,40 +2,82 @@
 
 from __future__ import annotations
 
-import hmac
+import asyncio
 from datetime import datetime
 
 from app.auth.keys import hash_key, same_secret
 from app.db.engine import Database
-from app.domain.errors import UnauthenticatedError
+from app.domain.errors import UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 
 _SELECT = (
-    "/* app:authenticate */ SELECT k.key_hash, k.id, k.role, t.external_id, k.tenant_id FROM api_keys k"
+    "/* app:authenticate */ SELECT k.key_hash, k.id, k.role, t.external_id, k.tenant_id, k.expires_at FROM api_keys k"
     " LEFT JOIN tenants t ON t.id = k.tenant_id"
-    " WHERE k.key_hash = %s AND k.revoked_at IS NULL AND k.disabled_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > %s)"
+    " WHERE k.key_hash = ANY(%s) AND k.revoked_at IS NULL AND k.disabled_at IS NULL"
 )
 
 _GATEWAY_SECRET = Principal(key_id="gateway-secret", role=Role.GATEWAY)
+
+_Found = tuple[Principal, datetime | None]
+
+
+class _KeyLookups:
+    """Looks keys up, all that wait at a time by one statement. A statement begins after whoever it is for asked: nothing is out of date."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[bytes, asyncio.Future[_Found | None]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def find(self, digest: bytes) -> _Found | None:
+        """Return the holder of a key that is neither revoked nor disabled, and when it expires."""
+        found = self._waiting.get(digest)
+        if found is None:
+            found = self._waiting[digest] = asyncio.get_running_loop().create_future()
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read_waiting())
+        # Shielded: one of those who share it going away must not take it from the others.
+        return await asyncio.shield(found)
+
+    async def _read_waiting(self) -> None:
+        while self._waiting:
+            asked, self._waiting = self._waiting, {}
+            try:
+                known = await self._read(list(asked))
+            except BaseException as error:
+                for future in asked.values():
+                    future.set_exception(error if isinstance(error, Exception) else UnavailableError())
+                    future.exception()  # whoever asked may be gone
+                if not isinstance(error, Exception):
+                    raise
+            else:
+                for digest, future in asked.items():
+                    future.set_result(known.get(digest))
+
+    async def _read(self, digests: list[bytes]) -> dict[bytes, _Found]:
+        async with self._database.read_connection() as connection:
+            rows = await (await connection.execute(_SELECT, [digests])).fetchall()
+        return {
+            bytes(key_hash): (Principal(key_id, Role(role), tenant_id, tenant_key), expires_at)
+            for key_hash, key_id, role, tenant_id, tenant_key, expires_at in rows
+        }
 
 
 class Authenticator:
     """Knows the keys of one database, and the gateway's own secret if one is set."""
 
     def __init__(self, database: Database, gateway_secret: str | None) -> None:
-        self._database = database
+        self._lookups = _KeyLookups(database)
         self._gateway_secret = gateway_secret
 
     async def authenticate(self, secret: str, now: datetime) -> Principal:
         """Return the holder of a key. UnauthenticatedError: it opens nothing."""
         if self._gateway_secret is not None and same_secret(secret, self._gateway_secret):
             return _GATEWAY_SECRET
-        digest = hash_key(secret)
-        async with self._database.read_connection() as connection:
-            row = await (await connection.execute(_SELECT, [digest, now])).fetchone()
-        if row is None or not hmac.compare_digest(bytes(row[0]), digest):
+        found = await self._lookups.find(hash_key(secret))
+        if found is None or (found[1] is not None and found[1] <= now):
             raise UnauthenticatedError
-        return Principal(key_id=row[1], role=Role(row[2]), tenant_id=row[3], tenant_key=row[4])
+        return found[0]
 
 
 def presented_key(authorization: str | None, api_key: str | None) -> str | None:

@@ -56,14 +56,15 @@ class RequestContext(BaseContext):
     @classmethod
     def of(cls, request: Request, services: Services) -> RequestContext:
         """Return the one context of an HTTP request. RateLimitedError: the request was counted, and was one too many."""
-        context: RequestContext | None = getattr(request.state, "context", None)
+        state = request.scope.setdefault("state", {})
+        context: RequestContext | None = state.get("context")
         if context is None:
             headers = request.headers
-            context = request.state.context = cls(
+            context = state["context"] = cls(
                 services,
                 authorization=headers.get("authorization"),
                 api_key=headers.get("x-api-key"),
-                request_id=getattr(request.state, "request_id", ""),
+                request_id=state.get("request_id", ""),
                 address=request.client.host if request.client else "",
             )
         if isinstance(context._admitted, RateLimitedError):

@@ -28,8 +28,9 @@ from app.rest.routes import build_rest_router
 from app.settings import Settings, load
 from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
+from app.web.direct_routes import DirectRoutesMiddleware
 from app.web.health import build_health_router
-from app.web.ingest import build_ingest_router
+from app.web.ingest import build_ingest_router, build_usage_route
 from app.web.metrics import Metrics
 from app.web.openapi import install_openapi
 from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
@@ -84,8 +85,11 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         description="GraphQL analytics gateway for LLM routers. The REST URLs are stored GraphQL documents.",
         lifespan=lifespan,
     )
+    ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
+    usage_route = build_usage_route(ways)
     app.state.limiter = limiter
     app.state.services = services
+    app.add_middleware(DirectRoutesMiddleware, routes=(usage_route,))
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RateLimitMiddleware, services=services)
     app.add_middleware(RequestIdMiddleware, metrics=metrics)
@@ -97,9 +101,8 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.include_router(
         GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), include_in_schema=False
     )
-    ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
     app.include_router(build_rest_router(services, StoredDocuments(schema)))
-    app.include_router(build_ingest_router(ways))
+    app.include_router(build_ingest_router(usage_route))
     app.include_router(build_health_router(database, metrics))
 
     @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)

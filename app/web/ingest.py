@@ -9,6 +9,7 @@ from app.ingest.parse import parse_json, parse_ndjson
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import typed
 from app.rest.models import ReceiptResponse, TypedError, error_responses
+from app.web.direct_routes import DirectRoute
 from app.web.ways_in import Parser, WaysIn
 
 _RECORD = {
@@ -63,12 +64,29 @@ def _pick_parser(content_type: str) -> Parser:
     raise UnsupportedEncodingError("Content-Type must be application/json or application/x-ndjson")
 
 
-def build_ingest_router(ways: WaysIn) -> APIRouter:
+PATH = "/v1/ingest/usage"
+
+
+def build_usage_route(ways: WaysIn) -> DirectRoute:
     """Return the way in of usage records as they are."""
+
+    async def post_usage(request: Request) -> Response:
+        async def respond() -> Response:
+            await ways.admit(request)  # who may not write is told that first
+            parse = _pick_parser(request.headers.get("content-type", ""))
+            return json_response((await ways.take(request, parse)).as_json())
+
+        return await answer(typed, request, respond)
+
+    return DirectRoute("POST", PATH, post_usage)
+
+
+def build_ingest_router(route: DirectRoute) -> APIRouter:
+    """Return what OpenAPI says of the route."""
     router = APIRouter(tags=["Ingest"])
 
     @router.post(
-        "/v1/ingest/usage",
+        PATH,
         summary="Write usage records",
         description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. '
         "A key of role `ingest` or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. "
@@ -77,11 +95,6 @@ def build_ingest_router(ways: WaysIn) -> APIRouter:
         openapi_extra={"requestBody": _REQUEST_BODY},
     )
     async def post_usage(request: Request) -> Response:
-        async def respond() -> Response:
-            await ways.admit(request)
-            parse = _pick_parser(request.headers.get("content-type", ""))
-            return json_response((await ways.take(request, parse)).as_json())
-
-        return await answer(typed, request, respond)
+        return await route.respond(request)
 
     return router

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import timedelta
 
 import pytest
@@ -9,10 +11,11 @@ import pytest
 from app.auth.authenticate import Authenticator
 from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
 from app.db.engine import Database
-from app.domain.errors import BadInputError, NotFoundError
+from app.domain.errors import BadInputError, NotFoundError, UnauthenticatedError
 from app.domain.principal import Principal, Role
 from tests.clock import NOW
 from tests.gateway import Gateway
+from tests.recorder import recorded
 
 RANKINGS = "/api/v1/datasets/rankings-daily"
 
@@ -82,3 +85,47 @@ async def test_keys_that_cannot_be_right_are_not_made(database: Database, reques
     with pytest.raises(BadInputError):
         await create_key(database, request_, NOW)
     assert await list_keys(database) == []
+
+
+async def test_who_asks_at_once_is_looked_up_at_once(database: Database) -> None:
+    authenticator = Authenticator(database, None)
+    made = [await create_key(database, KeyRequest(Role.ADMIN, expires_at=NOW + timedelta(hours=number)), NOW) for number in (1, 2)]
+    asked = [made[0].secret, made[1].secret, "tg_wrong", made[0].secret]
+    with recorded() as statements:
+        found = await asyncio.gather(*(authenticator.authenticate(secret, NOW) for secret in asked), return_exceptions=True)
+    assert statements.names() == ["authenticate"]
+    assert [getattr(one, "key_id", type(one)) for one in found] == [made[0].id, made[1].id, UnauthenticatedError, made[0].id]
+    at_once = NOW + timedelta(hours=1)
+    found = await asyncio.gather(*(authenticator.authenticate(key.secret, at_once) for key in made), return_exceptions=True)
+    assert [type(one) for one in found] == [UnauthenticatedError, Principal]
+
+
+async def test_a_key_that_was_revoked_opens_nothing_from_then_on_whoever_asks_beside(database: Database) -> None:
+    """Callers that keep a look-up running must not hand their older answer to one who comes after the revocation."""
+    authenticator = Authenticator(database, None)
+    made = await create_key(database, KeyRequest(Role.ADMIN), NOW)
+    stopped = asyncio.Event()
+
+    async def keep_asking() -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(UnauthenticatedError):
+                await authenticator.authenticate(made.secret, NOW)
+
+    asking = [asyncio.create_task(keep_asking()) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    await revoke_key(database, made.id, NOW)
+    for _ in range(20):
+        with pytest.raises(UnauthenticatedError):
+            await authenticator.authenticate(made.secret, NOW)
+    stopped.set()
+    await asyncio.gather(*asking)
+
+
+async def test_a_caller_that_goes_away_takes_nothing_from_the_others(database: Database) -> None:
+    authenticator = Authenticator(database, None)
+    made = await create_key(database, KeyRequest(Role.ADMIN), NOW)
+    asking = [asyncio.create_task(authenticator.authenticate(made.secret, NOW)) for _ in range(3)]
+    await asyncio.sleep(0)
+    asking[0].cancel()
+    assert [(await task).key_id for task in asking[1:]] == [made.id] * 2
+    assert (await authenticator.authenticate(made.secret, NOW)).key_id == made.id
