@@ -17,6 +17,7 @@ Connection = AsyncConnection[TupleRow]
 _CONNECT_SECONDS = 5.0
 _WAIT_SECONDS = 3.0
 _STATEMENT_TIMEOUT = "60s"
+_OUT_OF_RESOURCES = "53"  # the class of SQLSTATE
 
 
 async def _configure(connection: Connection) -> None:
@@ -97,6 +98,8 @@ class Database:
         except psycopg.Error as error:
             if isinstance(error, psycopg.DataError) and "NUL" in str(error):
                 raise BadInputError("text may not hold NUL characters") from error
+            if (error.sqlstate or "").startswith(_OUT_OF_RESOURCES):
+                raise DatabaseBusyError("The database is out of disk, memory or connections; try again") from error
             if is_connection_lost(error):
                 await self._pool.check()
                 raise ConnectionLostError from error
