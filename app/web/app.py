@@ -33,6 +33,7 @@ from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
 from app.web.metrics import Metrics
 from app.web.openapi import install_openapi
+from app.web.otlp import build_otlp_router
 from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.request_id import RequestIdMiddleware
 from app.web.ways_in import WaysIn
@@ -103,6 +104,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     app.include_router(build_rest_router(services, StoredDocuments(schema)))
     app.include_router(build_ingest_router(usage_route))
+    app.include_router(build_otlp_router(ways))
     app.include_router(build_health_router(database, metrics))
 
     @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)
