@@ -79,7 +79,7 @@ def _parse_int(digits: str) -> int | float:
 _LENIENT: Final = json.JSONDecoder(parse_int=_parse_int)
 
 
-def _json_value(data: bytes) -> object:
+def json_value(data: bytes) -> object:
     """Decode JSON text. Beside JSON proper, numbers too big for a double, NaN, Infinity and lone surrogates come through.
 
     Those reach the rules, so that they reject one record and not the whole body. Raises orjson.JSONDecodeError.
@@ -107,7 +107,7 @@ def json_values(body: bytes) -> list[object]:
     """Take a JSON body apart into its records. Raises BadInputError if it is malformed or has none of the three forms."""
     body = body.removeprefix(UTF8_BOM)
     try:
-        value = _json_value(body)
+        value = json_value(body)
     except orjson.JSONDecodeError as error:
         if not body or body.isspace():
             raise BadInputError("the body is empty") from None
@@ -131,7 +131,7 @@ def _drained(values: list[object]) -> Iterator[object]:
         yield values.pop()
 
 
-def _line_values(lines: Iterable[bytes]) -> Iterator[object]:
+def line_values(lines: Iterable[bytes]) -> Iterator[object]:
     """Decode the lines that are not blank; what stands for a malformed one says why."""
     for whole_line in lines:
         if len(whole_line) > MAX_LINE_BYTES:
@@ -141,7 +141,7 @@ def _line_values(lines: Iterable[bytes]) -> Iterator[object]:
         if not line:
             continue
         try:
-            value = _json_value(line)
+            value = json_value(line)
         except orjson.JSONDecodeError as error:
             value = Unreadable(_malformed(line, error, f"column {error.colno}"))
         yield value
@@ -335,7 +335,7 @@ def parse_json(body: bytes, *, now: datetime, tenant_id: str | None) -> ParsedBa
 
 def parse_lines(lines: Iterable[bytes], *, now: datetime, tenant_id: str | None, first_index: int = 0) -> ParsedBatch:
     """Read NDJSON lines, one at a time; blank ones have no index, a malformed one is a reject by itself."""
-    return _collect(_line_values(lines), FieldRules(now, tenant_id), first_index)
+    return _collect(line_values(lines), FieldRules(now, tenant_id), first_index)
 
 
 def parse_ndjson(body: bytes, *, now: datetime, tenant_id: str | None) -> ParsedBatch:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pyarrow as pa
@@ -25,14 +25,18 @@ from app.domain.errors import BadInputError
 from app.domain.usage import MAX_COUNT, Reject, UsageRecord
 from app.ingest import files
 from app.ingest.fields import AHEAD_RULE, COUNT_RULE, EARLIEST_RULE, INSTANT_RULE, IS_REQUIRED, OFFSET_RULE
-from app.ingest.files import FileBatch, FileFormat, detect_format, iter_batches
+from app.ingest.files import FileBatch, FileFormat, ReadOptions, detect_format, iter_batches
 from app.ingest.parse import MAX_LINE_BYTES
+from app.ingest.sources.litellm_vocabulary import PASSED_OVER
+from app.ingest.sources.mapping import parse_map
 from tests.unit.test_parse import NOW, RECORD, lines, record
 from tests.unit.test_parse_properties import as_cells, as_object, assert_whole, usage_records
 
+HALF_PAST_EIGHT = datetime(2026, 3, 12, 8, 30, tzinfo=UTC)
+
 
 def read(path: Path | str, file_format: FileFormat | None = None, *, size: int = 10_000, tenant: str | None = None) -> list[FileBatch]:
-    return list(iter_batches(path, file_format or detect_format(path), batch_size=size, now=NOW, tenant_id=tenant))
+    return list(iter_batches(path, file_format or detect_format(path), ReadOptions(NOW, tenant, batch_size=size)))
 
 
 def records_of(batches: list[FileBatch]) -> list[UsageRecord]:
@@ -163,7 +167,7 @@ class TestNdjson:
         count, seen = 0, 0
         tracemalloc.start()
         try:
-            for batch in iter_batches(path, "ndjson", batch_size=500, now=NOW, tenant_id=None):
+            for batch in iter_batches(path, "ndjson", ReadOptions(NOW, batch_size=500)):
                 count += len(batch.parsed.records)
                 assert seen <= batch.bytes_read <= path.stat().st_size
                 seen = batch.bytes_read
@@ -416,6 +420,106 @@ class TestTheFileItself:
     def test_is_not_standard_input_for_parquet(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(table_bytes(columns()))))
         assert refusal("-", "parquet") == "-: Parquet cannot be read from standard input: it is read from its end"
+
+
+class TestSources:
+    """What the rows are is seen by the columns, in every format, or told."""
+
+    spend: ClassVar[dict[str, object]] = {
+        "request_id": "r1",
+        "call_type": "acompletion",
+        "spend": 0.5,
+        "startTime": "2026-03-12T08:30:00Z",
+        "endTime": "2026-03-12T08:30:01Z",
+        "model": "gpt-4o",
+    }
+    column_map = parse_map(b"fields: {request_id: id, occurred_at: {column: ts, unit: s}, model_id: m.name, tenant_id: {value: acme}}")
+    mapped: ClassVar[dict[str, object]] = {"id": "r1", "ts": 1773304200, "m": {"name": "gpt-4o"}, "more": 1}
+
+    def contents(self, *rows: dict[str, object]) -> dict[str, bytes]:
+        return {
+            "a.ndjson": b"\n" + lines(*rows),
+            "a.json": orjson.dumps(rows),
+            "b.json": orjson.dumps({"data": rows, "total": 2, "page": 1}),
+            "a.csv": csv_bytes([*rows[0]], *([*row.values()] for row in rows)),
+            "a.parquet": table_bytes({name: [row[name] for row in rows] for name in rows[0]}),
+        }
+
+    def test_spend_logs_are_recognised_everywhere(self, tmp_path: Path) -> None:
+        other_call = {**self.spend, "request_id": "r3", "call_type": "avector_store_search", "spend": 0}
+        for name, content in self.contents(self.spend, {**self.spend, "request_id": "r2", "spend": -1}, other_call).items():
+            (tmp_path / name).write_bytes(content)
+            for source in (None, "litellm-spend-logs"):
+                (batch,) = iter_batches(tmp_path / name, detect_format(name), ReadOptions(NOW, "acme", source))
+                parsed = batch.parsed
+                assert [(taken.request_id, taken.occurred_at, taken.cost_usd) for taken in parsed.records] == [
+                    ("r1", HALF_PAST_EIGHT, Decimal("0.5"))
+                ], name
+                assert [(item.index, item.reasons[0].field) for item in parsed.quarantined] == [(1, "cost_usd")], name
+                assert [(reject.index, reject.message) for reject in parsed.rejects] == [(2, PASSED_OVER)], name
+                assert parsed.received == 3
+
+    def test_usage_is_what_it_is_told_to_be(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ndjson"
+        path.write_bytes(lines(self.spend))
+        (batch,) = iter_batches(path, "ndjson", ReadOptions(NOW, "acme", "usage"))
+        assert [reject.field for reject in batch.parsed.rejects] == ["occurred_at", "model_id"]
+        assert batch.parsed.quarantined == []
+
+    def test_a_map_reads_every_format(self, tmp_path: Path) -> None:
+        for name, content in self.contents(self.mapped, {**self.mapped, "id": "r2", "ts": -1}).items():
+            if name.endswith(".csv"):
+                content = csv_bytes(["id", "ts", "m.name", "more"], ["r1", 1773304200, "gpt-4o", 1], ["r2", -1, "gpt-4o", 1])
+            (tmp_path / name).write_bytes(content)
+            (batch,) = iter_batches(tmp_path / name, detect_format(name), ReadOptions(NOW, source=self.column_map))
+            assert [(taken.request_id, taken.occurred_at, taken.model_id) for taken in batch.parsed.records] == [
+                ("r1", HALF_PAST_EIGHT, "gpt-4o")
+            ], name
+            assert [(item.index, item.source) for item in batch.parsed.quarantined] == [(1, "map")], name
+            assert batch.parsed.unknown_fields == {"more": 2}, name
+
+    def test_a_table_lacks_what_a_map_names(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_bytes(csv_bytes(["id", "m"], ["r1", "x"]))
+        (tmp_path / "a.parquet").write_bytes(table_bytes({"id": ["r1"], "m": ["x"]}))
+        for name, missing in (("a.csv", "there is no column ts and no column m.name"), ("a.parquet", "there is no column ts")):
+            with pytest.raises(BadInputError) as raised:
+                list(iter_batches(tmp_path / name, detect_format(name), ReadOptions(NOW, source=self.column_map)))
+            assert raised.value.message.endswith(f"{name}: {missing}")
+
+    def test_lines_before_the_first_object_do_not_hide_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.ndjson"
+        path.write_bytes(b"# started\n\n[1]\n" + lines(self.mapped) + b"\n5\n")
+        batches = list(iter_batches(path, "ndjson", ReadOptions(NOW, source=self.column_map, batch_size=3)))
+        assert [taken.request_id for taken in records_of(batches)] == ["r1"]
+        assert [reject.index for reject in rejects_of(batches)] == [0, 1, 3]
+        assert [index for batch in batches for index in batch.parsed.indexes] == [2]
+
+    def test_rows_that_cannot_be_read_are_rejected_and_keep_their_places(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        good = b"r1,1773304200,x\n"
+        path.write_bytes(b"id,ts,m.name\n" + good + b"cut\n" + good + b'"torn"x,1,1\n' + good)
+        (batch,) = iter_batches(path, "csv", ReadOptions(NOW, source=self.column_map))
+        assert (batch.parsed.indexes, [reject.index for reject in batch.parsed.rejects], batch.parsed.received) == ([0, 2, 4], [1, 3], 5)
+
+    def test_a_column_that_is_read_may_not_be_there_twice(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        path.write_bytes(b"id,ts,m.name,id\nr1,1773304200,x,r2\n")
+        with pytest.raises(BadInputError, match="the column id is there twice"):
+            list(iter_batches(path, "csv", ReadOptions(NOW, source=self.column_map)))
+
+    def test_a_source_without_tenant_is_told_at_once(self, tmp_path: Path) -> None:
+        no_tenant = parse_map(b"fields: {request_id: id, occurred_at: ts}")
+        for name, content in self.contents(self.mapped).items():
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(BadInputError, match="the map names no tenant: say whose"):
+                list(iter_batches(tmp_path / name, detect_format(name), ReadOptions(NOW, source=no_tenant)))
+
+    def test_ten_thousand_columns(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        names = [*RECORD, *(f"c{number}" for number in range(10_000))]
+        path.write_bytes(csv_bytes(names, *([*RECORD.values(), *[""] * 10_000] for _ in range(3))))
+        (batch,) = read(path)
+        assert (len(batch.parsed.records), len(batch.parsed.unknown_fields)) == (3, 50)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -33,6 +33,7 @@ EXCLUSIVE: Final = TokenConvention(Part.BESIDE, Part.BESIDE, Part.BESIDE)
 
 CONVENTIONS: Final[dict[str, TokenConvention]] = {
     "usage": INCLUSIVE,
+    "export": INCLUSIVE,
     "otlp": INCLUSIVE,
     "openrouter": INCLUSIVE,
     "openrouter-activity": INCLUSIVE,

@@ -1,0 +1,116 @@
+"""`tokengraph ingest --follow`: signals, waiting for the database, and words for whoever watches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from app.cli.ingest_receipt import FilesReceipt
+from app.cli.session import open_migrated
+from app.db.embedded import EmbeddedServer, EmbeddedServerError
+from app.db.engine import Database
+from app.domain.errors import UnavailableError
+from app.domain.time_range import system_clock
+from app.domain.usage import ParsedBatch
+from app.ingest.batch import Ingestor
+from app.ingest.files import LineParser
+from app.ingest.follow import FileTail, Follower, PipeTail, Tail, Watch
+from app.ingest.inputs import is_standard_input
+from app.ingest.receipt import Receipt
+from app.ingest.tables import ReadOptions
+from app.settings import load
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_START_PAUSE: Final = 2.0
+
+
+def follow_files(files: Sequence[Path], options: ReadOptions, total: FilesReceipt) -> None:
+    """Write what files hold and what is appended to them, until Ctrl-C, SIGTERM or the end of standard input; sum it up in `total`."""
+    # The pool tells of every try to connect; here it is said once.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    watches = [Watch(PipeTail(sys.stdin.buffer) if is_standard_input(path) else FileTail(path), LineParser(options)) for path in files]
+    for sign in _SIGNALS:
+        signal.signal(sign, _leave)
+    total.tells_at_once = True
+    try:
+        lost = _follow_when_reachable(watches, total)
+    except _Stopped:
+        lost = 0
+    if lost:
+        total.failures.append(f"{lost} records were read and could not be written: follow again from the beginning")
+
+
+def _follow_when_reachable(watches: Sequence[Watch], total: FilesReceipt) -> int:
+    """Follow once the database can be reached; afterwards it is waited for with the batch in hand."""
+    is_told = False
+    while True:
+        try:
+            with open_migrated(load()) as (url, server):
+                return asyncio.run(_follow(url, server, watches, total))
+        except UnavailableError as error:
+            if not is_told:
+                _tell_waiting(error)
+            is_told = True
+            time.sleep(_START_PAUSE)
+
+
+class _Stopped(BaseException):
+    """Raised by a signal before the event loop takes them over."""
+
+
+def _leave(*_: object) -> None:
+    raise _Stopped
+
+
+async def _follow(url: str, server: EmbeddedServer | None, watches: Sequence[Watch], total: FilesReceipt) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_once() -> None:
+        # The second signal ends the process, should what is under way not come to its end.
+        stop.set()
+        for sign in _SIGNALS:
+            loop.remove_signal_handler(sign)
+            signal.signal(sign, signal.SIG_DFL)
+
+    for sign in _SIGNALS:
+        loop.add_signal_handler(sign, stop_once)
+    for watch in watches:
+        if isinstance(watch.tail, FileTail) and not watch.tail.is_there():
+            typer.echo(f"{watch.tail.name} is not there yet; waiting for it", err=True)
+    try:
+        async with Database(url, min_size=1, max_size=2) as database:
+            ingestor = Ingestor(database)
+
+            async def write(batch: ParsedBatch) -> Receipt:
+                try:
+                    return await ingestor.ingest(batch)
+                except UnavailableError:
+                    if server is not None:
+                        with suppress(EmbeddedServerError):
+                            await asyncio.to_thread(server.ensure_running)
+                    raise
+
+            def report(tail: Tail, batch: ParsedBatch, receipt: Receipt) -> None:
+                total.add(tail.name, batch, receipt)
+
+            return await Follower(watches, write, report, _tell_waiting, system_clock).run(stop)
+    finally:
+        for watch in watches:
+            watch.tail.close()
+
+
+def _tell_waiting(error: UnavailableError | None) -> None:
+    if error is None:
+        typer.echo("the database is back", err=True)
+    else:
+        typer.echo("the database cannot be reached; waiting for it", err=True)
