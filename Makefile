@@ -32,10 +32,16 @@ install: $(VENV)/.installed ## Make .venv with the locked dependencies and .venv
 
 install-dev: $(VENV)/.installed-dev ## The same, with what the tests need
 
+$(VENV)/litellm/.installed: requirements/litellm.lock $(VENV)/.installed-dev
+	@echo "setting up LiteLLM, a client of the tests ..."
+	@$(PYTHON) -m venv $(VENV)/litellm
+	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r requirements/litellm.lock
+	@touch $@
+
 run: install ## Set up, load demo data if the database is empty, serve on 127.0.0.1:8000
 	@$(BIN)/tokengraph demo $(ARGS)
 
-test: install-dev ## Set up and pass the tests (ARGS="-k name" to choose)
+test: install-dev $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 	@if [ -n "$(ARGS)" ]; then :; elif [ -x $(DEBIAN_POSTGRES)/initdb ]; then \
 		echo "once more, what uses a database, on PostgreSQL 15:"; \
@@ -67,6 +73,7 @@ schema: install ## Write schema.graphql from the code
 lock: install-dev ## Resolve the dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes pyproject.toml requirements/build.in --group dev -c requirements/run.lock -o requirements/dev.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes requirements/litellm.in -o requirements/litellm.lock
 
 build: install-dev ## Make the wheel in dist/
 	@$(BIN)/python -m hatchling build -t wheel

@@ -33,8 +33,12 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("GATEWAY_API_KEY", "gateway_api_key"), description="Secret that reads gateway statistics."
     )
     snapshot_seconds: int = Field(600, ge=1, description="Age at which the network snapshot is computed anew.")
+    record_retention_days: int | None = Field(
+        None, ge=31, le=36_500, description="Days that single records are kept at least, then dropped by whole months; unset: for ever."
+    )
     ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Bytes of an ingest body, before and after decompression.")
     ingest_memory: int = Field(128 * 2**20, ge=1024, description="Bytes of all ingest bodies that are taken in at once; more gets 429.")
+    compiled_execution: bool = Field(True, description="Whether GraphQL answers are completed by compiled code; false: for comparison.")
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
@@ -67,12 +71,18 @@ class Settings(BaseSettings):
         """The age at which the snapshot is computed anew."""
         return timedelta(seconds=self.snapshot_seconds)
 
+    @property
+    def record_retention(self) -> timedelta | None:
+        """The age up to which records are kept at least; None: for ever."""
+        return None if self.record_retention_days is None else timedelta(days=self.record_retention_days)
+
 
 def load(**given: object) -> Settings:
     """Read the environment; `given` wins. BadInputError: a variable that cannot be right, by its name."""
     empty = [name for name in os.environ if name.startswith("TOKENGRAPH_") and not os.environ[name]]
     try:
-        settings = Settings(**{name.removeprefix("TOKENGRAPH_").lower(): None for name in empty if name.endswith("_URL")} | given)  # type: ignore[arg-type]
+        unset = {name.removeprefix("TOKENGRAPH_").lower(): None for name in empty if name.endswith(("_URL", "_DAYS"))}
+        settings = Settings(**unset | given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).removeprefix("TOKENGRAPH_").upper()

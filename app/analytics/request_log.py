@@ -1,4 +1,7 @@
-"""A tenant's single requests, newest first, by keyset: pages stay in place while new records come in."""
+"""A tenant's single requests, newest first, by keyset: pages stay in place while new records come in.
+
+They are there from the instant on from which records are kept; a window that reaches further back is refused, not answered in part.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from app.analytics.select import CompiledSelect
 from app.cube.dimensions import TRAFFIC_MODES
 from app.db.engine import Database
 from app.domain.errors import BadInputError
-from app.domain.time_range import DateWindow
+from app.domain.time_range import DateWindow, format_instant
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_OFFSET = 10_000
@@ -24,11 +27,15 @@ _MODE = 5
 
 @dataclass(frozen=True, slots=True)
 class RequestsQuestion:
-    """Which requests of one tenant. `succeeded` None: both; `after`: position of the row before the page."""
+    """Which requests of one tenant. `succeeded` None: both; `after`: position of the row before the page.
+
+    `whole`: the caller named the window's start, so that all of it must be kept; else what is kept of it is asked for.
+    """
 
     tenant_key: int
     window: DateWindow
     limit: int
+    whole: bool = False
     offset: int = 0
     succeeded: bool | None = None
     model_id: str | None = None
@@ -84,7 +91,11 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
 
 @lru_cache(maxsize=64)
 def select_requests(*, by_status: bool, by_model: bool, by_key: bool, after: bool) -> CompiledSelect:
-    """Return the SELECT of a page for the filters that are set; the primary key gives its rows in order."""
+    """Return the SELECT of a page for the filters that are set; the primary key gives its rows in order.
+
+    Each row begins with the instant from which records are kept; an empty page is one row with nothing else in it. One statement asks
+    for both, because it sees that instant moved before it misses a partition.
+    """
     conditions = ["r.tenant_id = %(tenant)s", "r.occurred_at >= %(start)s", "r.occurred_at < %(end)s"]
     if by_status:
         conditions.append("(r.status_code BETWEEN 200 AND 299) = %(succeeded)s")
@@ -96,20 +107,21 @@ def select_requests(*, by_status: bool, by_model: bool, by_key: bool, after: boo
         # The first condition bounds the index range, the second takes out what shares the instant.
         conditions.append("r.occurred_at <= %(after_at)s AND (r.occurred_at, r.request_id) < (%(after_at)s, %(after_id)s)")
     sql = (
-        "/* app:tenant_requests */ SELECT p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode,"
-        " coalesce(k.external_id, ''), p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee,"
-        " p.managed_tool_fee, p.agent_runtime_fee, p.latency_ms, p.attempt, p.cache_hit, p.interrupted"
+        "/* app:tenant_requests */ SELECT w.records_since, o.* FROM write_state w LEFT JOIN ("
+        "SELECT p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode, coalesce(k.external_id, ''),"
+        " p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee, p.managed_tool_fee, p.agent_runtime_fee,"
+        " p.latency_ms, p.attempt, p.cache_hit, p.interrupted"
         f" FROM (SELECT * FROM usage_records r WHERE {' AND '.join(conditions)}"
         " ORDER BY r.occurred_at DESC, r.request_id DESC LIMIT %(limit)s OFFSET %(offset)s) p"
         " JOIN models m ON m.id = p.model_id JOIN providers v ON v.id = p.provider_id"
-        " LEFT JOIN caller_keys k ON k.tenant_id = p.tenant_id AND k.id = p.caller_key_id"
-        " ORDER BY p.occurred_at DESC, p.request_id DESC"
+        " LEFT JOIN caller_keys k ON k.tenant_id = p.tenant_id AND k.id = p.caller_key_id) o ON true"
+        " ORDER BY o.occurred_at DESC, o.request_id DESC"
     )
     return CompiledSelect(sql, {})
 
 
 async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[LoggedRequest]:
-    """Return a page, newest first, then by request id descending."""
+    """Return a page, newest first, then by request id descending. BadInputError: the window reaches to where none are kept."""
     statement = select_requests(
         by_status=asked.succeeded is not None,
         by_model=asked.model_id is not None,
@@ -130,7 +142,11 @@ async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[Lo
     if asked.after is not None:
         values |= {"after_at": asked.after[0], "after_id": asked.after[1]}
     rows = await fetch_rows(database, statement, values)
-    return [_read_row(row) for row in rows]
+    since: datetime | None = rows[0][0]
+    if since is not None and (window.end <= since or (asked.whole and window.start < since)):
+        raise BadInputError(f"single requests are kept from {format_instant(since)} on, and the window asked for begins before that")
+    # What is older is about to be dropped.
+    return [_read_row(row[1:]) for row in rows if row[1] is not None and (since is None or row[1] >= since)]
 
 
 def _read_row(row: tuple[Any, ...]) -> LoggedRequest:

@@ -31,7 +31,7 @@ app.add_typer(schema, name="schema")
 
 def _register() -> None:
     # Each module adds its commands to the groups above.
-    for name in ("catalog", "db", "demo", "ingest", "keys", "rollups", "serve"):
+    for name in ("catalog", "db", "demo", "ingest", "keys", "quarantine", "rollups", "serve", "users"):
         import_module(f"app.cli.{name}")
 
 

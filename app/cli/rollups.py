@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -15,7 +15,8 @@ from app.cli.session import run_with_database
 from app.db.engine import Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant, midnight, parse_date, system_clock
-from app.ingest.verify import Difference, chunks_of, find_differences, find_extent, rebuild, split_by_month
+from app.ingest.state import fetch_write_state
+from app.ingest.verify import Difference, chunks_of, find_differences, find_extent, not_kept, rebuild, split_by_month
 from app.settings import load
 
 _SHOWN = 100
@@ -52,6 +53,14 @@ async def _chosen_range(database: Database, first: str | None, last: str | None)
     return chosen if chosen.start < chosen.end else None
 
 
+async def _kept_part(database: Database, whole: TimeRange | None) -> tuple[TimeRange | None, datetime | None]:
+    """The part of a range that records are kept of, and the instant from which they are (None: all are)."""
+    since = (await fetch_write_state(database)).records_since
+    if whole is None or since is None:
+        return whole, since
+    return (TimeRange(max(whole.start, since), whole.end) if whole.end > since else None), since
+
+
 def _describe(difference: Difference) -> str:
     key = ", ".join(f"{name}={value}" for name, value in difference.key.items())
     if difference.stored is None or difference.expected is None:
@@ -66,10 +75,10 @@ def _describe(difference: Difference) -> str:
 
 @rollups.command("verify")
 def verify(first: From = None, last: To = None) -> None:
-    """Compare every rollup with the records; exit 1 and list what differs."""
+    """Compare every rollup with the records that are kept; exit 1 and list what differs."""
 
-    async def work(database: Database) -> tuple[int, list[Difference]]:
-        whole = await _chosen_range(database, first, last)
+    async def work(database: Database) -> tuple[int, list[Difference], datetime | None]:
+        whole, since = await _kept_part(database, await _chosen_range(database, first, last))
         chunks = [] if whole is None else chunks_of(whole)
         found: list[Difference] = []
         with progress_bar() as bar:
@@ -78,9 +87,11 @@ def verify(first: From = None, last: To = None) -> None:
                 if len(found) < _SHOWN:
                     found += await find_differences(database, chunk, limit=_SHOWN - len(found))
                 bar.advance(task)
-        return len(chunks), found
+        return len(chunks), found, since
 
-    checked, differences = run_with_database(load(), work)
+    checked, differences, since = run_with_database(load(), work)
+    if since is not None:
+        typer.echo(f"records are kept from {format_instant(since)} on: older rollups have nothing to be compared with")
     for difference in differences:
         typer.echo(_describe(difference))
     if differences:
@@ -92,10 +103,13 @@ def verify(first: From = None, last: To = None) -> None:
 
 @rollups.command("rebuild")
 def rebuild_all(first: From = None, last: To = None) -> None:
-    """Derive the rollups anew from the records. Writers wait for a month at a time, readers do not wait."""
+    """Derive the rollups anew from the records that are kept. Writers wait for a month at a time, readers do not wait."""
 
     async def work(database: Database) -> int:
-        whole = await _chosen_range(database, first, last)
+        whole, since = await _kept_part(database, await _chosen_range(database, first, last))
+        for text, name in ((first, "--from"), (last, "--to")):
+            if text is not None and since is not None and midnight(parse_date(text, name)) < since:
+                raise BadInputError(not_kept(since))
         if whole is None:
             return 0
         months = 0

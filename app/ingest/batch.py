@@ -134,10 +134,10 @@ class Ingestor:
                 psycopg.errors.UndefinedTable,
                 psycopg.errors.CheckViolation,  # a partition that was dropped since
                 StaleWriterError,
-            ):
+            ) as error:
                 self._forget()
                 if number == _TRIES:
-                    raise
+                    raise DatabaseBusyError from error
         raise AssertionError("unreachable")
 
     def _forget(self) -> None:
@@ -170,7 +170,7 @@ class Ingestor:
                 rows = await _encode(delivery, names)
                 written.inserted = await _write_rows(connection, rows, state, parts=len(delivery.batches))
             await _write_rest(connection, delivery, written)
-        self._remember(names)
+        self._remember(names, state)
         return written
 
     async def _write_carefully(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
@@ -197,16 +197,18 @@ class Ingestor:
 
             await write(0, len(rows))
             await _write_rest(connection, delivery, written)
-        self._remember(names)
+        self._remember(names, state)
         return written
 
     async def _resolve(self, connection: Connection, records: list[UsageRecord]) -> tuple[Names, list[str]]:
         names, missing = resolve(records, self._names)
         return names, await register(connection, missing, names) if missing else []
 
-    def _remember(self, names: Names) -> None:
-        self._names.add(names)
-        self._names.trim()
+    def _remember(self, names: Names, state: WriteState) -> None:
+        # Another write may have noticed meanwhile that the state is another one: then these are as stale as what was forgotten.
+        if self._state is not None and self._state.epoch == state.epoch:
+            self._names.add(names)
+            self._names.trim()
 
 
 def _too_old(delivery: Delivery, state: WriteState) -> dict[int, tuple[int, Reject]]:

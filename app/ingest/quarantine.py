@@ -1,52 +1,87 @@
-"""Records that wait for a person: kept in the transaction of their batch, each once however often it is sent."""
+"""Records that wait for a person: kept in the transaction of their batch, each once however often it is sent; forgotten once decided on."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, Final
 
-from app.db.engine import Connection
-from app.domain.usage import Quarantined
+from app.db.engine import Connection, Database
+from app.domain.usage import MAX_COUNT, Quarantined
 
 QUARANTINE_LIMIT: Final = 100_000
 """Records that may wait at once. Beyond them a record is rejected, and its sender told so."""
 
 QUARANTINE_IS_FULL: Final = f"cannot be quarantined: {QUARANTINE_LIMIT} records wait there to be released or dropped"
 
+RESOLVED_KEPT: Final = timedelta(days=30)
+"""How long a released or dropped record is remembered, and so recognised if its source sends it again."""
+
+REPLACED: Final = "\ufffd"
+"""Stands for a character that cannot be stored."""
+
 _MAX_TEXT = 1_000
+_MAX_NESTED_TEXT = 100
 _MAX_DEPTH = 4
 _MAX_ITEMS = 50
+_LONGEST_NUMBER = 10**_MAX_TEXT
 # NUL, which jsonb cannot hold, and lone surrogates, which are no text.
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
+_FORGOTTEN_AT_ONCE = 5_000
 
 
-def storable(value: object, depth: int = 0) -> Any:
-    """Return a value as jsonb can hold it, recognisable and bounded: texts to 1,000 characters, 4 levels, 50 items a level."""
+def storable(value: object) -> Any:
+    """Return a value as jsonb can hold it and JSON clients read it, recognisable and bounded.
+
+    Texts to 1,000 characters; lists and objects to 4 levels and 50 items in all, with texts to 100 characters.
+    """
+    return _storable(value, 1, iter(range(_MAX_ITEMS)))
+
+
+def storable_record(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return a record's values as `storable` makes each of them, 50 at most."""
+    return {_text_of(name, _MAX_NESTED_TEXT): storable(value) for name, value in islice(values.items(), _MAX_ITEMS)}
+
+
+def _storable(value: object, depth: int, room: Iterator[int]) -> Any:
+    longest = _MAX_TEXT if depth == 1 else _MAX_NESTED_TEXT
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int) and abs(value) <= MAX_COUNT:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str | bytes | bytearray):
+        if depth > _MAX_DEPTH:
+            return "..."
+        # The one iterator of all levels runs dry, whatever way the items are nested.
+        if isinstance(value, Mapping):
+            return {
+                _text_of(name, _MAX_NESTED_TEXT): _storable(item, depth + 1, room)
+                for _, (name, item) in zip(room, value.items(), strict=False)
+            }
+        return [_storable(item, depth + 1, room) for _, item in zip(room, value, strict=False)]
+    return _text_of(value, longest)
+
+
+def _text_of(value: object, longest: int) -> str:
     if isinstance(value, str):
-        return _NOT_STORABLE.sub("\ufffd", value[:_MAX_TEXT])
-    if isinstance(value, int):
-        return value if abs(value) < 2**63 else str(value)[:_MAX_TEXT] if abs(value) < 10**_MAX_TEXT else "a very long number"
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return str(value)[:_MAX_TEXT]
-    if depth >= _MAX_DEPTH:
-        return "..."
-    if isinstance(value, Mapping):
-        return {storable(str(name)): storable(item, depth + 1) for name, item in list(value.items())[:_MAX_ITEMS]}
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return [storable(item, depth + 1) for item in value[:_MAX_ITEMS]]
-    return storable(repr(value))
+        text = value[:longest]
+    elif isinstance(value, int):
+        text = str(value) if abs(value) < _LONGEST_NUMBER else "a very long number"
+    elif isinstance(value, datetime):
+        text = value.isoformat()
+    elif isinstance(value, float | Decimal):
+        text = str(value)
+    else:
+        text = repr(value[:longest] if isinstance(value, bytes | bytearray) else value)
+    return _NOT_STORABLE.sub(REPLACED, text[:longest])
 
 
 def content_id(source: str, sender_tenant_id: str | None, record: Mapping[str, Any]) -> str:
@@ -55,7 +90,7 @@ def content_id(source: str, sender_tenant_id: str | None, record: Mapping[str, A
     return blake2b(content.encode(), digest_size=16).hexdigest()
 
 
-def _text(value: object) -> str | None:
+def _name(value: object) -> str | None:
     return None if value is None else str(storable(value))
 
 
@@ -69,27 +104,23 @@ async def keep_quarantined(connection: Connection, items: Sequence[Quarantined])
     rows: dict[str, tuple[Any, ...]] = {}
     positions: dict[str, list[int]] = {}
     for position, item in enumerate(items):
-        record = storable(item.values)
+        record = storable_record(item.values)
         key = content_id(item.source, item.tenant_id, record)
         positions.setdefault(key, []).append(position)
         rows[key] = (
             key,
             item.source,
             item.tenant_id,
-            item.tenant_id or _text(item.values.get("tenant_id")),
-            _text(item.values.get("request_id")),
+            item.tenant_id or _name(item.values.get("tenant_id")),
+            _name(item.values.get("request_id")),
             item.received_at,
             json.dumps([{"field": reason.field, "message": reason.message} for reason in item.reasons]),
             json.dumps(record),
         )
     cursor = await connection.execute("SELECT id::text FROM quarantined_records WHERE id = ANY(%s::uuid[])", [list(rows)])
     known = {key.replace("-", "") for (key,) in await cursor.fetchall()}
-    cursor = await connection.execute(
-        "SELECT count(*) FROM (SELECT FROM quarantined_records WHERE resolution IS NULL LIMIT %s) waiting", [QUARANTINE_LIMIT]
-    )
-    counted = await cursor.fetchone()
-    room = QUARANTINE_LIMIT - (int(counted[0]) if counted else 0)
     new = [key for key in rows if key not in known]
+    room = await _count_room(connection) if new else 0
     taken, refused = sorted(new[:room]), new[room:]
     if taken:
         await connection.execute(
@@ -100,3 +131,30 @@ async def keep_quarantined(connection: Connection, items: Sequence[Quarantined])
             [list(column) for column in zip(*(rows[key] for key in taken), strict=True)],
         )
     return {position for key in refused for position in positions[key]}
+
+
+async def _count_room(connection: Connection) -> int:
+    cursor = await connection.execute(
+        "/* app:quarantine_room */ SELECT count(*) FROM (SELECT FROM quarantined_records WHERE resolution IS NULL LIMIT %s) waiting",
+        [QUARANTINE_LIMIT],
+    )
+    counted = await cursor.fetchone()
+    return QUARANTINE_LIMIT - (int(counted[0]) if counted else 0)
+
+
+async def forget_resolved(database: Database, now: datetime) -> int:
+    """Delete what was released or dropped more than RESOLVED_KEPT ago, and return how many that were.
+
+    In steps, each a transaction of its own, so that none holds locks for long. Any number of hosts may run it, and may die at any point.
+    """
+    forgotten = 0
+    while True:
+        async with database.transaction() as connection:
+            cursor = await connection.execute(
+                "/* app:forget_resolved */ DELETE FROM quarantined_records WHERE id IN"
+                " (SELECT id FROM quarantined_records WHERE resolved_at < %s LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [now - RESOLVED_KEPT, _FORGOTTEN_AT_ONCE],
+            )
+        forgotten += cursor.rowcount
+        if cursor.rowcount < _FORGOTTEN_AT_ONCE:
+            return forgotten

@@ -75,6 +75,10 @@ class IngestQueue:
                 await self._write(group)
             finally:
                 self._held_records -= sum(entry.weight for entry in group)
+        # Here and not in a callback, which runs a moment later: whoever comes in that moment would wait for a writer that has ended.
+        writer = asyncio.current_task()
+        if writer is not None:
+            self._writers.discard(writer)
 
     def _next_group(self) -> list[_Waiting]:
         group = [self._waiting.popleft()]

@@ -1,4 +1,7 @@
-"""Proof and repair: compares the rollups with the records, and derives them anew."""
+"""Proof and repair: compares the rollups with the records, and derives them anew.
+
+Both end where records are kept from: what is older, the rollups alone know.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from datetime import date, datetime
 from typing import Any
 
 from app.cube.rollups import ROLLUPS, Rollup
-from app.db.engine import Database
+from app.db.engine import Connection, Database
 from app.db.partitions import next_month
-from app.domain.time_range import TimeRange, midnight
+from app.domain.errors import BadInputError
+from app.domain.time_range import TimeRange, format_instant, midnight
 from app.ingest.rollup import insert_rollup, select_rollup_rows
+from app.ingest.state import read_write_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,10 @@ def _bounds(rollup: Rollup, part: TimeRange) -> tuple[list[datetime], list[Any]]
 
 
 async def find_differences(database: Database, chunk: Chunk, *, limit: int = 100) -> list[Difference]:
-    """Return up to `limit` rows of the chunk that differ from a direct aggregation of the records, both read in one snapshot."""
+    """Return up to `limit` rows of the chunk that differ from a direct aggregation of the records, both read in one snapshot.
+
+    There are none before the instant from which records are kept: there is nothing to compare with.
+    """
     rollup = chunk.rollup
     instants, buckets = _bounds(rollup, chunk.range)
     bucket = rollup.grain.value
@@ -85,6 +93,10 @@ async def find_differences(database: Database, chunk: Chunk, *, limit: int = 100
     async with database.transaction() as connection:
         await connection.execute("SET LOCAL statement_timeout = 0")
         rows = await (await connection.execute(statement, [*instants, *buckets], prepare=False)).fetchall()
+        # Asked after the records, because the instant moves before they go: while it was not past, they were all there.
+        since = (await read_write_state(connection)).records_since
+    if since is not None and chunk.range.start < since:
+        return []
     keys, count = len(rollup.key), len(measures)
     return [
         Difference(
@@ -102,12 +114,16 @@ def _values(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any] | None:
 
 
 async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRange]:
-    """Derive every rollup anew from the records, a month at a time; yields what is done. Writers wait meanwhile, readers do not."""
+    """Derive every rollup anew from the records, a month at a time; yields what is done. Writers wait meanwhile, readers do not.
+
+    BadInputError: a part lies before the instant from which records are kept; nothing of it is touched.
+    """
     for part in split_by_month(whole):
         async with database.transaction() as connection:
             await connection.execute("SET LOCAL statement_timeout = 0")
             # Every write takes this table first, so that whoever waits for the rebuild holds nothing that it needs.
             await connection.execute("LOCK TABLE recent_requests IN SHARE ROW EXCLUSIVE MODE")
+            await _refuse_dropped(connection, part)
             for rollup in ROLLUPS:
                 instants, buckets = _bounds(rollup, part)
                 bucket = rollup.grain.value
@@ -115,3 +131,16 @@ async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRan
                 source = "(SELECT * FROM usage_records WHERE occurred_at >= %s AND occurred_at < %s) records"
                 await connection.execute(f"/* app:rebuild */ {insert_rollup(rollup, source)}", instants, prepare=False)
         yield part
+
+
+def not_kept(since: datetime) -> str:
+    """Return the words for rollups that no record is left of."""
+    return f"records are kept from {format_instant(since)} on: rollups before that cannot be derived anew, they are the only copy"
+
+
+async def _refuse_dropped(connection: Connection, part: TimeRange) -> None:
+    """Raise BadInputError where a part's records are no longer kept; if they are, keep them so until the transaction ends."""
+    cursor = await connection.execute("SELECT records_since FROM write_state FOR SHARE")
+    row = await cursor.fetchone()
+    if row is not None and row[0] is not None and part.start < row[0]:
+        raise BadInputError(not_kept(row[0]))

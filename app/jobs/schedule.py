@@ -1,21 +1,29 @@
-"""The jobs: network snapshot, partitions of the months ahead, rotation of request ids."""
+"""The jobs: network snapshot, partitions of the months ahead, rotation of request ids, retention of records."""
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from app.analytics.snapshot import fetch_snapshot, take_snapshot_if_due
 from app.db.engine import Database
 from app.db.partitions import ensure_partitions, months_ahead
-from app.domain.time_range import Clock
+from app.domain.errors import DatabaseBusyError
+from app.domain.time_range import Clock, format_instant
+from app.ingest.retention import retain_records
 from app.ingest.rotation import rotate_request_ids
 from app.jobs.loop import Job
+
+log = logging.getLogger(__name__)
 
 _MONTHS_AHEAD = 2
 
 
-def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta) -> tuple[Job, ...]:
-    """Return the jobs of one process. Any number of processes may run them; each thing is done once."""
+def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, record_retention: timedelta | None = None) -> tuple[Job, ...]:
+    """Return the jobs of one process. Any number of processes may run them; each thing is done once.
+
+    `record_retention`: the age from which records go, None keeps them for ever.
+    """
 
     async def snapshot() -> timedelta:
         await take_snapshot_if_due(database, clock(), snapshot_every)
@@ -32,4 +40,15 @@ def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta) -> t
         await rotate_request_ids(database, clock())
         return timedelta(hours=1)
 
-    return (Job("snapshot", snapshot), Job("partitions", partitions), Job("rotation", rotation))
+    async def retention() -> timedelta:
+        try:
+            retained = await retain_records(database, clock(), record_retention)
+        except DatabaseBusyError:
+            log.warning("old records are dropped later: somebody reads or rebuilds for long")
+            return timedelta(minutes=5)
+        if retained is not None and retained.records_since is not None and retained.dropped:
+            months = ", ".join(f"{year:04d}-{month:02d}" for year, month in retained.dropped)
+            log.info("dropped the records of %s; kept from %s on", months, format_instant(retained.records_since))
+        return timedelta(hours=3)
+
+    return (Job("snapshot", snapshot), Job("partitions", partitions), Job("rotation", rotation), Job("retention", retention))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import Request
-from strawberry.fastapi import BaseContext
 from strawberry.types import Info
 
 from app.auth.authenticate import Authenticator, presented_key
@@ -36,13 +35,12 @@ class Services:
     """Counts what became of a batch that did not come in by the ingest route."""
 
 
-class RequestContext(BaseContext):
+class RequestContext:
     """One request's context. `now` is one instant for the whole request; the caller is looked up when a field first needs it."""
 
     def __init__(
         self, services: Services, *, authorization: str | None, api_key: str | None, request_id: str = "", address: str = ""
     ) -> None:
-        super().__init__()
         self.services = services
         self.request_id = request_id
         self.now: datetime = services.clock()

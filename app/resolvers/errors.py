@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 from graphql import GraphQLError
-from strawberry.extensions import SchemaExtension
 
 from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError, UnavailableError
 
@@ -44,17 +42,3 @@ def _replaced(error: GraphQLError, message: str, extensions: dict[str, object], 
         original_error=cause,
         extensions=extensions,
     )
-
-
-class PublicErrors(SchemaExtension):
-    """Gives every error of every operation its code, and hides what is not meant for the caller."""
-
-    def on_operation(self) -> Iterator[None]:
-        """Rewrite the errors of the result once it is there."""
-        yield
-        context = self.execution_context
-        request_id = getattr(context.context, "request_id", "")
-        result = context.result
-        errors = getattr(result, "errors", None)
-        if result is not None and errors:
-            result.errors = [public_error(error, request_id) for error in errors]

@@ -1,20 +1,18 @@
-"""The schema: every root, its permissions, and the limits on what one document may ask."""
+"""The schema: every root and its permissions."""
 
 from __future__ import annotations
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.extensions import MaxAliasesLimiter, MaxTokensLimiter, QueryDepthLimiter
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
 
 from app.resolvers.catalog import CatalogQuery
-from app.resolvers.errors import PublicErrors
+from app.resolvers.erasure import ErasureMutation
 from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
 from app.resolvers.identity import IdentityQuery
 from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
 from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, TenantReader
+from app.resolvers.quarantine import QuarantineMutation, QuarantineQuery
 from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
 from app.resolvers.scalars import SCALARS
 from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage
@@ -23,13 +21,9 @@ from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics
 from app.resolvers.usage_records import UsageMutation
 from app.resolvers.viewer import ViewerQuery
 
-MAX_DEPTH = 16
-MAX_ALIASES = 100
-MAX_TOKENS = 4_000
-
 
 @strawberry.type(description="Every question that the gateway answers.")
-class Query(ViewerQuery, CatalogQuery, IdentityQuery):
+class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
     network: NetworkStats = strawberry.field(
         resolver=resolve_network, description="Public aggregate statistics of the network. For everybody, without a key."
     )
@@ -70,33 +64,13 @@ class Query(ViewerQuery, CatalogQuery, IdentityQuery):
 @strawberry.type(
     description="Every change. Those of one document run one after the other, each by itself: null where it failed. None runs by GET."
 )
-class Mutation(AdminMutation, UsageMutation):
+class Mutation(AdminMutation, ErasureMutation, QuarantineMutation, UsageMutation):
     pass
-
-
-class QuietSchema(strawberry.Schema):
-    """A schema that leaves the logging of errors to `PublicErrors`, which knows a refusal from a defect.
-
-    Strawberry's own would write a traceback for every refused caller, which lets callers flood the log.
-    """
-
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Log nothing."""
 
 
 def build_schema() -> strawberry.Schema:
     """Return the executable schema."""
-    return QuietSchema(
-        query=Query,
-        mutation=Mutation,
-        extensions=[
-            PublicErrors,
-            lambda: QueryDepthLimiter(max_depth=MAX_DEPTH),
-            lambda: MaxAliasesLimiter(max_alias_count=MAX_ALIASES),
-            lambda: MaxTokensLimiter(max_token_count=MAX_TOKENS),
-        ],
-        config=StrawberryConfig(scalar_map=SCALARS),
-    )
+    return strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
 
 
 def print_schema() -> str:

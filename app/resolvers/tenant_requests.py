@@ -94,7 +94,10 @@ Offset = Annotated[
 Status = Annotated[RequestStatus | None, strawberry.argument(description="Only these.")]
 ModelArgument = Annotated[str | None, strawberry.argument(description="Only this public model id.")]
 LogStart = Annotated[
-    CalendarDate | None, strawberry.argument(description="First UTC day, a date or an instant in it; from the first record if not given.")
+    CalendarDate | None,
+    strawberry.argument(
+        description="First UTC day, a date or an instant in it, not before records are kept; from the first one kept if not given."
+    ),
 ]
 LogEnd = Annotated[
     CalendarDate | None, strawberry.argument(description="Last UTC day, inclusive, likewise; to the last record if not given.")
@@ -156,6 +159,7 @@ async def resolve_tenant_requests(
         tenant_key=scope.tenant_key or 0,
         window=window,
         limit=first + 1,
+        whole=start_date is not None,
         offset=offset,
         succeeded=None if status is None else status is RequestStatus.SUCCESS,
         model_id=model,

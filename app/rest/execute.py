@@ -8,9 +8,9 @@ from typing import Any
 
 import strawberry
 from graphql import FieldNode, OperationDefinitionNode, parse
-from strawberry.types.execution import ExecutionResult
 
 from app.domain.errors import TokengraphError
+from app.execution.engine import Demand, Engine
 from app.resolvers.context import RequestContext
 from app.resolvers.permissions import ContextPermission
 
@@ -42,12 +42,13 @@ def root_permissions(schema: strawberry.Schema, document: str) -> list[type[Cont
 
 
 class StoredDocuments:
-    """The stored documents of one schema, each with one root field."""
+    """The stored documents of one schema, each with one root field: read, validated and looked through once."""
 
-    def __init__(self, schema: strawberry.Schema) -> None:
-        self._schema = schema
-        self._texts = {name: load_document(name) for name in document_names()}
-        self._permissions = {name: root_permissions(schema, text) for name, text in self._texts.items()}
+    def __init__(self, schema: strawberry.Schema, engine: Engine) -> None:
+        self._engine = engine
+        texts = {name: load_document(name) for name in document_names()}
+        self._prepared = {name: engine.prepare(text) for name, text in texts.items()}
+        self._permissions = {name: root_permissions(schema, text) for name, text in texts.items()}
 
     async def authorize(self, name: str, context: RequestContext) -> None:
         """Raise what the document's root field would refuse the caller with, before its parameters are judged."""
@@ -56,10 +57,8 @@ class StoredDocuments:
 
     async def run(self, name: str, context: RequestContext, variables: Mapping[str, Any]) -> Any:
         """Return the value of the document's one root field. A TokengraphError is raised as it is, any other as TokengraphError."""
-        result = await self._schema.execute(self._texts[name], variable_values=dict(variables), context_value=context)
-        if not isinstance(result, ExecutionResult):
-            raise TokengraphError
-        if result.errors:
-            cause = result.errors[0].original_error
+        answer = await self._engine.run_prepared(self._prepared[name], Demand(name, variables), context)
+        if answer.errors:
+            cause = answer.errors[0].original_error
             raise cause if isinstance(cause, TokengraphError) else TokengraphError from cause
-        return next(iter((result.data or {}).values()))
+        return next(iter((answer.data or {}).values()))

@@ -254,12 +254,13 @@ class RecordError(Body):
 
 
 class ReceiptResponse(Body):
-    """What became of a batch: `received` = `inserted` + `duplicates` + `rejected`."""
+    """What became of a batch: `received` = `inserted` + `duplicates` + `rejected` + `quarantined`."""
 
     received: int = _COUNT
     inserted: int = _COUNT
     duplicates: int = _COUNT
     rejected: int = _COUNT
+    quarantined: int | None = Field(None, ge=0, description="Records kept aside for a person to judge; absent if there were none.")
     errors: list[RecordError] = Field(max_length=1000)
     unknown_fields: list[str] | None = Field(None, description="Fields that were not stored; absent if there were none.")
     private_models: list[str] | None = Field(None, description="Models seen for the first time that are private; absent if none were.")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
 from fastapi.responses import ORJSONResponse, Response
-from strawberry.fastapi import GraphQLRouter
 
 from app import __version__
 from app.auth.authenticate import Authenticator
@@ -21,7 +20,8 @@ from app.ingest.batch import Ingestor
 from app.ingest.queue import IngestQueue
 from app.jobs.loop import run_jobs
 from app.jobs.schedule import build_jobs
-from app.resolvers.context import RequestContext, Services
+from app.resolvers.context import Services
+from app.resolvers.engine import build_engine
 from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_router
@@ -29,8 +29,10 @@ from app.settings import Settings, load
 from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
 from app.web.direct_routes import DirectRoutesMiddleware
+from app.web.graphql import add_graphql, build_graphql_routes
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
+from app.web.litellm import build_litellm_router
 from app.web.metrics import Metrics
 from app.web.openapi import install_openapi
 from app.web.otlp import build_otlp_router
@@ -66,11 +68,12 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         observe_receipt=metrics.observe_receipt,
     )
     schema = build_schema()
+    engine = build_engine(schema, compiled=settings.compiled_execution)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with database, counts:
-            jobs = build_jobs(database, wiring.clock, settings.snapshot_every) if wiring.jobs else ()
+            jobs = build_jobs(database, wiring.clock, settings.snapshot_every, settings.record_retention) if wiring.jobs else ()
             running = asyncio.create_task(run_jobs(jobs))
             try:
                 yield
@@ -88,22 +91,19 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
     usage_route = build_usage_route(ways)
+    graphql_routes = build_graphql_routes(engine, services)
     app.state.limiter = limiter
     app.state.services = services
-    app.add_middleware(DirectRoutesMiddleware, routes=(usage_route,))
+    app.add_middleware(DirectRoutesMiddleware, routes=(usage_route, *graphql_routes))
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RateLimitMiddleware, services=services)
     app.add_middleware(RequestIdMiddleware, metrics=metrics)
     app.add_exception_handler(RateLimitedError, answer_refusal)
 
-    async def get_context(request: Request) -> RequestContext:
-        return RequestContext.of(request, services)
-
-    app.include_router(
-        GraphQLRouter(schema, path="/graphql", context_getter=get_context, subscription_protocols=()), include_in_schema=False
-    )
-    app.include_router(build_rest_router(services, StoredDocuments(schema)))
+    add_graphql(app, graphql_routes)
+    app.include_router(build_rest_router(services, StoredDocuments(schema, engine)))
     app.include_router(build_ingest_router(usage_route))
+    app.include_router(build_litellm_router(ways))
     app.include_router(build_otlp_router(ways))
     app.include_router(build_health_router(database, metrics))
 

@@ -2,18 +2,64 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Mapping
+
 from fastapi import APIRouter, Response
 
+from app.analytics.quarantine import count_waiting_by_source
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
 from app.domain.errors import UnavailableError
+from app.ingest.sources.conventions import CONVENTIONS
 from app.rest.answer import json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 0.5
+_TRUSTED = 60.0
+
+
+class QuarantineCounts:
+    """How many records wait, by source: asked for by one question at a time, and of a database that hangs never waited for."""
+
+    def __init__(self, database: Database, *, fresh_for: float = 5.0) -> None:
+        """`fresh_for`: seconds in which nothing is asked again."""
+        self._database = database
+        self._fresh_for = fresh_for
+        self._counts: dict[str, int] = {}
+        self._counted_at: float | None = None
+        self._question: asyncio.Task[None] | None = None
+
+    async def read(self) -> Mapping[str, int] | None:
+        """Return the counts, 0 for a declared source that no record waits of; None if they are not known, within half a second."""
+        if self._question is None and not self._is_younger_than(self._fresh_for):
+            self._question = asyncio.create_task(self._ask())
+        if self._question is not None:
+            # Not cancelled if it takes longer: to cancel a query, psycopg waits for the server.
+            await asyncio.wait({self._question}, timeout=_PATIENCE)
+        return dict.fromkeys(CONVENTIONS, 0) | self._counts if self._is_younger_than(_TRUSTED) else None
+
+    def _is_younger_than(self, seconds: float) -> bool:
+        return self._counted_at is not None and asyncio.get_running_loop().time() - self._counted_at < seconds
+
+    async def _ask(self) -> None:
+        try:
+            self._counts = await count_waiting_by_source(self._database)
+            self._counted_at = asyncio.get_running_loop().time()
+        except Exception as error:
+            self._counted_at = None
+            log.warning("the quarantine cannot be counted: %s", error)
+        finally:
+            self._question = None
 
 
 def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
     """Return the routes that operators' machines call."""
     router = APIRouter(tags=["Operation"])
+    quarantined = QuarantineCounts(database)
 
     @router.get("/healthz", summary="The process is alive")
     async def get_health() -> Response:
@@ -45,6 +91,6 @@ def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
         responses={200: {"description": "Exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
     )
     async def get_metrics() -> Response:
-        return Response(metrics.render(), media_type=CONTENT_TYPE)
+        return Response(metrics.render(await quarantined.read()), media_type=CONTENT_TYPE)
 
     return router

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from app.ingest.receipt import Receipt
 
@@ -48,17 +51,37 @@ class Metrics:
 
     def observe_receipt(self, receipt: Receipt) -> None:
         """Count the records of one batch."""
-        for result in ("inserted", "duplicates", "rejected"):
+        for result in ("inserted", "duplicates", "rejected", "quarantined"):
             self._records.labels(result).inc(getattr(receipt, result))
 
     def observe_limit_store(self, up: bool) -> None:
         """Note whether the store that workers share counts the rate limits."""
         self._limit_store.set(int(up))
 
-    def render(self) -> bytes:
-        """Return the exposition text."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self._registry)
-        merged = CollectorRegistry()
-        MultiProcessCollector(merged)  # type: ignore[no-untyped-call]
-        return generate_latest(merged)
+    def render(self, quarantined: Mapping[str, int] | None = None) -> bytes:
+        """Return the exposition text. `quarantined`: records that wait, by source; None: that is not known now, and left out."""
+        counted = self._registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            counted = CollectorRegistry()
+            MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        # Beside the registry: workers share the one database, so that there is nothing to merge.
+        asked = CollectorRegistry()
+        if quarantined is not None:
+            asked.register(_Quarantined(quarantined))
+        return generate_latest(counted) + generate_latest(asked)
+
+
+class _Quarantined(Collector):
+    """What the database says of the quarantine."""
+
+    def __init__(self, waiting: Mapping[str, int]) -> None:
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Give the one family."""
+        family = GaugeMetricFamily(
+            "tokengraph_quarantined_records", "Quarantined records that wait to be released or dropped.", labels=["source"]
+        )
+        for source, waiting in sorted(self._waiting.items()):
+            family.add_metric([source], waiting)
+        yield family

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from app.domain.errors import BadInputError, TokengraphError, UnsupportedEncodingError
 from app.domain.usage import ParsedBatch, Quarantined
-from app.ingest.fields import ID_PATTERN, ID_RULE, FieldRules
+from app.ingest.fields import ID_PATTERN, FieldRules
 from app.ingest.receipt import Receipt
 from app.ingest.sources.conventions import CONVENTIONS, EXCLUSIVE, INCLUSIVE, TokenConvention
 from app.ingest.sources.genai import TENANT_HEADER
@@ -21,7 +21,7 @@ from app.ingest.sources.traces import Delivery, Encoding, parse_traces
 from app.rest.envelopes import error_headers
 from app.rest.json import encode_json
 from app.rest.models import Body, error_responses
-from app.web.ways_in import WaysIn
+from app.web.ways_in import WaysIn, named_tenant
 
 log = logging.getLogger(__name__)
 
@@ -135,13 +135,6 @@ def _convention(request: Request) -> TokenConvention:
     return _CONVENTIONS[named]
 
 
-def _default_tenant(request: Request) -> str | None:
-    tenant = request.headers.get(TENANT_HEADER, "").strip()
-    if tenant and not ID_PATTERN.fullmatch(tenant):
-        raise BadInputError(f"the header {TENANT_HEADER} {ID_RULE}")
-    return tenant or None
-
-
 def describe_outcome(receipt: Receipt, quarantined: Sequence[Quarantined]) -> str:
     """Return what the sender should know of its spans in words; empty if all is well."""
     told = []
@@ -177,7 +170,7 @@ async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> R
             raise UnsupportedEncodingError("Content-Type must be application/x-protobuf or application/json")
         if request.headers.get(TEST_HEADER, "").strip().lower() == "true":
             return _answer(encode_exported(0, "", encoding), encoding)
-        delivery = Delivery(encoding, _convention(request), _default_tenant(request), all_openrouter=from_openrouter)
+        delivery = Delivery(encoding, _convention(request), named_tenant(request), all_openrouter=from_openrouter)
         parsed: list[ParsedBatch] = []
 
         def parse(body: bytes, now: datetime, tenant_id: str | None) -> ParsedBatch:

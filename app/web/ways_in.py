@@ -9,10 +9,12 @@ from datetime import datetime
 
 from fastapi import Request
 
-from app.domain.errors import BodyTooLargeError, ForbiddenError
+from app.domain.errors import BadInputError, BodyTooLargeError, ForbiddenError
 from app.domain.usage import ParsedBatch
 from app.ingest.decompress import BodyDecoder
+from app.ingest.fields import ID_PATTERN, ID_RULE
 from app.ingest.receipt import Receipt
+from app.ingest.sources.genai import TENANT_HEADER
 from app.resolvers.context import RequestContext, Services
 from app.web.backpressure import BodyBudget, Held
 from app.web.metrics import Metrics
@@ -57,6 +59,14 @@ class WaysIn:
             receipt = await self.services.ingestor.ingest(batch)
         self.metrics.observe_receipt(receipt)
         return receipt
+
+
+def named_tenant(request: Request) -> str | None:
+    """Return the tenant that the sender names for what names none itself. BadInputError: it cannot be one."""
+    tenant = request.headers.get(TENANT_HEADER, "").strip()
+    if tenant and not ID_PATTERN.fullmatch(tenant):
+        raise BadInputError(f"the header {TENANT_HEADER} {ID_RULE}")
+    return tenant or None
 
 
 async def read_body(request: Request, limit: int, held: Held) -> bytes:

@@ -88,6 +88,7 @@ def test_the_document_is_valid_and_every_route_is_in_it(live: Live) -> None:
         "/v1/customer/analytics/export.csv",
         "/v1/customer/logs",
         "/v1/customer/billing/usage-statement.csv",
+        "/v1/ingest/litellm",
         "/v1/ingest/openrouter",
         "/v1/ingest/usage",
         "/v1/traces",

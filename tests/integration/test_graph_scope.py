@@ -212,7 +212,8 @@ OWN = {"tenants", "tenant", "projects", "users", "user", "apiKeys"}
             None,
             OPEN | OWN | {"usageAnalytics", "gatewayStats"},
             set(),
-            {"createApiKey", "revokeApiKey", "upsertModels", "publishModels", "ingestUsage"},
+            {"createApiKey", "revokeApiKey", "upsertModels", "publishModels", "ingestUsage", "eraseUser"}
+            | {"releaseQuarantinedRecords", "dropQuarantinedRecords"},
         ),
         ("tenant", "acme", OPEN | OWN | {"tenantAnalytics"}, {"usageAnalytics", "gatewayStats"}, set()),
         ("gateway", None, OPEN | {"gatewayStats"}, OWN | {"usageAnalytics", "tenantAnalytics"}, set()),

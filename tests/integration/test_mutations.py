@@ -36,6 +36,9 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "upsertModels": (UPSERT, {"entries": [{"modelId": "m/x", "costPerInputToken": "1"}]}),
     "publishModels": (PUBLISH, {"pattern": "*"}),
     "ingestUsage": (INGEST, {"records": [RECORD]}),
+    "eraseUser": ("mutation ($id: ID!) { eraseUser(id: $id) { userId } }", {"id": "nobody"}),
+    "releaseQuarantinedRecords": ("mutation ($ids: [ID!]!) { releaseQuarantinedRecords(ids: $ids) { notFound } }", {"ids": ["a" * 32]}),
+    "dropQuarantinedRecords": ("mutation ($ids: [ID!]!) { dropQuarantinedRecords(ids: $ids) { notFound } }", {"ids": ["a" * 32]}),
 }
 WRITERS = {"ingestUsage": {"admin", "ingest"}}
 
@@ -54,6 +57,7 @@ async def run(gateway: Gateway, document: str, headers: dict[str, str], **variab
 async def contents(gateway: Gateway) -> list[Any]:
     """All that a mutation could write."""
     tables = ["api_keys", "tenants", "users", "projects", "models", "model_prices", "providers", "usage_records", "usage_by_day_all"]
+    tables += ["quarantined_records", "write_state"]
     async with gateway.database.read_connection() as connection:
         return [(table, await (await connection.execute(f"SELECT t::text FROM {table} t ORDER BY 1")).fetchall()) for table in tables]
 
@@ -76,7 +80,7 @@ async def test_who_may_run_it(gateway: Gateway, name: str, role: str) -> None:
         answer = await gateway.graphql(document, headers, **variables)
     if role in WRITERS.get(name, {"admin"}):
         assert len(statements) > 1
-        assert error_of(answer)[0] == "NOT_FOUND" if name == "revokeApiKey" else "errors" not in answer
+        assert error_of(answer)[0] == "NOT_FOUND" if name in ("revokeApiKey", "eraseUser") else "errors" not in answer
         return
     code = "UNAUTHENTICATED" if role in without_role else "FORBIDDEN"
     assert error_of(answer)[0] == code

@@ -18,7 +18,8 @@ from graphql import GraphQLObjectType, GraphQLSchema, build_schema, get_named_ty
 
 from app.auth.store import KeyRequest, create_key
 from app.domain.principal import Role
-from app.domain.usage import UsageRecord
+from app.domain.usage import ParsedBatch, Quarantined, Reason, UsageRecord
+from app.ingest.batch import Ingestor
 from app.resolvers.schema import print_schema
 from tests.clock import NOW
 from tests.factories import make_record
@@ -72,6 +73,12 @@ ROOTS: dict[str, list[Arguments]] = {
         {"topUsersLimit": 1000, "fillGaps": False},
         {"dateFrom": "2026-06-01", "dateTo": "2026-06-26", "aggregation": "WEEK", "weekNumbering": "MONDAY", "fillGaps": True},
         {"modelId": f"{FOREIGN}-lab/own"},
+    ],
+    "quarantinedRecords": [
+        {"first": 100},
+        {"first": 1},
+        {"first": 100, "after": base64.urlsafe_b64encode(b"0:" + b"0" * 32).decode().rstrip("=")},
+        {"tenantId": f"{FOREIGN}-tenant", "includeResolved": True, "source": "otlp"},
     ],
     "gatewayStats": [{}, {"days": 30}, {"projectId": f"{FOREIGN}-project"}],
     "tenantAnalytics": [{**WINDOW, **arguments} for arguments in OF_TENANTS],
@@ -227,7 +234,14 @@ async def fill(gateway: Gateway) -> None:
         await gateway.store(records_of(tenant))
         for role in (Role.TENANT, Role.INGEST):
             await create_key(gateway.database, KeyRequest(role, tenant_id=f"{tenant}-tenant", name=f"{tenant} key"), NOW)
+        await Ingestor(gateway.database).ingest(ParsedBatch(received=1, quarantined=[quarantined_of(tenant)]))
     await gateway.snapshot()
+
+
+def quarantined_of(tenant: str) -> Quarantined:
+    """Return a record of a tenant that contradicts itself."""
+    values = {"request_id": f"{tenant}-odd-request", "tenant_id": f"{tenant}-tenant", "prompt_tokens": int(f"{NUMBERS[tenant]}9")}
+    return Quarantined(0, "otlp", NOW, None, values, (Reason("cached_tokens", f"is more than {NUMBERS[tenant]}"),))
 
 
 async def walk(gateway: Gateway, headers: dict[str, str], role: str) -> dict[str, list[Any]]:

@@ -76,12 +76,15 @@ def read_tokens(counts: TokenCounts, convention: TokenConvention) -> TokenReadin
         "reasoning_tokens": counts.reasoning,
     }
     try:
-        prompt, completion, cached, writes, reasoning = (
-            0 if value is None else read_count(value)
-            for value in (counts.prompt, counts.completion, counts.cached, counts.cache_writes, counts.reasoning)
-        )
+        prompt, completion, cached, reasoning = (0 if value is None else read_count(value) for value in as_given.values())
     except BrokenRuleError:
         return TokenReading({name: value for name, value in as_given.items() if value is not None}, ())
+    contradictions = []
+    try:
+        writes = 0 if counts.cache_writes is None else read_count(counts.cache_writes)
+    except BrokenRuleError as error:
+        writes = 0
+        contradictions.append(Reason("cache_write_tokens", str(error)))
     given_sum = prompt + completion
     if convention.cached is Part.BESIDE:
         prompt += cached
@@ -89,7 +92,6 @@ def read_tokens(counts: TokenCounts, convention: TokenConvention) -> TokenReadin
         prompt += writes
     if convention.reasoning is Part.BESIDE:
         completion += reasoning
-    contradictions = []
     if convention.cache_writes is Part.INSIDE and cached + writes > prompt and cached <= prompt:
         contradictions.append(Reason("prompt_tokens", "is less than the tokens read from and written to the prompt cache together"))
     if counts.total is not None:

@@ -1,0 +1,30 @@
+"""`tokengraph users`: erase who one is. It works beside a running server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.cli.main import app
+from app.cli.session import run_with_database
+from app.ingest.erase import erase_user
+from app.settings import load
+
+users = typer.Typer(help="End users, as records name them.", no_args_is_help=True)
+app.add_typer(users, name="users")
+
+
+@users.callback()
+def group() -> None:
+    """Keep `erase` a command of the group, though it is the only one."""
+
+
+@users.command("erase")
+def erase(user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id, as records carry it.")]) -> None:
+    """Erase a user's id and names, for good. What the user used stays counted under an anonymous id."""
+    erased = run_with_database(load(), lambda database: erase_user(database, user_id))
+    if erased.anonymous_id is not None:
+        known = "1 tenant" if erased.tenants == 1 else f"{erased.tenants} tenants"
+        typer.echo(f"erased: the user is {erased.anonymous_id} from now on, without a name, to {known}")
+    typer.echo(f"{erased.quarantined_records} quarantined records lost the user's id and name")

@@ -1,0 +1,160 @@
+"""Runs documents: each text parsed and validated once, executed by the compiling executor, with errors as the caller may see them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from inspect import isawaitable
+from typing import Any, Final, cast
+
+import strawberry
+from graphql import (
+    DocumentNode,
+    ExecutionResult,
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    ValidationRule,
+    execute,
+    parse,
+    specified_rules,
+    validate,
+)
+from strawberry.execution.is_awaitable import optimized_is_awaitable
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from app.execution.compiled import Dialect
+from app.execution.executor import build_executor
+
+MAX_DOCUMENTS: Final = 1_000
+MAX_CACHED_LENGTH: Final = 20_000
+"""Documents that are kept prepared, and the longest one of them in characters: 20 million characters at most, mostly far less."""
+
+Show = Callable[[GraphQLError, Any], GraphQLError]
+"""From an error and the request's context to the error as its caller may see it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document that was parsed and validated. `errors`: why it cannot run."""
+
+    document: DocumentNode | None
+    errors: tuple[GraphQLError, ...]
+    operations: Mapping[str | None, OperationType]
+    """By operation name; None: the only one there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One request to run a document. `only_queries`: it may change nothing."""
+
+    query: str
+    variables: Mapping[str, Any] | None = None
+    operation_name: str | None = None
+    only_queries: bool = False
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a request gave. `has_run` False: no field was resolved, and the errors are about the request itself.
+
+    `is_forbidden`: the operation is of a kind that this way of asking does not allow.
+    """
+
+    data: dict[str, Any] | None
+    errors: list[GraphQLError] = field(default_factory=list)
+    has_run: bool = True
+    is_forbidden: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of a GraphQL response."""
+        if self.errors:
+            return {"data": self.data, "errors": [error.formatted for error in self.errors]}
+        return {"data": self.data}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a document must obey beside the specification. `max_tokens`: of its text, before it is parsed to the end."""
+
+    validation: tuple[type[ValidationRule], ...]
+    max_tokens: int
+
+
+class Engine:
+    """Executes on one schema. `compiled` False: by the stock executor, for comparison."""
+
+    def __init__(self, schema: strawberry.Schema, rules: Rules, dialect: Dialect, show: Show, *, compiled: bool = True) -> None:
+        self._schema = schema._schema
+        self._rules = (*specified_rules, *rules.validation)
+        self._max_tokens = rules.max_tokens
+        self._show = show
+        self._executor = build_executor(dialect) if compiled else StrawberryGraphQLCoreExecutionContext
+        self._documents: OrderedDict[str, Prepared] = OrderedDict()
+
+    def prepare(self, query: str) -> Prepared:
+        """Return the document of a text, from memory if it was asked before."""
+        prepared = self._documents.get(query)
+        if prepared is not None:
+            self._documents.move_to_end(query)
+            return prepared
+        prepared = self._prepare(query)
+        if len(query) <= MAX_CACHED_LENGTH:
+            self._documents[query] = prepared
+            if len(self._documents) > MAX_DOCUMENTS:
+                self._documents.popitem(last=False)
+        return prepared
+
+    def _prepare(self, query: str) -> Prepared:
+        try:
+            document = parse(query, max_tokens=self._max_tokens)
+            errors = tuple(validate(self._schema, document, self._rules))
+        except GraphQLError as error:
+            return Prepared(None, (error,), {})
+        except RecursionError:
+            return Prepared(None, (GraphQLError("the document is too deep"),), {})
+        operations: dict[str | None, OperationType] = {
+            node.name.value if node.name else None: node.operation
+            for node in document.definitions
+            if isinstance(node, OperationDefinitionNode)
+        }
+        if len(operations) == 1:
+            operations[None] = next(iter(operations.values()))
+        return Prepared(document, errors, operations)
+
+    async def run(self, demand: Demand, context: Any) -> Answer:
+        """Run a request. Never raises: whatever goes wrong is among the answer's errors."""
+        prepared = self.prepare(demand.query)
+        if prepared.errors or prepared.document is None:
+            return self._refuse(prepared.errors, context)
+        if demand.only_queries and prepared.operations.get(demand.operation_name, OperationType.QUERY) is not OperationType.QUERY:
+            answer = self._refuse((GraphQLError("mutations are not allowed when using GET"),), context)
+            answer.is_forbidden = True
+            return answer
+        return await self.run_prepared(prepared, demand, context)
+
+    async def run_prepared(self, prepared: Prepared, demand: Demand, context: Any) -> Answer:
+        """Run a document that is known to be valid. Never raises."""
+        if prepared.document is None:
+            return self._refuse(prepared.errors, context)
+        try:
+            outcome = execute(
+                self._schema,
+                prepared.document,
+                context_value=context,
+                variable_values=None if demand.variables is None else dict(demand.variables),
+                operation_name=demand.operation_name,
+                is_awaitable=cast(Any, optimized_is_awaitable),
+                executor_class=self._executor,
+            )
+            result: ExecutionResult = await outcome if isawaitable(outcome) else outcome
+        except Exception as error:
+            return self._refuse((error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error),), context)
+        if not result.errors:
+            return Answer(result.data)
+        has_run = result.data is not None or any(error.path for error in result.errors)
+        return Answer(result.data, [self._show(error, context) for error in result.errors], has_run)
+
+    def _refuse(self, errors: tuple[GraphQLError, ...], context: Any) -> Answer:
+        return Answer(None, [self._show(error, context) for error in errors], has_run=False)

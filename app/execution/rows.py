@@ -1,0 +1,49 @@
+"""Lists of objects that stay rows: made into objects one by one where somebody looks, and read as they are by compiled code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar, overload
+
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+
+
+class RowShape(Generic[T]):
+    """How a row is an object: `make` is its class, `names` the attributes that the row's cells are, in order. One for each place of use."""
+
+    __slots__ = ("make", "names")
+
+    def __init__(self, make: Callable[..., T], *names: str) -> None:
+        self.make = make
+        self.names = names
+
+    def build(self, row: Row) -> T:
+        """Return the object."""
+        return self.make(**dict(zip(self.names, row, strict=True)))
+
+
+class RowList(Sequence[T]):
+    """Objects of one shape, as rows. What reads it as a sequence gets objects, made anew each time."""
+
+    __slots__ = ("rows", "shape")
+
+    def __init__(self, shape: RowShape[T], rows: Sequence[Row]) -> None:
+        self.shape = shape
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> RowList[T]: ...
+    def __getitem__(self, index: int | slice) -> T | RowList[T]:
+        if isinstance(index, slice):
+            return RowList(self.shape, self.rows[index])
+        return self.shape.build(self.rows[index])
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.shape.build, self.rows)

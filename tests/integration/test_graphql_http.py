@@ -1,0 +1,112 @@
+"""GraphQL over HTTP: what a request may look like, what it is answered, in which media type and with which status."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.gateway import Gateway
+
+ASK = "{ network { generatedAt totals { tokens } } }"
+EMPTY = {"network": {"generatedAt": None, "totals": {"tokens": 0}}}
+
+
+async def post(gateway: Gateway, content: bytes, **headers: str) -> Any:
+    return await gateway.client.post("/graphql", content=content, headers={"Content-Type": "application/json"} | headers)
+
+
+async def test_a_query_by_post_and_by_get(gateway: Gateway) -> None:
+    posted = await gateway.client.post("/graphql", json={"query": ASK})
+    assert (posted.status_code, posted.headers["content-type"], posted.json()) == (200, "application/json", {"data": EMPTY})
+    named = "query One($id: ID!) { model(id: $id) { name } } query Two { network { totals { tokens } } }"
+    for operation, root in (("One", "model"), ("Two", "network")):
+        parameters = {"query": named, "operationName": operation, "variables": json.dumps({"id": "x"}), "extensions": "{}"}
+        got = await gateway.client.get("/graphql", params=parameters)
+        assert (got.status_code, list(got.json()["data"])) == (200, [root])
+    assert (await gateway.client.get("/graphql", params={"query": ASK})).json() == {"data": EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b"", 400, "malformed JSON"),
+        (b"{", 400, "malformed JSON"),
+        (b'{"query": "{ network { generatedAt } }"', 400, "malformed JSON"),
+        (b"[]", 400, "must be one GraphQL request"),
+        (b'[{"query": "{ __typename }"}]', 400, "must be one GraphQL request"),
+        (b"{}", 400, "No GraphQL query"),
+        (b'{"query": null}', 400, "No GraphQL query"),
+        (b'{"query": ""}', 400, "No GraphQL query"),
+        (b'{"query": 42}', 400, "query must be a string"),
+        (b'{"query": "{ __typename }", "variables": []}', 400, "variables must be an object"),
+        (b'{"query": "{ __typename }", "variables": "{}"}', 400, "variables must be an object"),
+        (b'{"query": "{ __typename }", "operationName": 1}', 400, "operationName must be a string"),
+        (b'{"query": "{ __typename }", "extensions": 1}', 400, "extensions must be an object"),
+        (b'{"query": "\xff"}', 400, "malformed JSON"),
+    ],
+)
+async def test_a_body_that_is_no_request(gateway: Gateway, content: bytes, status: int, message: str) -> None:
+    response = await post(gateway, content)
+    assert response.status_code == status
+    (error,) = response.json()["errors"]
+    assert message in error["message"]
+    assert error["extensions"] == {"code": "BAD_USER_INPUT"}
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
+async def test_only_json_is_read_so_that_no_form_of_another_site_can_ask(gateway: Gateway, kind: str) -> None:
+    response = await post(gateway, json.dumps({"query": ASK}).encode(), **{"Content-Type": kind})
+    assert response.status_code == 415
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+async def test_the_newer_media_type_tells_by_its_status(gateway: Gateway) -> None:
+    accept = {"Accept": "application/graphql-response+json, application/json;q=0.9"}
+    expected = [
+        (ASK, 200),
+        ("{ nothing }", 400),
+        ("{", 400),
+        ("{ usageAnalytics { byModel { cost } } }", 200),
+        ("query A { x: __typename }", 200),
+    ]
+    for query, status in expected:
+        response = await gateway.client.post("/graphql", json={"query": query}, headers=accept)
+        assert (response.status_code, response.headers["content-type"]) == (status, "application/graphql-response+json"), query
+        older = await gateway.client.post("/graphql", json={"query": query})
+        assert (older.status_code, older.json()) == (200, response.json()), query
+    unknown = await gateway.client.post("/graphql", json={"query": "query A { x: __typename }", "operationName": "B"}, headers=accept)
+    assert unknown.status_code == 400
+    assert "B" in unknown.json()["errors"][0]["message"]
+
+
+async def test_an_answer_may_hold_part_of_what_was_asked(gateway: Gateway) -> None:
+    answer = (
+        await gateway.client.post("/graphql", json={"query": '{ viewer { keyId } model(id: "x") { name } network { totals { tokens } } }'})
+    ).json()
+    codes = {error["path"][0]: error["extensions"]["code"] for error in answer.get("errors", [])}
+    if answer["data"] is not None:
+        assert set(codes) <= {name for name, value in answer["data"].items() if value is None}
+    assert codes["viewer"] == "UNAUTHENTICATED"
+
+
+async def test_browsers_get_a_page_and_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
+    page = await gateway.client.get("/graphql", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "graphiql" in page.text.lower()
+    asked = await gateway.client.get("/graphql", params={"query": ASK}, headers={"Accept": "text/html"})
+    assert asked.json() == {"data": EMPTY}
+    assert (await gateway.client.get("/graphql")).status_code == 400
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert (await gateway.client.request(method, "/graphql")).status_code == 405
+
+
+async def test_numbers_past_64_bits_are_answered(gateway: Gateway) -> None:
+    from tests.factories import make_record
+
+    await gateway.store([make_record(prompt_tokens=2**53 - 1, completion_tokens=0, request_id=f"r{number}") for number in range(3)])
+    answer = await gateway.graphql(
+        '{ tenantAnalytics(tenantId: "acme", startDate: "2026-06-25") { summary { totalTokens } } }', await gateway.key("admin")
+    )
+    assert answer["data"]["tenantAnalytics"]["summary"]["totalTokens"] == 3 * (2**53 - 1)
