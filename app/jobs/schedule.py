@@ -1,4 +1,4 @@
-"""The jobs: network snapshot, partitions of the months ahead, rotation of request ids, retention of records."""
+"""The jobs: network snapshot, partitions of the months ahead, rotation of request ids, retention of records, forgetting what was decided."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.db.partitions import ensure_partitions, months_ahead
 from app.domain.errors import DatabaseBusyError
 from app.domain.time_range import Clock, format_instant
+from app.ingest.quarantine import forget_resolved
 from app.ingest.retention import retain_records
 from app.ingest.rotation import rotate_request_ids
 from app.jobs.loop import Job
@@ -51,4 +52,14 @@ def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, reco
             log.info("dropped the records of %s; kept from %s on", months, format_instant(retained.records_since))
         return timedelta(hours=3)
 
-    return (Job("snapshot", snapshot), Job("partitions", partitions), Job("rotation", rotation), Job("retention", retention))
+    async def quarantine() -> timedelta:
+        await forget_resolved(database, clock())
+        return timedelta(hours=1)
+
+    return (
+        Job("snapshot", snapshot),
+        Job("partitions", partitions),
+        Job("rotation", rotation),
+        Job("retention", retention),
+        Job("quarantine", quarantine),
+    )
