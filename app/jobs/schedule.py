@@ -1,4 +1,4 @@
-"""The jobs: network snapshot, partitions of the months ahead, rotation of request ids, retention of records, forgetting what was decided."""
+"""The jobs: network snapshot, partitions ahead, rotation of request ids, retention of records, forgetting what was decided."""
 
 from __future__ import annotations
 
