@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 from graphql import (
@@ -38,7 +40,8 @@ Completer = Callable[[Any], Any]
 _DEFINITION: Final = "strawberry-definition"
 _MAX_FIELDS: Final = 2_000
 # Values of these types are neither awaitable nor exceptions, so that a leaf of any of them may be serialized at once.
-_SETTLED: Final = frozenset({bool, int, float, str, Decimal, bytes})
+_SETTLED: Final = frozenset({bool, int, float, str, Decimal, bytes, date, datetime})
+_REMEMBERED: Final = 4_096
 _INT_MIN: Final = -(2**31)
 _INT_MAX: Final = 2**31 - 1
 
@@ -53,9 +56,13 @@ class UnexpectedValueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """`unchanged`: by the name of a scalar, the exact Python type whose values its serializer returns as they are."""
+    """`unchanged`: by the name of a scalar, the exact Python type whose values its serializer returns as they are.
+
+    `remembered`: scalars whose few values come again and again, so that what their serializers return is remembered.
+    """
 
     unchanged: Mapping[str, type] = field(default_factory=dict)
+    remembered: frozenset[str] = frozenset()
 
 
 BUILT_IN: Final = {
@@ -190,7 +197,10 @@ class Compiler:
         return f"(None if ({value} := {access}) is None else {self._leaf(leaf_type, value)})"
 
     def _leaf(self, leaf_type: Any, access: str) -> str:
-        serialize = self._bind("leaf", _serializer(leaf_type))
+        serializer = _serializer(leaf_type)
+        if leaf_type.name in self._dialect.remembered:
+            serializer = lru_cache(_REMEMBERED, typed=True)(serializer)
+        serialize = self._bind("leaf", serializer)
         unchanged = self._dialect.unchanged.get(leaf_type.name)
         known = BUILT_IN.get(leaf_type.name) if unchanged is None else (unchanged.__name__, "")
         if known is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 T = TypeVar("T")
 
@@ -22,6 +22,11 @@ class RowShape(Generic[T]):
     def build(self, row: Row) -> T:
         """Return the object."""
         return self.make(**dict(zip(self.names, row, strict=True)))
+
+
+def as_list(rows: RowList[T]) -> list[T]:
+    """Return the rows as a resolver's type says: a list of objects. They stay rows."""
+    return cast(list[T], rows)
 
 
 class RowList(Sequence[T]):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import strawberry
 
 from app.analytics.usage import fetch_gateway
 from app.domain.money import SHARE_PLACES, ratio
 from app.domain.time_range import resolve_days_back
+from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate
 from app.resolvers.usage import EVERYTHING, selected_names
@@ -67,6 +67,9 @@ class GatewayCounts(NamedTuple):
     interrupted: BigInt
 
 
+_OUTCOMES = RowShape(Outcomes, "name", *GatewayCounts._fields)
+_DAILY = RowShape(DailyOutcomes, "date", *GatewayCounts._fields)
+
 ProjectIdArgument = Annotated[str | None, strawberry.argument(description="Only this project; one that is not known has no requests.")]
 DaysArgument = Annotated[
     int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
@@ -84,8 +87,8 @@ async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgumen
     rows = await fetch_gateway(info.context.services.database, window, project_id, wanted, EVERYTHING)
     totals = GatewayCounts(*rows.get("totals", [(BigInt(0),) * 6])[0])
 
-    def outcomes(section: str) -> list[Any]:
-        return [Outcomes(name=name, **_counts(counts)) for name, *counts in rows.get(section, [])]
+    def outcomes(section: str) -> list[Outcomes]:
+        return as_list(RowList(_OUTCOMES, rows.get(section, [])))
 
     return GatewayStats(
         total_requests=totals.requests,
@@ -98,9 +101,5 @@ async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgumen
         providers=outcomes("providers"),
         models=outcomes("models"),
         projects=outcomes("projects"),
-        daily=[DailyOutcomes(date=day, **_counts(counts)) for day, *counts in rows.get("daily", [])],
+        daily=as_list(RowList(_DAILY, rows.get("daily", []))),
     )
-
-
-def _counts(row: Sequence[Any]) -> dict[str, Any]:
-    return GatewayCounts(*row)._asdict()

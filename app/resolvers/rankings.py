@@ -9,6 +9,7 @@ import strawberry
 from app.analytics.fetch import fetch_rankings
 from app.domain.time_range import format_seconds, resolve_rankings_window
 from app.domain.usage import OTHER
+from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import CalendarDate, Instant
 
@@ -36,6 +37,8 @@ class RankingsDaily:
     meta: RankingsDailyMeta = strawberry.field(description="The window, and when it was asked for.")
 
 
+_ROW = RowShape(RankingsDailyRow, "date", "model_permaslug", "total_tokens")
+
 StartDate = Annotated[
     CalendarDate | None,
     strawberry.argument(description="First date, inclusive. 30 days before `endDate` if not given; dates before 2025-01-01 become that."),
@@ -53,7 +56,7 @@ async def resolve_rankings_daily(info: ResolverInfo, start_date: StartDate = Non
     window = resolve_rankings_window(start_date, end_date, context.now)
     rows = await fetch_rankings(context.services.database, window)
     return RankingsDaily(
-        data=[RankingsDailyRow(date=day, model_permaslug=permaslug or OTHER, total_tokens=tokens) for day, permaslug, tokens in rows],
+        data=as_list(RowList(_ROW, [row if row[1] else (row[0], OTHER, row[2]) for row in rows])),
         meta=RankingsDailyMeta(
             as_of=Instant(format_seconds(context.now)),
             version="v1",

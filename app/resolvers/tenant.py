@@ -13,6 +13,7 @@ from app.domain.errors import ForbiddenError, NotFoundError
 from app.domain.money import percentage, round_half_up
 from app.domain.principal import Role, Scope
 from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
+from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 
@@ -80,6 +81,12 @@ class TenantUsageRow(_Usage):
     tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
     spend: BigInt = strawberry.field(description="Credits: the four charges together.")
 
+
+_TOKENS = ("prompt_tokens", "completion_tokens", "tokens")
+_CHARGES = ("shared_model_spend", "byok_platform_fees", "managed_tool_fees", "agent_runtime_fees", "search_requests")
+_OUTCOMES = ("requests", "successful_requests", "failed_requests")
+_DAY = RowShape(TenantDay, "date", "requests", *_TOKENS, *_CHARGES, "spend")
+_GROUP = RowShape(TenantUsageRow, "date", "model", "provider", "api_key_id", "traffic_mode", *_OUTCOMES, *_TOKENS, *_CHARGES, "spend")
 
 TenantIdArgument = Annotated[
     str | None,
@@ -154,18 +161,7 @@ async def resolve_tenant_analytics(
             start_date=Instant(format_instant(midnight(window.start_date))), end_date=Instant(format_instant(midnight(window.end_date)))
         ),
         summary=_summary(sums),
-        timeseries=[
-            TenantDay(
-                date=day,  # type: ignore[arg-type]
-                requests=row[0],
-                prompt_tokens=row[3],
-                completion_tokens=row[4],
-                tokens=row[5],
-                spend=_spend(row[6:11]),  # type: ignore[arg-type]
-                **_charges(row[6:11]),  # type: ignore[arg-type]
-            )
-            for day, row in days
-        ],
+        timeseries=as_list(RowList(_DAY, [(day, row[0], *row[3:11], _spend(row[6:11])) for day, row in days])),
     )
 
 
@@ -197,21 +193,5 @@ async def resolve_tenant_usage(
     day = parse_date(date, "date")
     await check_caller_key(info, scope, api_key_id)
     rows = await fetch_tenant_groups(info.context.services.database, day, api_key_id, scope)
-    return [
-        TenantUsageRow(
-            date=day,  # type: ignore[arg-type]
-            model=model,
-            provider=provider,
-            api_key_id=key,
-            traffic_mode=TRAFFIC_MODES[mode],
-            requests=row[0],
-            successful_requests=row[1],
-            failed_requests=row[2],
-            prompt_tokens=row[3],
-            completion_tokens=row[4],
-            tokens=row[5],
-            spend=_spend(tuple(row[6:11])),  # type: ignore[arg-type]
-            **_charges(tuple(row[6:11])),  # type: ignore[arg-type]
-        )
-        for model, provider, key, mode, *row in rows
-    ]
+    groups = [(day, *row[:3], TRAFFIC_MODES[row[3]], *row[4:15], _spend(row[10:15])) for row in rows]
+    return as_list(RowList(_GROUP, groups))

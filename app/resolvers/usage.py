@@ -14,6 +14,7 @@ from app.domain.errors import BadInputError
 from app.domain.money import USD_PLACES, round_half_up
 from app.domain.principal import Scope
 from app.domain.time_range import resolve_usage_window
+from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import User, load_user
@@ -93,6 +94,11 @@ class UsageAnalytics:
     top_users: list[UserUsage] = strawberry.field(description="Users, dearest first, then most requests, then by id.")
 
 
+_PRICED = ("input_tokens", "output_tokens", "cost", "request_count", "priced")
+_POINT = RowShape(UsagePoint, "period", *_PRICED)
+_MODEL = RowShape(ModelUsage, "model_id", "provider", *_PRICED)
+_USER = RowShape(UserUsage, "user_id", "username", "total_cost", "request_count")
+
 DateFrom = Annotated[CalendarDate | None, strawberry.argument(description="First UTC date, inclusive; from the first record if not given.")]
 DateTo = Annotated[CalendarDate | None, strawberry.argument(description="Last UTC date, inclusive; to the last record if not given.")]
 AggregationArgument = Annotated[Aggregation, strawberry.argument(description="Width of the time series' buckets.")]
@@ -160,32 +166,13 @@ async def resolve_usage_analytics(
     points = rows.get("time_series", [])
     users = rows.get("top_users", [])
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], EVERYTHING) if users else {}
+    series = fill_gaps(points, window, bucket) if fill_gaps_ else points
     return UsageAnalytics(
-        time_series=[
-            UsagePoint(
-                period=bucket.label(start),
-                input_tokens=tokens_in,
-                output_tokens=tokens_out,
-                cost=usd(cost),
-                request_count=requests,
-                priced=priced == requests,
-            )
-            for start, tokens_in, tokens_out, cost, requests, priced in (fill_gaps(points, window, bucket) if fill_gaps_ else points)
-        ],
-        by_model=[
-            ModelUsage(
-                model_id=model,
-                provider=provider,
-                input_tokens=tokens_in,
-                output_tokens=tokens_out,
-                cost=usd(cost),
-                request_count=requests,
-                priced=priced == requests,
-            )
-            for model, provider, tokens_in, tokens_out, cost, requests, priced in rows.get("by_model", [])
-        ],
-        top_users=[
-            UserUsage(user_id=user_id, username=names.get(user_id), total_cost=usd(cost), request_count=requests)
-            for user_id, cost, requests in users
-        ],
+        time_series=as_list(RowList(_POINT, [(bucket.label(start), *_priced(*rest)) for start, *rest in series])),
+        by_model=as_list(RowList(_MODEL, [(model, provider, *_priced(*rest)) for model, provider, *rest in rows.get("by_model", [])])),
+        top_users=as_list(RowList(_USER, [(user_id, names.get(user_id), usd(cost), requests) for user_id, cost, requests in users])),
     )
+
+
+def _priced(tokens_in: int, tokens_out: int, cost: Decimal, requests: int, priced: int) -> tuple[int, int, float, int, bool]:
+    return tokens_in, tokens_out, usd(cost), requests, priced == requests
