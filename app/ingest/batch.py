@@ -13,7 +13,7 @@ from app.db.partitions import Month, ensure_partitions, month_of
 from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 from app.domain.time_range import format_instant
 from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
-from app.ingest.encode import Row, array_literals, copy_text, encode_rows, has_usernames
+from app.ingest.encode import array_literals, encode_copy, encode_rows
 from app.ingest.names import Names, register, resolve
 from app.ingest.quarantine import QUARANTINE_IS_FULL, keep_quarantined
 from app.ingest.receipt import Receipt
@@ -25,6 +25,7 @@ ARRAYS_UP_TO = 500
 
 _OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
 _TRIES = 3
+_EVERYTHING = slice(None)
 _STATEMENTS = {
     (source, with_names, with_shares): ingest_statement(source, with_names=with_names, with_shares=with_shares)
     for source in (FROM_ARRAYS, FROM_STAGE)
@@ -136,8 +137,11 @@ class Ingestor:
                 StaleWriterError,
             ) as error:
                 self._forget()
-                if number == _TRIES:
+                if number < _TRIES:
+                    continue
+                if isinstance(error, StaleWriterError):
                     raise DatabaseBusyError from error
+                raise
         raise AssertionError("unreachable")
 
     def _forget(self) -> None:
@@ -167,8 +171,7 @@ class Ingestor:
         async with self._database.transaction() as connection:
             names, written.private_models = await self._resolve(connection, delivery.records)
             if delivery.records:
-                rows = await _encode(delivery, names)
-                written.inserted = await _write_rows(connection, rows, state, parts=len(delivery.batches))
+                written.inserted = await _write_records(connection, delivery, names, state)
             await _write_rest(connection, delivery, written)
         self._remember(names, state)
         return written
@@ -177,12 +180,11 @@ class Ingestor:
         """Write all but the records that no sum can hold, in one transaction."""
         async with self._database.transaction() as connection:
             names, written.private_models = await self._resolve(connection, delivery.records)
-            rows = await _encode(delivery, names)
 
             async def write(first: int, last: int) -> None:
                 try:
                     async with connection.transaction():
-                        inserted = await _write_rows(connection, rows[first:last], state, parts=len(delivery.batches), reuse_stage=True)
+                        inserted = await _write_records(connection, delivery, names, state, span=slice(first, last), reuse_stage=True)
                 except psycopg.errors.NumericValueOutOfRange:
                     if last - first == 1:
                         written.refused.append((delivery.parts[first], Reject(delivery.indexes[first], None, _OVERFLOW_MESSAGE)))
@@ -195,7 +197,7 @@ class Ingestor:
                 await write(first, middle)
                 await write(middle, last)
 
-            await write(0, len(rows))
+            await write(0, len(delivery.records))
             await _write_rest(connection, delivery, written)
         self._remember(names, state)
         return written
@@ -259,26 +261,24 @@ async def _write_rest(connection: Connection, delivery: Delivery, written: Writt
         await delivery.also(connection, written)
 
 
-async def _encode(delivery: Delivery, names: Names) -> list[Row]:
-    if len(delivery.records) <= ARRAYS_UP_TO:
-        return encode_rows(delivery.records, delivery.parts, names)
-    return await asyncio.to_thread(encode_rows, delivery.records, delivery.parts, names)
+async def _write_records(
+    connection: Connection, delivery: Delivery, names: Names, state: WriteState, *, span: slice = _EVERYTHING, reuse_stage: bool = False
+) -> list[int]:
+    """Run the statement over a span of the records; return how many went in of each part. StaleWriterError: the state is another by now.
 
-
-async def _write_rows(connection: Connection, rows: list[Row], state: WriteState, *, parts: int, reuse_stage: bool = False) -> list[int]:
-    """Run the statement over `rows`; return how many went in of each part. `reuse_stage`: the transaction may have staged others before.
-
-    StaleWriterError: the state is another one by now.
+    `reuse_stage`: the transaction may have staged others before.
     """
-    kind = has_usernames(rows), parts > 1
-    if len(rows) <= ARRAYS_UP_TO:
-        cursor = await connection.execute(_STATEMENTS[FROM_ARRAYS, *kind], array_literals(rows))
+    records, parts = delivery.records[span], delivery.parts[span]
+    kind = any(record.username is not None for record in records), len(delivery.batches) > 1
+    if len(records) <= ARRAYS_UP_TO:
+        cursor = await connection.execute(_STATEMENTS[FROM_ARRAYS, *kind], array_literals(encode_rows(records, parts, names)))
     else:
+        text = await asyncio.to_thread(encode_copy, records, parts, names)
         await connection.execute(CREATE_STAGE)
         if reuse_stage:
             await connection.execute(EMPTY_STAGE)
         async with connection.cursor().copy(COPY_STAGE) as copy:
-            await copy.write(await asyncio.to_thread(copy_text, rows))
+            await copy.write(text)
         cursor = await connection.execute(_STATEMENTS[FROM_STAGE, *kind])
     told = await cursor.fetchone()
     if told is None:
@@ -286,6 +286,6 @@ async def _write_rows(connection: Connection, rows: list[Row], state: WriteState
     total, epoch, shares = told
     if epoch != state.epoch:
         raise StaleWriterError
-    if parts == 1:
+    if len(delivery.batches) == 1:
         return [int(total)]
-    return [int((shares or {}).get(str(part), 0)) for part in range(parts)]
+    return [int((shares or {}).get(str(part), 0)) for part in range(len(delivery.batches))]

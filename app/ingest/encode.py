@@ -70,11 +70,6 @@ def encode_rows(records: Sequence[UsageRecord], parts: Sequence[int], names: Nam
     return rows
 
 
-def has_usernames(rows: Sequence[Row]) -> bool:
-    """Tell whether any row carries a username."""
-    return any(row[_USERNAME] is not None for row in rows)
-
-
 def array_literals(rows: Sequence[Row]) -> list[str]:
     """Return each column of the rows as a PostgreSQL array literal."""
     literals = []
@@ -88,14 +83,34 @@ def _quote_text(cell: str) -> str:
     return '"' + cell.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def copy_text(rows: Sequence[Row]) -> bytes:
-    """Return the rows in COPY's text format."""
+_ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_NULL = "\\N"
+
+
+def encode_copy(records: Sequence[UsageRecord], parts: Sequence[int], names: Names) -> bytes:
+    """Return the rows in COPY's text format: what `encode_rows` gives, in a fraction of the time for many."""
+    tenants, projects, users, keys, models = names.tenants, names.projects, names.users, names.caller_keys, names.models
+    providers: dict[str | None, Any] = {None: _NULL}
+    providers.update(names.providers)
     lines = []
-    for row in rows:
-        cells = ["\\N" if cell is None else str(cell) for cell in row]
-        for position in _TEXTS:
-            if row[position] is not None:
-                cells[position] = cells[position].replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-        lines.append("\t".join(cells))
-    lines.append("")
-    return "\n".join(lines).encode()
+    for record, part in zip(records, parts, strict=True):
+        # fmt: off
+        (
+            tenant_id, request_id, occurred_at, project_id, api_key_id, user_id, username, model_id, permaslug, provider, status_code,
+            prompt, completion, cached, reasoning, cost, traffic_mode, model_spend, byok_fee, tool_fee, runtime_fee,
+            searches, latency, ttft, attempt, cache_hit, interrupted,
+        ) = record
+        # fmt: on
+        tenant = tenants[tenant_id]
+        known_cost: Any = (_FREE if cache_hit else _NULL) if cost is None else cost
+        lines.append(
+            f"{occurred_at}\t{tenant}\t{request_id if request_id.isalnum() else request_id.translate(_ESCAPED)}"
+            f"\t{blake2b(request_id.encode(), digest_size=16).hexdigest()}"
+            f"\t{0 if project_id is None else projects[tenant, project_id]}\t{0 if user_id is None else users[user_id]}"
+            f"\t{_NULL if username is None else username.translate(_ESCAPED)}"
+            f"\t{0 if api_key_id is None else keys[tenant, api_key_id]}\t{models[model_id, permaslug]}\t{providers[provider]}"
+            f"\t{status_code}\t{_MODE_KEYS[traffic_mode]}\t{prompt}\t{completion}\t{cached}\t{reasoning}"
+            f"\t{model_spend}\t{byok_fee}\t{tool_fee}\t{runtime_fee}\t{searches}\t{known_cost}"
+            f"\t{_NULL if latency is None else latency}\t{_NULL if ttft is None else ttft}\t{attempt}\t{cache_hit}\t{interrupted}\t{part}\n"
+        )
+    return "".join(lines).encode()
