@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ARGS ?=
 DEBIAN_POSTGRES ?= /usr/lib/postgresql/15/bin
 
-.PHONY: help install install-dev run test check lint types layers format bench schema lock build clean
+.PHONY: help install install-dev run test soak check lint types layers format bench schema lock build clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ types: install-dev ## Types, strict, tests too
 
 layers: install-dev ## Which layer may import which
 	@$(BIN)/lint-imports
+
+KILLS ?= 50
+SEED ?=
+soak: install-dev ## Kill gateway and database at random moments, for minutes (KILLS=50 SEED=n)
+	@SOAK_KILLS=$(KILLS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/faults $(ARGS)
 
 check: lint types layers test ## All that CI checks
 

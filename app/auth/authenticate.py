@@ -45,7 +45,12 @@ class _KeyLookups:
             try:
                 known = await self._read(list(asked))
             except BaseException as error:
-                for future in asked.values():
+                failed = list(asked.values())
+                if isinstance(error, UnavailableError):
+                    # Who came meanwhile would wait as long again for the same answer.
+                    failed += self._waiting.values()
+                    self._waiting = {}
+                for future in failed:
                     future.set_exception(error if isinstance(error, Exception) else UnavailableError())
                     future.exception()  # whoever asked may be gone
                 if not isinstance(error, Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,12 +13,14 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, UnavailableError
 
+log = logging.getLogger(__name__)
+
 Connection = AsyncConnection[TupleRow]
 
 _CONNECT_SECONDS = 5.0
 _WAIT_SECONDS = 3.0
 _STATEMENT_TIMEOUT = "60s"
-_OUT_OF_RESOURCES = "53"  # the class of SQLSTATE
+_OUT_OF_RESOURCES = ("53", "58030")  # SQLSTATEs begin so: insufficient resources, errors of the disk
 
 
 async def _configure(connection: Connection) -> None:
@@ -99,6 +102,7 @@ class Database:
             if isinstance(error, psycopg.DataError) and "NUL" in str(error):
                 raise BadInputError("text may not hold NUL characters") from error
             if (error.sqlstate or "").startswith(_OUT_OF_RESOURCES):
+                log.error("the database is short of something: %s", error)
                 raise DatabaseBusyError("The database is out of disk, memory or connections; try again") from error
             if is_connection_lost(error):
                 await self._pool.check()

@@ -58,6 +58,12 @@ class BodyTooLargeError(BadInputError):
     status = 413
 
 
+class SlowSenderError(BadInputError):
+    """The body did not arrive in time"""
+
+    status = 408
+
+
 class UnsupportedEncodingError(BadInputError):
     """Unsupported Content-Encoding"""
 

@@ -39,11 +39,23 @@ async def retain_records(database: Database, now: datetime, keep: timedelta | No
             return None
         try:
             if keep is not None:
-                await _advance(database, kept_since(now, keep))
+                await _advance(database, kept_since(await _present(database, now), keep))
             since = (await fetch_write_state(database)).records_since
             return Retained(since, () if since is None else tuple(await drop_partitions(database, since)))
         finally:
             await guard.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+async def _present(database: Database, now: datetime) -> datetime:
+    """Return the time from which age is counted: that of the newest record, if the clock says later.
+
+    A clock that jumps ahead would make everything old at once, and what it dropped, and refused from then on, would not come back with it.
+    """
+    async with database.read_connection() as connection:
+        cursor = await connection.execute("/* app:newest_hour */ SELECT max(hour) FROM usage_by_hour_model")
+        row = await cursor.fetchone()
+    newest = None if row is None or row[0] is None else row[0] + timedelta(hours=1)
+    return now if newest is None else min(now, newest)
 
 
 async def _advance(database: Database, since: datetime) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from app.domain.errors import TokengraphError
 from app.rest.envelopes import Envelope, error_headers
@@ -26,6 +27,8 @@ async def answer(envelope: Envelope, request: Request, respond: Callable[[], Awa
         return await respond()
     except TokengraphError as error:
         shown = error
+    except ClientDisconnect:
+        raise  # nobody is there to be answered
     except Exception:
         log.exception("request %s failed", getattr(request.state, "request_id", ""))
         shown = TokengraphError()

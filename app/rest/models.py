@@ -304,6 +304,7 @@ _WORDS = {
     401: "No key, or one that opens nothing",
     403: "The key's role may not do this",
     404: "Not there, or not the caller's",
+    408: "The body did not arrive in time",
     413: "The body is too large",
     415: "Content-Type or Content-Encoding is not supported",
     429: "Rate limit exceeded: wait for Retry-After seconds",

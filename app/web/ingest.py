@@ -91,7 +91,10 @@ def build_ingest_router(route: DirectRoute) -> APIRouter:
         description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. '
         "A key of role `ingest` or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. "
         "The receipt follows the commit.",
-        responses={200: {"model": ReceiptResponse, "description": "The receipt"}, **error_responses(TypedError, 400, 401, 403, 413, 415)},
+        responses={
+            200: {"model": ReceiptResponse, "description": "The receipt"},
+            **error_responses(TypedError, 400, 401, 403, 408, 413, 415),
+        },
         openapi_extra={"requestBody": _REQUEST_BODY},
     )
     async def post_usage(request: Request) -> Response:

@@ -83,7 +83,7 @@ def build_litellm_router(ways: WaysIn) -> APIRouter:
         "is quarantined. The receipt follows the commit.",
         responses={
             200: {"model": ReceiptResponse, "description": "The receipt"},
-            **error_responses(TypedError, 400, 401, 403, 413, 415, 503),
+            **error_responses(TypedError, 400, 401, 403, 408, 413, 415, 503),
         },
         openapi_extra={"requestBody": _REQUEST_BODY, "parameters": _HEADERS},
     )

@@ -197,7 +197,7 @@ def build_otlp_router(ways: WaysIn) -> APIRouter:
     async def openrouter(request: Request) -> Response:
         return await _export(ways, request, from_openrouter=True)
 
-    answers = error_responses(RpcStatus, 400, 401, 403, 413, 415)
+    answers = error_responses(RpcStatus, 400, 401, 403, 408, 413, 415)
     taken: dict[int | str, dict[str, Any]] = {
         200: {
             "model": ExportedTraces,

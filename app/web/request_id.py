@@ -7,9 +7,13 @@ import secrets
 from time import perf_counter
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.metrics import Metrics
+
+_GONE = 499
+"""As what a request is counted whose sender broke off in the middle of the body: nobody is there to be told."""
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -41,6 +45,8 @@ class RequestIdMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _GONE
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.observe_request(scope["method"], route, status, perf_counter() - started)

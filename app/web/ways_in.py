@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from fastapi import Request
 
-from app.domain.errors import BadInputError, BodyTooLargeError, ForbiddenError
+from app.domain.errors import BadInputError, BodyTooLargeError, ForbiddenError, SlowSenderError
 from app.domain.usage import ParsedBatch
 from app.ingest.decompress import BodyDecoder
 from app.ingest.fields import ID_PATTERN, ID_RULE
@@ -23,6 +23,7 @@ Parser = Callable[[bytes, datetime, str | None], ParsedBatch]
 """From a body, the time of arrival and the tenant that the sender's key is bound to, to a batch. May raise BadInputError."""
 
 _INLINE_BYTES = 64 * 1024
+_SILENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,20 @@ def named_tenant(request: Request) -> str | None:
     return tenant or None
 
 
+async def _arriving(request: Request) -> AsyncIterator[bytes]:
+    """Give the chunks of a body. SlowSenderError: none came for so long that the sender may be gone, while it holds its share of memory."""
+    chunks = aiter(request.stream())
+    while True:
+        try:
+            async with asyncio.timeout(_SILENT_SECONDS):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise SlowSenderError from None
+        yield chunk
+
+
 async def read_body(request: Request, limit: int, held: Held) -> bytes:
     """Return the decompressed body. BodyTooLargeError as soon as more than `limit` bytes came, compressed or not; OverloadedError."""
     decoder = BodyDecoder(request.headers.get("content-encoding", ""), limit)
@@ -76,7 +91,7 @@ async def read_body(request: Request, limit: int, held: Held) -> bytes:
     if announced.isdigit() and int(announced) > limit:
         raise BodyTooLargeError(f"the body is larger than {limit} bytes")
     arrived = 0
-    async for chunk in request.stream():
+    async for chunk in _arriving(request):
         arrived += len(chunk)
         if arrived > limit:
             raise BodyTooLargeError(f"the body is larger than {limit} bytes")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from app.auth.authenticate import Authenticator
 from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
-from app.db.engine import Database
-from app.domain.errors import BadInputError, NotFoundError, UnauthenticatedError
+from app.db.engine import Connection, Database
+from app.domain.errors import BadInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 from tests.clock import NOW
 from tests.gateway import Gateway
@@ -128,4 +129,29 @@ async def test_a_caller_that_goes_away_takes_nothing_from_the_others(database: D
     await asyncio.sleep(0)
     asking[0].cancel()
     assert [(await task).key_id for task in asking[1:]] == [made.id] * 2
+    assert (await authenticator.authenticate(made.secret, NOW)).key_id == made.id
+
+
+async def test_whoever_asks_while_the_database_is_away_is_told_so_and_none_waits_for_ever(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticator = Authenticator(database, None)
+    made = await create_key(database, KeyRequest(Role.ADMIN), NOW)
+    away = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def unreachable(_: Database) -> AsyncIterator[Connection]:
+        await away.wait()
+        raise UnavailableError
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "read_connection", unreachable)
+        first = [asyncio.create_task(authenticator.authenticate(made.secret, NOW)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        later = [asyncio.create_task(authenticator.authenticate(secret, NOW)) for secret in (made.secret, made.secret, "tg_other")]
+        await asyncio.sleep(0.01)
+        away.set()
+        found = await asyncio.wait_for(asyncio.gather(*first, *later, return_exceptions=True), 5)
+    assert [type(one) for one in found] == [UnavailableError] * 6
     assert (await authenticator.authenticate(made.secret, NOW)).key_id == made.id

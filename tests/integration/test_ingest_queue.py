@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import orjson
 import psycopg
 import pytest
@@ -149,8 +150,6 @@ async def test_a_slow_database_costs_the_senders_a_429_and_no_more(gateway: Gate
     headers = {"Content-Type": "application/json", **await gateway.key("ingest")}
     # The last body is refused while it arrives, the others before they are written.
     with listening(create_app(settings, Wiring(clock=gateway.clock, jobs=False))) as url:
-        import httpx
-
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
 
             async def send(number: int) -> httpx.Response:
@@ -199,3 +198,22 @@ async def test_what_is_quarantined_is_kept_with_its_batch_and_once(database: Dat
     assert rows[0][2]["model_id"] == "nul \ufffd and \ufffd"
     assert rows[0][2]["prompt_tokens"] == str(2**70)
     assert rows[0][3] == [{"field": "cached_tokens", "message": "is wrong"}]
+
+
+async def test_a_sender_that_falls_silent_gives_back_what_it_holds(
+    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.web.ways_in._SILENT_SECONDS", 0.3)
+    settings = Settings(database_url=database_url, ingest_body_limit=40_000, ingest_memory=40_000)
+    key = (await gateway.key("ingest"))["Authorization"]
+    with listening(create_app(settings, Wiring(clock=gateway.clock, jobs=False))) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        head = f"POST /v1/ingest/usage HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: 40000\r\n\r\n[{' ' * 38_000}".encode())
+        answer = await asyncio.wait_for(reader.read(4096), 20)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"did not arrive in time" in answer
+        writer.close()
+        async with httpx.AsyncClient(base_url=url, headers={"Authorization": key}, timeout=30) as client:
+            again = await client.post("/v1/ingest/usage", json=["x" * 39_000])
+        assert again.json()["rejected"] == 1

@@ -173,9 +173,9 @@ async def test_a_late_record_is_rejected_over_http(gateway: Gateway) -> None:
     headers = await gateway.key("ingest", "acme")
     record = {"request_id": "late", "occurred_at": "2026-03-31T23:59:59.999Z", "model_id": "m/a"}
     on_time = {**record, "request_id": "in time", "occurred_at": "2026-04-01T00:00:00Z"}
-    assert (await gateway.client.post("/v1/ingest/usage", json=[{**record, "request_id": "first"}], headers=headers)).json()[
-        "inserted"
-    ] == 1
+    newest = {**record, "request_id": "newest", "occurred_at": NOW.isoformat()}
+    first = await gateway.client.post("/v1/ingest/usage", json=[{**record, "request_id": "first"}, newest], headers=headers)
+    assert first.json()["inserted"] == 2
     await retain_records(gateway.database, NOW, KEEP)
     answer = await gateway.client.post("/v1/ingest/usage", json=[on_time, record, {**record, "request_id": "first"}], headers=headers)
     assert answer.status_code == 200
@@ -458,15 +458,16 @@ async def test_the_job_does_it_and_waits_for_long_readers(database: Database, cl
         assert await jobs["retention"].run() == timedelta(hours=3)
     assert caplog.messages == ["dropped the records of 2026-01, 2026-02, 2026-03; kept from 2026-04-01T00:00:00.000Z on"]
     clock.advance(timedelta(days=10))
+    await Ingestor(database).ingest(make_batch([make_record(occurred_at=clock.now)]))
     async with await psycopg.AsyncConnection.connect(database.url) as reader:
         await reader.execute("SELECT count(*) FROM usage_records")
         assert await jobs["retention"].run() == timedelta(minutes=5)
     assert await jobs["retention"].run() == timedelta(hours=3)
-    assert await month_tables(database) == ["2026_05", "2026_06"]
+    assert await month_tables(database) == ["2026_05", "2026_06", "2026_07"]
     keeps_all = {job.name: job for job in build_jobs(database, clock, timedelta(minutes=10))}
     clock.advance(timedelta(days=400))
     await keeps_all["retention"].run()
-    assert await month_tables(database) == ["2026_05", "2026_06"]
+    assert await month_tables(database) == ["2026_05", "2026_06", "2026_07"]
 
 
 @pytest.mark.parametrize(("given", "days"), [("31", 31), ("400", 400), ("", None)])
