@@ -52,7 +52,7 @@ _INSERT = f"""
 INSERT INTO usage_records (
   occurred_at, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, shared_model_spend, byok_platform_fee, managed_tool_fee,
   agent_runtime_fee, search_requests, tenant_id, project_id, user_id, caller_key_id, model_id, provider_id, status_code, traffic_mode,
-  is_priced, request_id, cost_usd, latency_ms, ttft_ms)
+  is_priced, request_id, cost_usd, latency_ms, ttft_ms, attempt, cache_hit, interrupted)
 SELECT
   d.occurred_at, d.prompt, d.completion,
   CASE WHEN h3 & 3 = 0 THEN d.prompt * (h3 >> 2 & 7) / 10 ELSE 0 END,
@@ -66,7 +66,8 @@ SELECT
   CASE WHEN h3 >> 23 & 31 = 0 THEN 500 ELSE 200 END,
   CASE WHEN h3 >> 7 & 7 = 0 THEN 1 ELSE 0 END,
   true, 'req-' || to_hex(d.g) || '-' || to_hex(h1), d.prompt * m.cost_per_input_token + d.completion * m.cost_per_output_token,
-  (200 + d.completion * 8)::numeric, (200 + (h3 >> 28 & 1023))::numeric
+  (200 + d.completion * 8)::numeric, (200 + (h3 >> 28 & 1023))::numeric,
+  CASE WHEN h3 >> 38 & 31 = 0 THEN 2 ELSE 1 END, h3 >> 43 & 63 = 0, h3 >> 49 & 127 = 0
 FROM (
   SELECT g, h1, h3,
     %(start)s::timestamptz + make_interval(secs => ((g - %(first)s) * %(step)s + (h2 & 2147483647) %% %(step)s)::float8 / 1000000)
