@@ -38,11 +38,20 @@ class Settings(BaseSettings):
     )
     ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Bytes of an ingest body, before and after decompression.")
     ingest_memory: int = Field(128 * 2**20, ge=1024, description="Bytes of all ingest bodies that are taken in at once; more gets 429.")
+    cache_memory: int = Field(64 * 2**20, ge=0, description="Bytes of answers that a worker keeps; 0: none.")
+    answer_age: float = Field(
+        1.0, ge=0, le=60, allow_inf_nan=False, description="Seconds that a kept answer may be behind other processes' commits; 0: none."
+    )
     compiled_execution: bool = Field(True, description="Whether GraphQL answers are completed by compiled code; false: for comparison.")
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
     trusted_proxies: str = Field("", description="Addresses and networks, or *, whose X-Forwarded-For is believed; empty: none.")
+    documents: Path | None = Field(
+        None, description="Folder of trusted documents' manifests, or one manifest; unset: the folder documents/ in the data folder."
+    )
+    trusted_documents_only: bool = Field(False, description="Whether GraphQL runs nothing but trusted documents; REST is as ever.")
+    automatic_persisted_queries: bool = Field(True, description="Whether clients may register a query by its hash, in a worker's memory.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
 
     @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit")
@@ -81,7 +90,7 @@ def load(**given: object) -> Settings:
     """Read the environment; `given` wins. BadInputError: a variable that cannot be right, by its name."""
     empty = [name for name in os.environ if name.startswith("TOKENGRAPH_") and not os.environ[name]]
     try:
-        unset = {name.removeprefix("TOKENGRAPH_").lower(): None for name in empty if name.endswith(("_URL", "_DAYS"))}
+        unset = {name.removeprefix("TOKENGRAPH_").lower(): None for name in empty if name.endswith(("_URL", "_DAYS", "_DOCUMENTS"))}
         settings = Settings(**unset | given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]

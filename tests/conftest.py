@@ -51,7 +51,7 @@ def _only_one(folder: Path) -> Iterator[None]:
 def _foreign_server(binaries: Path, folder: Path) -> Iterator[str]:
     """A server of another installation, as an operator would bring; run as `nobody` where we are root."""
     user = pwd.getpwnam("nobody").pw_name if os.geteuid() == 0 else None
-    home = Path("/tmp") / f"tg-pg-{os.getpid()}"
+    home = Path("/tmp") / f"tg-pg-{os.getpid()}-{next(_numbers)}"
     home.mkdir(mode=0o700)
     if user is not None:
         shutil.chown(home, user)
@@ -63,7 +63,7 @@ def _foreign_server(binaries: Path, folder: Path) -> Iterator[str]:
 
     try:
         run("initdb", "-D", str(data), "-U", "tokengraph", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
-        options = f"-c listen_addresses='' -c fsync=off -c unix_socket_directories='{home}' -c shared_buffers=128MB"
+        options = f"-c listen_addresses='' -c fsync=off -c autovacuum=off -c unix_socket_directories='{home}' -c shared_buffers=128MB"
         run("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log"), "-o", options, "start")
         if user is not None:
             home.chmod(0o755)
@@ -85,18 +85,28 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixture
     shared = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         shared = shared.parent
-    binaries = request.config.getoption("--postgres")
+    with running_server(shared, request.config.getoption("--postgres")) as url:
+        yield url
+
+
+@contextmanager
+def running_server(folder: Path, binaries: str | None) -> Iterator[str]:
+    """Run a server with the migrated template in a folder: PostgreSQL's own programs if named, else the embedded one, joined if it runs."""
     if binaries:
-        with _foreign_server(Path(binaries), shared) as url:
+        with _foreign_server(Path(binaries), folder) as url:
             _make_template(url)
             yield url
         return
-    server = EmbeddedServer(shared / "postgres", memory_bytes=2**30, extra_settings={"fsync": "off", "max_connections": "200"})
+    server = EmbeddedServer(
+        folder / "postgres", memory_bytes=2**30, extra_settings={"fsync": "off", "max_connections": "200", "autovacuum": "off"}
+    )
     url = server.start()
-    with _only_one(shared):
-        _make_template(url)
-    yield url
-    server.stop()
+    try:
+        with _only_one(folder):
+            _make_template(url)
+        yield url
+    finally:
+        server.stop()
 
 
 def _make_template(url: str) -> None:

@@ -133,6 +133,23 @@ class LocalWindows:
                 log.add(_stamp(check.limit, now))
         return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now)
 
+    def admitter(self, limit: Limit) -> Callable[[str, float], bool]:
+        """Return what admits and counts an event of a subject at an instant of this object's clock, or refuses it: as `take`, quicker."""
+        logs = self._logs[limit.name]
+        amount, seconds, grain = limit.amount, limit.seconds, limit.grain
+
+        def admit(subject: str, now: float) -> bool:
+            log = logs.get(subject)
+            if log is not None and log.stamps:
+                newest = log.stamps[-1]
+                if now <= newest < now + grain and log.stamps[0] > now - seconds and log.total < amount and log.blocked_until <= now:
+                    log.counts[-1] += 1
+                    log.total += 1
+                    return True
+            return not self.take((Check(limit, subject),)).refused
+
+        return admit
+
     def give_back(self, checks: Sequence[Check], at: float) -> None:
         """Undo the `take` that was at that instant."""
         for check in checks:

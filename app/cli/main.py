@@ -7,6 +7,7 @@ from importlib import import_module
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from app.domain.errors import TokengraphError
 
@@ -31,7 +32,7 @@ app.add_typer(schema, name="schema")
 
 def _register() -> None:
     # Each module adds its commands to the groups above.
-    for name in ("catalog", "db", "demo", "ingest", "keys", "quarantine", "rollups", "serve", "users"):
+    for name in ("catalog", "db", "demo", "documents", "ingest", "keys", "quarantine", "rollups", "serve", "users"):
         import_module(f"app.cli.{name}")
 
 
@@ -41,5 +42,5 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except TokengraphError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error.message}", highlight=False, markup=True, soft_wrap=True)
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(error.message)}", highlight=False, markup=True, soft_wrap=True)
         sys.exit(1)

@@ -13,6 +13,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from inspect import getattr_static
+from types import MemberDescriptorType
 from typing import Any, Final
 
 from graphql import (
@@ -39,11 +41,17 @@ Completer = Callable[[Any], Any]
 
 _DEFINITION: Final = "strawberry-definition"
 _MAX_FIELDS: Final = 2_000
-# Values of these types are neither awaitable nor exceptions, so that a leaf of any of them may be serialized at once.
-_SETTLED: Final = frozenset({bool, int, float, str, Decimal, bytes, date, datetime})
+# Values of these types are neither awaitable nor exceptions, so that a leaf of any of them may be serialized at once. Enums join when met.
+_SETTLED: Final[set[type]] = {bool, int, float, str, Decimal, bytes, date, datetime}
 _REMEMBERED: Final = 4_096
+# Equal values of one of these types are the same in every respect; two equal instants may be written with other offsets.
+_INTERCHANGEABLE: Final = frozenset({bool, int, str, bytes, date})
 _INT_MIN: Final = -(2**31)
 _INT_MAX: Final = 2**31 - 1
+
+
+CONDITIONS: Final = frozenset({"skip", "include"})
+"""The directives that decide by a variable what is selected."""
 
 
 class NotTrivialError(Exception):
@@ -180,7 +188,10 @@ class Compiler:
         definition = self._operation.schema.get_field(object_type, node.name.value)
         if definition is None or node.arguments:
             raise NotTrivialError
-        access = read(attribute_of(definition))
+        attribute = attribute_of(definition)
+        if not is_stored(origin_of(object_type), attribute):
+            raise NotTrivialError
+        access = read(attribute)
         inner = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
         if is_leaf_type(inner):
             return self._nullable_leaf(definition.type, access)
@@ -197,16 +208,24 @@ class Compiler:
         return f"(None if ({value} := {access}) is None else {self._leaf(leaf_type, value)})"
 
     def _leaf(self, leaf_type: Any, access: str) -> str:
-        serializer = _serializer(leaf_type)
-        if leaf_type.name in self._dialect.remembered:
-            serializer = lru_cache(_REMEMBERED, typed=True)(serializer)
-        serialize = self._bind("leaf", serializer)
+        serialize = self._bind("leaf", _serializer(leaf_type))
         unchanged = self._dialect.unchanged.get(leaf_type.name)
-        known = BUILT_IN.get(leaf_type.name) if unchanged is None else (unchanged.__name__, "")
-        if known is None:
+        known = BUILT_IN.get(leaf_type.name) if unchanged is None else (self._bind("class", unchanged), "")
+        value = access if access.isidentifier() else self._name("v")
+        tests = []
+        if known is not None:
+            tests.append((f"is {known[0]}{known[1].format(v=value)}", value))
+        if leaf_type.name in self._dialect.remembered:
+            remembered = self._bind("remembered", _remembering(leaf_type))
+            tests.append((f"in {self._bind('kinds', _INTERCHANGEABLE)}", f"{remembered}({value})"))
+        if not tests:
             return f"{serialize}({access})"
-        value = self._name("v")
-        return f"({value} if type({value} := {access}) is {known[0]}{known[1].format(v=value)} else {serialize}({value}))"
+        kind = f"type({value})" if value == access else f"type({value} := {access})"
+        expression = ""
+        for test, result in tests:
+            expression += f"{result} if {kind} {test} else "
+            kind = f"type({value})"
+        return f"({expression}{serialize}({value}))"
 
     def row_reader(self, object_type: GraphQLObjectType, details: list[FieldDetails], shape: RowShape[Any]) -> Callable[[Any], Any]:
         """Return the function from rows of a shape to the answers' dicts. NotTrivialError: the shape is not of the type."""
@@ -214,15 +233,20 @@ class Compiler:
             raise NotTrivialError
         positions = {attribute: position for position, attribute in enumerate(shape.names)}
 
+        cells = ["_"] * len(shape.names)
+
         def read(attribute: str) -> str:
             if attribute not in positions:
                 raise NotTrivialError
-            return f"r[{positions[attribute]}]"
+            position = positions[attribute]
+            cells[position] = f"c_{position}"
+            return cells[position]
 
         self._lines = []
         name = self._name("read_rows")
         body = self._object(object_type, details, read)
-        self._lines.append(f"def {name}(rows): return [{body} for r in rows]")
+        # Unpacked, so that a row of another length is refused.
+        self._lines.append(f"def {name}(rows): return [{body} for [{', '.join(cells)}] in rows]")
         exec(compile("\n".join(self._lines), "<compiled rows>", "exec"), self._names)  # noqa: S102 - as above
         reader: Callable[[Any], Any] = self._names[name]
         return reader
@@ -238,23 +262,50 @@ class _RowReaders(dict[RowShape[Any], Callable[[Any], Any]]):
         self._details = details
 
     def __missing__(self, shape: RowShape[Any]) -> Callable[[Any], Any]:
-        reader = self[shape] = self._compiler.row_reader(self._object_type, self._details, shape)
+        try:
+            reader = self._compiler.row_reader(self._object_type, self._details, shape)
+        except NotTrivialError:
+            reader = _refuse
+        self[shape] = reader
         return reader
 
 
+def _refuse(_: Any) -> Any:
+    raise UnexpectedValueError
+
+
 def origin_of(object_type: GraphQLObjectType) -> type:
-    """Return the class whose instances are plain objects of a type. NotTrivialError: what is one is decided by code."""
+    """Return the class whose instances are plain objects of a type.
+
+    NotTrivialError: what is one is decided by code, or its instances are more than objects: exceptions are raised, awaitables awaited.
+    """
     definition = object_type.extensions.get(_DEFINITION)
     if object_type.is_type_of is not None or not isinstance(definition, StrawberryObjectDefinition):
         raise NotTrivialError
-    return definition.origin
+    # Objects of a specialised generic type are made by the generic class.
+    origin = (definition.concrete_of or definition).origin
+    if issubclass(origin, Exception) or hasattr(origin, "__await__"):
+        raise NotTrivialError
+    return origin
+
+
+def is_stored(origin: Any, attribute: str) -> bool:
+    """Return whether reading an attribute of a class's instances runs no code, so that nobody can tell how often it was read."""
+    found = getattr_static(origin, attribute, None)
+    return (
+        (not hasattr(type(found), "__get__") or isinstance(found, MemberDescriptorType))
+        and origin.__getattribute__ is object.__getattribute__
+        and not hasattr(origin, "__getattr__")
+    )
 
 
 def attribute_of(definition: GraphQLField) -> str:
     """Return the attribute that a field is. NotTrivialError: it takes more than reading it, or not everybody may."""
     field_ = definition.extensions.get(_DEFINITION)
+    kind: object = type(field_)
     if (
         not isinstance(field_, StrawberryField)
+        or kind is not StrawberryField  # another class of fields may have its own way to a value
         or definition.args
         or field_.base_resolver is not None
         or field_.extensions
@@ -271,8 +322,8 @@ def _serializer(leaf_type: GraphQLLeafType) -> Completer:
     coerce = leaf_type.coerce_output_value
 
     def serialize(value: Any) -> Any:
-        if type(value) not in _SETTLED and not isinstance(value, Enum):
-            raise UnexpectedValueError
+        if type(value) not in _SETTLED:
+            _settle(type(value))
         coerced = coerce(value)
         if coerced is None or coerced is Undefined:
             raise UnexpectedValueError
@@ -281,8 +332,21 @@ def _serializer(leaf_type: GraphQLLeafType) -> Completer:
     return serialize
 
 
+@lru_cache(256)
+def _remembering(leaf_type: GraphQLLeafType) -> Completer:
+    """Return the serializer of a scalar with its memory, which all selections share."""
+    return lru_cache(_REMEMBERED, typed=True)(_serializer(leaf_type))
+
+
+def _settle(kind: type) -> None:
+    """Note that values of an enumeration are settled. UnexpectedValueError: values of another type, of which nothing is known."""
+    if not issubclass(kind, Enum) or issubclass(kind, Exception) or hasattr(kind, "__await__"):
+        raise UnexpectedValueError
+    _SETTLED.add(kind)
+
+
 def _is_plain(details: FieldDetails) -> bool:
     """Whether a selected field carries nothing that could change its value; what was skipped is not among them any more."""
     if details.fragment_variable_values is not None or details.defer_usage is not None:
         return False
-    return all(directive.name.value in ("skip", "include") for directive in details.node.directives or ())
+    return all(directive.name.value in CONDITIONS for directive in details.node.directives or ())

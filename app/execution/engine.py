@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +26,12 @@ from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.compiled import Dialect
-from app.execution.executor import build_executor
+from app.execution.executor import CompiledSelections, CompilingExecutor
 
 MAX_DOCUMENTS: Final = 1_000
 MAX_CACHED_LENGTH: Final = 20_000
-"""Documents that are kept prepared, and the longest one of them in characters: 20 million characters at most, mostly far less."""
+MAX_CACHED_TOGETHER: Final = 500_000
+"""Documents that are kept prepared, and characters of one and of all of them. Prepared, a character may take 130 bytes: 65 MB in all."""
 
 Show = Callable[[GraphQLError, Any], GraphQLError]
 """From an error and the request's context to the error as its caller may see it."""
@@ -37,12 +39,13 @@ Show = Callable[[GraphQLError, Any], GraphQLError]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A document that was parsed and validated. `errors`: why it cannot run."""
+    """A document that was parsed and validated. `errors`: why it cannot run; `is_kept`: it is worth compiling."""
 
     document: DocumentNode | None
     errors: tuple[GraphQLError, ...]
     operations: Mapping[str | None, OperationType]
     """By operation name; None: the only one there is."""
+    is_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +93,9 @@ class Engine:
         self._rules = (*specified_rules, *rules.validation)
         self._max_tokens = rules.max_tokens
         self._show = show
-        self._executor = build_executor(dialect) if compiled else StrawberryGraphQLCoreExecutionContext
+        self._selections = CompiledSelections(dialect) if compiled else None
         self._documents: OrderedDict[str, Prepared] = OrderedDict()
+        self._characters = 0
 
     def prepare(self, query: str) -> Prepared:
         """Return the document of a text, from memory if it was asked before."""
@@ -100,11 +104,17 @@ class Engine:
             self._documents.move_to_end(query)
             return prepared
         prepared = self._prepare(query)
-        if len(query) <= MAX_CACHED_LENGTH:
+        if prepared.is_kept:
             self._documents[query] = prepared
-            if len(self._documents) > MAX_DOCUMENTS:
-                self._documents.popitem(last=False)
+            self._characters += len(query)
+            while len(self._documents) > MAX_DOCUMENTS or self._characters > MAX_CACHED_TOGETHER:
+                self._forget(*self._documents.popitem(last=False))
         return prepared
+
+    def _forget(self, query: str, prepared: Prepared) -> None:
+        self._characters -= len(query)
+        if prepared.document is not None and self._selections is not None:
+            self._selections.forget(prepared.document)
 
     def _prepare(self, query: str) -> Prepared:
         try:
@@ -121,10 +131,10 @@ class Engine:
         }
         if len(operations) == 1:
             operations[None] = next(iter(operations.values()))
-        return Prepared(document, errors, operations)
+        return Prepared(document, errors, operations, is_kept=not errors and len(query) <= MAX_CACHED_LENGTH)
 
     async def run(self, demand: Demand, context: Any) -> Answer:
-        """Run a request. Never raises: whatever goes wrong is among the answer's errors."""
+        """Run a request. Never raises, unless it is cancelled: whatever goes wrong is among the answer's errors."""
         prepared = self.prepare(demand.query)
         if prepared.errors or prepared.document is None:
             return self._refuse(prepared.errors, context)
@@ -135,9 +145,12 @@ class Engine:
         return await self.run_prepared(prepared, demand, context)
 
     async def run_prepared(self, prepared: Prepared, demand: Demand, context: Any) -> Answer:
-        """Run a document that is known to be valid. Never raises."""
+        """Run a document that is known to be valid. Never raises, unless it is cancelled."""
         if prepared.document is None:
             return self._refuse(prepared.errors, context)
+        executor: dict[str, Any] = {"executor_class": StrawberryGraphQLCoreExecutionContext}
+        if self._selections is not None and prepared.is_kept:
+            executor = {"executor_class": CompilingExecutor, "selections": self._selections, "kept_document": prepared.document}
         try:
             outcome = execute(
                 self._schema,
@@ -146,9 +159,17 @@ class Engine:
                 variable_values=None if demand.variables is None else dict(demand.variables),
                 operation_name=demand.operation_name,
                 is_awaitable=cast(Any, optimized_is_awaitable),
-                executor_class=self._executor,
+                **executor,
             )
             result: ExecutionResult = await outcome if isawaitable(outcome) else outcome
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not the request was cancelled, but what a field shared with another one that failed.
+            cause = RuntimeError("a field was cancelled")
+            cause.__cause__ = error
+            return self._refuse((GraphQLError(str(cause), original_error=cause),), context)
         except Exception as error:
             return self._refuse((error if isinstance(error, GraphQLError) else GraphQLError(str(error), original_error=error),), context)
         if not result.errors:

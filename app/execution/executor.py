@@ -6,10 +6,10 @@ It overrides methods of graphql-core that are not public API; pyproject.toml pin
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentSpreadNode,
     GraphQLList,
@@ -23,7 +23,7 @@ from graphql.execution.collect_fields import FieldDetails, FragmentDetails
 from graphql.execution.values import VariableValues
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
-from app.execution.compiled import Compiler, Completer, Dialect, NotTrivialError, Operation
+from app.execution.compiled import CONDITIONS, Compiler, Completer, Dialect, Operation
 from app.execution.rows import RowList
 
 MAX_SELECTIONS = 2_000
@@ -41,19 +41,19 @@ _Key = tuple[Any, ...]
 class CompiledSelections:
     """What was compiled, for one schema, by the syntax nodes of the selection and what @skip and @include say in it.
 
-    The nodes are kept with it, so that their identity stays theirs; a document that is parsed anew has other nodes.
+    The document is kept with it, so that the identity of its nodes stays theirs; one that is parsed anew has other nodes.
     """
 
     def __init__(self, dialect: Dialect, limit: int = MAX_SELECTIONS) -> None:
         self.dialect = dialect
         self._limit = limit
-        self._entries: OrderedDict[_Key, tuple[Any, Any]] = OrderedDict()
-        self._conditions: OrderedDict[_Key, tuple[Any, tuple[str, ...]]] = OrderedDict()
+        self._entries: OrderedDict[_Key, tuple[Any, DocumentNode]] = OrderedDict()
+        self._conditions: OrderedDict[_Key, tuple[tuple[str, ...], DocumentNode]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def conditions(self, details: list[FieldDetails], fragments: dict[str, FragmentDetails]) -> tuple[str, ...]:
+    def conditions(self, details: list[FieldDetails], fragments: dict[str, FragmentDetails], document: DocumentNode) -> tuple[str, ...]:
         """Return the names of the variables that @skip and @include ask anywhere below the selected fields."""
         key = tuple(id(one.node) for one in details)
         found = self._conditions.get(key)
@@ -62,10 +62,10 @@ class CompiledSelections:
             seen: set[str] = set()
             for one in details:
                 _find_conditions(one.node.selection_set, fragments, names, seen)
-            found = self._conditions[key] = ([one.node for one in details], tuple(sorted(names)))
+            found = self._conditions[key] = (tuple(sorted(names)), document)
             if len(self._conditions) > self._limit:
                 self._conditions.popitem(last=False)
-        return found[1]
+        return found[0]
 
     def get(self, key: _Key) -> Any:
         """Return what is known of a selection: its completer, a mark, or None."""
@@ -75,11 +75,17 @@ class CompiledSelections:
         self._entries.move_to_end(key)
         return entry[0]
 
-    def put(self, key: _Key, nodes: Sequence[FieldNode], value: Any) -> None:
+    def put(self, key: _Key, value: Any, document: DocumentNode) -> None:
         """Note what is known of a selection."""
-        self._entries[key] = (value, nodes)
+        self._entries[key] = (value, document)
         if len(self._entries) > self._limit:
             self._entries.popitem(last=False)
+
+    def forget(self, document: DocumentNode) -> None:
+        """Drop what is known of a document, which is many times as large."""
+        for kept in (self._entries, self._conditions):
+            for key in [key for key, (_, owner) in kept.items() if owner is document]:
+                del kept[key]
 
 
 def _find_conditions(
@@ -87,7 +93,9 @@ def _find_conditions(
 ) -> None:
     for selection in selection_set.selections if selection_set is not None else ():
         for directive in selection.directives or ():
-            names.update(argument.value.name.value for argument in directive.arguments or () if isinstance(argument.value, VariableNode))
+            if directive.name.value in CONDITIONS:
+                values = [argument.value for argument in directive.arguments or ()]
+                names.update(value.name.value for value in values if isinstance(value, VariableNode))
         if isinstance(selection, FieldNode | InlineFragmentNode):
             _find_conditions(selection.selection_set, fragments, names, seen)
         elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in seen:
@@ -98,12 +106,15 @@ def _find_conditions(
 
 
 class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
-    """Completes by compiled code what is trivial, and by the standard's all else. `selections` is set by a subclass for a schema."""
+    """Completes by compiled code what is trivial, and by the standard's all else.
 
-    selections: CompiledSelections
+    `selections`: those of the schema; `kept_document`: the one that is executed, which will be again.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, selections: CompiledSelections, kept_document: DocumentNode, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._selections = selections
+        self._document = kept_document
         manager = self.middleware_manager
         # Middleware would see every field, and an abort signal may end the work between two of them.
         self._may_compile = (manager is None or not manager.middlewares) and self.abort_signal is None
@@ -119,7 +130,7 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """Complete a list."""
-        if self._may_compile and type(result) in (RowList, list, tuple):
+        if type(result) in (RowList, list, tuple):
             completer = self._completer(return_type, field_details_list, is_long=len(result) >= LONG_LIST)
             if completer is not None:
                 try:
@@ -138,13 +149,12 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         position_context: Any,
     ) -> Any:
         """Complete an object."""
-        if self._may_compile:
-            completer = self._completer(return_type, field_details_list, is_long=False)
-            if completer is not None:
-                try:
-                    return completer(result)
-                except Exception:  # noqa: S110 - as above
-                    pass
+        completer = self._completer(return_type, field_details_list, is_long=False)
+        if completer is not None:
+            try:
+                return completer(result)
+            except Exception:  # noqa: S110 - as above
+                pass
         return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
 
     def _completer(self, value_type: GraphQLOutputType, details: list[FieldDetails], *, is_long: bool) -> Completer | None:
@@ -156,9 +166,11 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         return found[1]
 
     def _find(self, value_type: GraphQLOutputType, details: list[FieldDetails], *, is_long: bool) -> Completer | None:
-        selections = self.selections
+        if not self._may_compile:
+            return None
+        selections, document = self._selections, self._document
         coerced = self.variable_values.coerced
-        names = selections.conditions(details, self.fragments)
+        names = selections.conditions(details, self.fragments, document)
         key: _Key = (
             id(value_type),
             *(id(one.node) for one in details),
@@ -170,9 +182,8 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         if known is not None and known is not _SEEN_ONCE:
             completer: Completer = known
             return completer
-        nodes = [one.node for one in details]
         if known is None and not is_long:
-            selections.put(key, nodes, _SEEN_ONCE)
+            selections.put(key, _SEEN_ONCE, document)
             return None
         sources = self.variable_values.sources
         variables = VariableValues(
@@ -181,13 +192,8 @@ class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
         operation = Operation(self.schema, self.fragments, self.operation, variables)
         try:
             completer = Compiler(operation, selections.dialect).compile(value_type, details)
-        except NotTrivialError:
-            selections.put(key, nodes, _NOT_TRIVIAL)
+        except Exception:  # if it is an error of the request, the standard's code finds it again and says where it is
+            selections.put(key, _NOT_TRIVIAL, document)
             return None
-        selections.put(key, nodes, completer)
+        selections.put(key, completer, document)
         return completer
-
-
-def build_executor(dialect: Dialect) -> type[CompilingExecutor]:
-    """Return an executor class with compiled selections of its own, for one schema."""
-    return type("SchemaExecutor", (CompilingExecutor,), {"selections": CompiledSelections(dialect)})

@@ -11,13 +11,22 @@ Row = tuple[Any, ...]
 
 
 class RowShape(Generic[T]):
-    """How a row is an object: `make` is its class, `names` the attributes that the row's cells are, in order. One for each place of use."""
+    """How a row is an object: `make` is its class, `names` the attributes that the row's cells are, in order. One for each place of use.
+
+    TypeError: the class does not take just these, or does not keep them as they are.
+    """
 
     __slots__ = ("make", "names")
 
     def __init__(self, make: Callable[..., T], *names: str) -> None:
         self.make = make
         self.names = names
+        if hasattr(make, "__post_init__"):
+            raise TypeError(f"{make} may change what it is given")
+        cells = tuple(object() for _ in names)
+        made = self.build(cells)
+        if not all(getattr(made, name) is cell for name, cell in zip(names, cells, strict=True)):
+            raise TypeError(f"{make} does not keep {names} as it is given them")
 
     def build(self, row: Row) -> T:
         """Return the object."""

@@ -18,6 +18,7 @@ from app.rest.envelopes import typed
 from app.rest.execute import StoredDocuments
 from app.rest.models import TenantAnalyticsResponse, TenantLogsResponse, TypedError, csv_response_description, error_responses
 from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
+from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import (
     MAX_LOGS,
     MAX_OFFSET,
@@ -170,7 +171,8 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
     @router.get(
         "/v1/customer/analytics",
         summary="What the tenant used and was charged, by day",
-        responses={200: {"model": TenantAnalyticsResponse, "description": "Analytics"}, **error_responses(TypedError, 400, 401, 403, 404)},
+        responses={**validated_responses(TenantAnalyticsResponse, "Analytics"), **error_responses(TypedError, 400, 401, 403, 404)},
+        openapi_extra=VALIDATORS,
     )
     async def get_tenant_analytics(
         request: Request, start_date: StartDate = None, end_date: EndDate = None, api_key_id: ApiKeyId = None

@@ -12,6 +12,7 @@ from app.rest.envelopes import detailed, gateway
 from app.rest.execute import StoredDocuments
 from app.rest.models import DetailedError, GatewayStatsResponse, TypedError, UsageAnalyticsResponse, error_responses
 from app.rest.parameters import parse_choice, parse_integer
+from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import AGGREGATIONS, MAX_DAYS, WEEK_NUMBERINGS, Aggregation, DateFrom, DateTo, Days, ModelId, ProjectId, WeekNumbering
 
 _OBJECTS = ("providers", "models", "projects")
@@ -34,7 +35,8 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         tags=["Usage"],
         summary="Usage over time, by model, and the users who cost most",
         description="A key of role admin. Without dates the answer covers all there is.",
-        responses={200: {"model": UsageAnalyticsResponse, "description": "Usage"}, **error_responses(DetailedError, 400, 401, 403)},
+        responses={**validated_responses(UsageAnalyticsResponse, "Usage"), **error_responses(DetailedError, 400, 401, 403)},
+        openapi_extra=VALIDATORS,
     )
     async def get_usage_analytics(
         request: Request,
@@ -63,7 +65,8 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         tags=["Gateway"],
         summary="Request counts and outcomes of the gateway",
         description="The GATEWAY_API_KEY, or a key of role gateway or admin.",
-        responses={200: {"model": GatewayStatsResponse, "description": "Counts"}, **error_responses(TypedError, 400, 401, 403)},
+        responses={**validated_responses(GatewayStatsResponse, "Counts"), **error_responses(TypedError, 400, 401, 403)},
+        openapi_extra=VALIDATORS,
     )
     async def get_gateway_stats(
         request: Request,

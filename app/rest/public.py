@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
 from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import numbered
 from app.rest.execute import StoredDocuments
-from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.models import NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
 from app.rest.query import RankingsEnd, RankingsStart
 
 NETWORK_CACHE_CONTROL = "public, max-age=600, s-maxage=600"
+VALIDATORS: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "Validators of copies that the client holds.",
+            "required": False,
+            "schema": {"type": "string"},
+        }
+    ]
+}
+"""What OpenAPI says more of a URL whose answers have validators; they are judged before the routes, in `app.web.answer_cache`."""
+
 _CACHE_HEADERS = {
     "Cache-Control": {"description": "How long the answer may be kept.", "schema": {"type": "string"}},
     "ETag": {"description": "Validator of the body.", "schema": {"type": "string"}},
@@ -27,6 +40,14 @@ def shape_network_body(network: dict[str, Any]) -> dict[str, Any]:
     return {**network, "trend": {name: network["trend"][field] for name, field in _RANGES.items()}}
 
 
+def validated_responses(model: type[BaseModel], description: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304."""
+    return {
+        200: {"model": model, "description": description, "headers": _CACHE_HEADERS},
+        304: {"description": "The answer is one that If-None-Match names", "headers": _CACHE_HEADERS},
+    }
+
+
 def build_public_router(services: Services, documents: StoredDocuments) -> APIRouter:
     """Return the routes."""
     router = APIRouter()
@@ -36,24 +57,14 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         tags=["Network"],
         summary="Aggregate statistics of the network",
         description="Total tokens, top models and activity of the last 30 days, computed every 10 minutes. No authentication.",
-        responses={
-            200: {"model": NetworkResponse, "description": "The newest snapshot", "headers": _CACHE_HEADERS},
-            304: {"description": "The snapshot is the one that If-None-Match names", "headers": _CACHE_HEADERS},
-            **error_responses(NumberedError),
-        },
+        responses={**validated_responses(NetworkResponse, "The newest snapshot"), **error_responses(NumberedError)},
+        openapi_extra=VALIDATORS,
     )
-    async def get_network(
-        request: Request, if_none_match: Annotated[str | None, Header(description="Validators of copies that the client holds.")] = None
-    ) -> Response:
+    async def get_network(request: Request) -> Response:
         async def respond() -> Response:
             body = shape_network_body(await documents.run("network", RequestContext.of(request, services), {}))
-            encoded = encode_json(body)
-            if body["generated_at"] is None:
-                return Response(encoded, media_type="application/json", headers={"Cache-Control": "no-store"})
-            headers = {"Cache-Control": NETWORK_CACHE_CONTROL, "ETag": etag_of(encoded)}
-            if etag_matches(if_none_match, headers["ETag"]):
-                return Response(status_code=304, headers=headers)
-            return Response(encoded, media_type="application/json", headers=headers)
+            cache_control = "no-store" if body["generated_at"] is None else NETWORK_CACHE_CONTROL
+            return json_response(body, headers={"Cache-Control": cache_control})
 
         return await answer(numbered, request, respond)
 

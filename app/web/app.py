@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request
@@ -13,7 +14,6 @@ from fastapi.responses import ORJSONResponse, Response
 from app import __version__
 from app.auth.authenticate import Authenticator
 from app.auth.quota import RankingsQuota
-from app.db.engine import Database
 from app.domain.errors import RateLimitedError
 from app.domain.time_range import Clock, system_clock
 from app.ingest.batch import Ingestor
@@ -26,14 +26,17 @@ from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_router
 from app.settings import Settings, load
+from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
 from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
 from app.web.direct_routes import DirectRoutesMiddleware
+from app.web.documents import build_document_policy
 from app.web.graphql import add_graphql, build_graphql_routes
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
 from app.web.litellm import build_litellm_router
 from app.web.metrics import Metrics
+from app.web.network_front import GatewayApp, NetworkFront
 from app.web.openapi import install_openapi
 from app.web.otlp import build_otlp_router
 from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
@@ -47,17 +50,20 @@ class Wiring:
 
     clock: Clock = system_clock
     jobs: bool = True
+    seconds: Callable[[], float] = time.monotonic
+    answer_age: float = 0.0
+    """Instead of the setting: tests write past the gateway and read at once."""
 
 
 def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     """Return the application. `settings.database_url` must be set: whoever starts the process has started the server, if need be."""
-    wiring = wiring or Wiring()
+    wiring = wiring or Wiring(answer_age=settings.answer_age)
     if settings.database_url is None:
         raise ValueError("create_app needs a database URL")
-    database = Database(settings.database_url)
+    database = WatchedDatabase(settings.database_url)
     limiter = build_limiter(settings.redis_url)
     metrics = Metrics()
-    counts = build_counts(limiter, metrics.observe_limit_store)
+    counts = build_counts(limiter, metrics.observe_limit_store, wiring.seconds)
     services = Services(
         database=database,
         clock=wiring.clock,
@@ -69,12 +75,14 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     schema = build_schema()
     engine = build_engine(schema, compiled=settings.compiled_execution)
+    stored = StoredDocuments(schema, engine)
+    answers = AnswerCache(database, memory=settings.cache_memory, age=wiring.answer_age, clock=wiring.seconds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with database, counts:
             jobs = build_jobs(database, wiring.clock, settings.snapshot_every, settings.record_retention) if wiring.jobs else ()
-            running = asyncio.create_task(run_jobs(jobs))
+            running = asyncio.create_task(run_jobs(tuple(answers.watch(job) if job.name == "snapshot" else job for job in jobs)))
             try:
                 yield
             finally:
@@ -82,8 +90,9 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
                 with contextlib.suppress(asyncio.CancelledError):
                     await running
                 await services.ingestor.drain()
+                await answers.close()
 
-    app = FastAPI(
+    app = GatewayApp(
         title="Tokengraph",
         version=__version__,
         description="GraphQL analytics gateway for LLM routers. The REST URLs are stored GraphQL documents.",
@@ -91,17 +100,22 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
     usage_route = build_usage_route(ways)
-    graphql_routes = build_graphql_routes(engine, services)
+    keeping = KeepingEngine(engine, answers)
+    graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping))
     app.state.limiter = limiter
     app.state.services = services
     app.add_middleware(DirectRoutesMiddleware, routes=(usage_route, *graphql_routes))
+    app.add_middleware(AnswerCacheMiddleware, answers=answers, services=services, documents=stored)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(RateLimitMiddleware, services=services)
     app.add_middleware(RequestIdMiddleware, metrics=metrics)
     app.add_exception_handler(RateLimitedError, answer_refusal)
+    limit = services.limits.per_address
+    if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
+        app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics)
 
     add_graphql(app, graphql_routes)
-    app.include_router(build_rest_router(services, StoredDocuments(schema, engine)))
+    app.include_router(build_rest_router(services, stored))
     app.include_router(build_ingest_router(usage_route))
     app.include_router(build_litellm_router(ways))
     app.include_router(build_otlp_router(ways))

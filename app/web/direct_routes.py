@@ -1,6 +1,6 @@
-"""Routes that are called for every request of a router or a dashboard: found by one look-up, without FastAPI's machinery around them.
+"""What is asked too often for FastAPI's machinery: routes that are found by one look-up.
 
-They are declared in a router as well, which describes them in OpenAPI and answers other methods; both lead to the same function.
+The routes are declared in a router as well, which describes them in OpenAPI and answers other methods; both lead to the same function.
 """
 
 from __future__ import annotations

@@ -5,25 +5,43 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationType
 from strawberry.http.ides import get_graphql_ide_html
 
-from app.domain.errors import BadInputError, RateLimitedError, UnsupportedEncodingError
-from app.execution.engine import Answer, Demand, Engine
+from app.domain.errors import BadInputError, RateLimitedError, TokengraphError, UnsupportedEncodingError
+from app.execution.documents import MAX_ID_LENGTH, root_fields
+from app.execution.engine import Answer, Demand, Engine, Prepared
 from app.resolvers.context import RequestContext, Services
 from app.resolvers.errors import public_error
-from app.rest.json import encode_json
+from app.rest.json import encode_json, etag_matches, etag_of
+from app.rest.public import NETWORK_CACHE_CONTROL
 from app.web.direct_routes import DirectRoute
+from app.web.documents import DocumentPolicy, Named, TrustedDocuments
 
 PATH: Final = "/graphql"
 
 _JSON: Final = "application/json"
 _RESPONSE_JSON: Final = "application/graphql-response+json"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
+_NAMES: Final = frozenset({"query", "documentId", "extensions"})
+"""Parameters of a GET, of which one names a document."""
+_PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
+"""Fields of the root type whose answer is the same for everybody."""
+_KEY_HEADERS: Final = frozenset({"authorization", "x-api-key"})
+_VARY: Final = "Authorization, X-API-Key, Accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A request as it was read: its document by whatever name, and the demand, whose query is not known before the document is."""
+
+    named: Named
+    demand: Demand
 
 
 def _object(value: Any, name: str) -> dict[str, Any] | None:
@@ -47,69 +65,168 @@ def _loads(text: str | bytes, name: str) -> Any:
         raise BadInputError(f"{name} is malformed JSON at line {error.lineno} column {error.colno}") from None
 
 
-def read_demand(body: Any, *, only_queries: bool) -> Demand:
+def _id(value: Any, name: str) -> str | None:
+    text = _text(value, name)
+    if text is not None and not 0 < len(text) <= MAX_ID_LENGTH:
+        raise BadInputError(f"{name} must have 1 to {MAX_ID_LENGTH} characters")
+    return text
+
+
+def _read_hash(extensions: dict[str, Any] | None) -> str | None:
+    """Return the hash of Apollo's persisted queries."""
+    persisted = _object((extensions or {}).get("persistedQuery"), "extensions.persistedQuery")
+    if persisted is None:
+        return None
+    version = persisted.get("version")
+    if type(version) is not int or version != 1:
+        raise BadInputError("Unsupported persisted query version")
+    digest = _id(persisted.get("sha256Hash"), "extensions.persistedQuery.sha256Hash")
+    if digest is None:
+        raise BadInputError("extensions.persistedQuery has no sha256Hash")
+    return digest
+
+
+def read_demand(body: Any, *, only_queries: bool) -> Reading:
     """Return what a decoded body asks for. BadInputError: it is no GraphQL request."""
     if not isinstance(body, dict):
         raise BadInputError("the body must be one GraphQL request: an object")
-    query = _text(body.get("query"), "query")
-    if not query:
+    query = _text(body.get("query"), "query") or ""
+    digest = _read_hash(_object(body.get("extensions"), "extensions"))
+    document_id = _id(body.get("documentId"), "documentId")
+    if document_id is not None and (query or digest is not None):
+        raise BadInputError("send documentId, or query, or extensions.persistedQuery: one of them names the document")
+    if not query and document_id is None and digest is None:
         raise BadInputError("No GraphQL query found in the request")
-    _object(body.get("extensions"), "extensions")
-    return Demand(query, _object(body.get("variables"), "variables"), _text(body.get("operationName"), "operationName"), only_queries)
+    variables = _object(body.get("variables"), "variables")
+    operation_name = _text(body.get("operationName"), "operationName") or None
+    return Reading(Named(query, document_id, digest), Demand(query, variables, operation_name, only_queries))
 
 
-async def _read_post(request: Request) -> Demand:
+async def _read_post(request: Request) -> Reading:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _JSON:
         raise UnsupportedEncodingError("Content-Type must be application/json")
     return read_demand(_loads(await request.body(), "the body"), only_queries=False)
 
 
-async def _read_get(request: Request) -> Demand:
+async def _read_get(request: Request) -> Reading:
     given = dict(request.query_params)
-    body: dict[str, Any] = {name: given.get(name) for name in ("query", "operationName")}
+    body: dict[str, Any] = {name: given.get(name) for name in ("query", "operationName", "documentId")}
     for name in ("variables", "extensions"):
         if given.get(name):
             body[name] = _loads(given[name], name)
     return read_demand(body, only_queries=True)
 
 
+def _media_type(request: Request) -> str:
+    """Return the media type that the caller accepts: the newer one tells by its status, the older one says nothing by it."""
+    return _RESPONSE_JSON if _RESPONSE_JSON in request.headers.get("accept", "") else _JSON
+
+
 def _respond(request: Request, answer: Answer) -> Response:
-    """Return the answer in the media type that the caller accepts; the older one says nothing by its status."""
     encoded = encode_json(answer.as_json())
-    if _RESPONSE_JSON in request.headers.get("accept", ""):
+    if _media_type(request) == _RESPONSE_JSON:
         return Response(encoded, 200 if answer.has_run else 400, media_type=_RESPONSE_JSON)
     return Response(encoded, 400 if answer.is_forbidden else 200, media_type=_JSON)
 
 
-def build_graphql_routes(engine: Engine, services: Services) -> tuple[DirectRoute, ...]:
-    """Return the routes of the endpoint."""
-    page = get_graphql_ide_html(graphql_ide="graphiql")
+def _respond_kept(request: Request, answer: Answer, roots: frozenset[str]) -> Response:
+    """Return the answer to a GET that named its document, as caches may keep it. `roots`: the fields that were asked of the root type."""
+    response = _respond(request, answer)
+    if answer.is_forbidden:
+        response.status_code = 405
+        response.headers["Allow"] = "POST"
+    if answer.errors:
+        response.headers.update(_NO_STORE)
+        return response
+    # The media type is part of it: both have the same bytes, and a strong validator must tell them apart.
+    etag = etag_of(_media_type(request).encode() + b"\n" + bytes(response.body))
+    headers = {"Cache-Control": _cache_control(request, answer, roots), "ETag": etag, "Vary": _VARY}
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return response
 
-    async def respond(request: Request, read: Callable[[Request], Awaitable[Demand]]) -> Response:
+
+def _cache_control(request: Request, answer: Answer, roots: frozenset[str]) -> str:
+    if not _KEY_HEADERS.isdisjoint(request.headers) or not roots <= _PUBLIC_ROOTS:
+        return "private, no-cache"
+    # Before the first snapshot there are only zeros, which nobody may keep for ten minutes.
+    return NETWORK_CACHE_CONTROL if _has_number(answer.data) else "public, no-cache"
+
+
+def _has_number(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_number(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_has_number(item) for item in value)
+    return isinstance(value, int | float) and value != 0
+
+
+def _refuse(request: Request, error: TokengraphError, *, always_ok: bool) -> Response:
+    """Return the one error of a request whose document may not run. `always_ok`: Apollo's clients read no body of another status."""
+    media_type = _media_type(request)
+    status = 200 if always_ok or media_type == _JSON else error.status
+    body = {"errors": [{"message": error.message, "extensions": {"code": error.code}}]}
+    return Response(encode_json(body), status, media_type=media_type, headers=_NO_STORE)
+
+
+def build_graphql_routes(engine: Engine, services: Services, documents: DocumentPolicy | None = None) -> tuple[DirectRoute, ...]:
+    """Return the routes of the endpoint. `documents` None: nothing is trusted, nothing is registered, every text may run."""
+    page = get_graphql_ide_html(graphql_ide="graphiql")
+    policy = documents or DocumentPolicy(TrustedDocuments(None, engine), None, only_trusted=False)
+
+    async def run(prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
+        if prepared.errors or prepared.document is None or (demand.only_queries and _changes(prepared, demand)):
+            return await engine.run(demand, context)  # which says why not
+        return await engine.run_prepared(prepared, demand, context)
+
+    async def respond(request: Request, read: Callable[[Request], Awaitable[Reading]]) -> Response:
         try:
             context = RequestContext.of(request, services)
-            demand = await read(request)
+            reading = await read(request)
         except RateLimitedError as error:
             request_id = request.scope.get("state", {}).get("request_id", "")
             shown = public_error(GraphQLError(error.message, original_error=error), request_id)
             return Response(encode_json({"errors": [shown.formatted]}), media_type=_JSON, headers=_NO_STORE)
         except BadInputError as error:
-            body = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
-            return Response(encode_json(body), error.status, media_type=_JSON, headers=_NO_STORE)
-        return _respond(request, await engine.run(demand, context))
+            return _malformed(error)
+        try:
+            chosen = await policy.choose(reading.named)
+        except BadInputError as error:
+            return _malformed(error)
+        except TokengraphError as error:
+            return _refuse(request, error, always_ok=reading.named.digest is not None)
+        demand = replace(reading.demand, query=chosen.text)
+        prepared = engine.prepare(chosen.text) if chosen.trusted is None else chosen.trusted.prepare()
+        if not prepared.errors:
+            policy.remember(chosen)
+        answer = await run(prepared, demand, context)
+        if request.method != "GET" or not chosen.by_id:
+            return _respond(request, answer)
+        roots = frozenset() if prepared.document is None else root_fields(prepared.document, demand.operation_name)
+        return _respond_kept(request, answer, roots)
 
     async def post(request: Request) -> Response:
         return await respond(request, _read_post)
 
     async def get(request: Request) -> Response:
-        if "text/html" in request.headers.get("accept", "") and "query" not in request.query_params:
+        if "text/html" in request.headers.get("accept", "") and _NAMES.isdisjoint(request.query_params):
             with contextlib.suppress(RateLimitedError):
                 RequestContext.of(request, services)
                 return Response(page, media_type="text/html; charset=utf-8")
         return await respond(request, _read_get)
 
     return DirectRoute("POST", PATH, post), DirectRoute("GET", PATH, get)
+
+
+def _changes(prepared: Prepared, demand: Demand) -> bool:
+    return prepared.operations.get(demand.operation_name, OperationType.QUERY) is not OperationType.QUERY
+
+
+def _malformed(error: BadInputError) -> Response:
+    body = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
+    return Response(encode_json(body), error.status, media_type=_JSON, headers=_NO_STORE)
 
 
 def add_graphql(app: FastAPI, routes: tuple[DirectRoute, ...]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -13,6 +15,11 @@ from prometheus_client.registry import Collector
 from app.ingest.receipt import Receipt
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_NETWORK = "/api/v1/analytics/network"
+_QUICK = 0.001
+_TOGETHER = 1.0
+"""What is answered from memory is counted together, once a second: one by one would cost as much as the answers."""
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -43,11 +50,38 @@ class Metrics:
             multiprocess_mode="mostrecent",
         )
         self._limit_store.set(1)
+        self._hits = {200: 0, 304: 0}
+        self._hit_seconds = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route`: the route's template, so that there are few series."""
         self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def observe_hit(self, status: int, seconds: float) -> None:
+        """Count one GET of the network that was answered from memory: 200 or 304."""
+        if seconds > _QUICK:  # the caller reads slowly
+            self.observe_request("GET", _NETWORK, status, seconds)
+            return
+        self._hits[status] += 1
+        self._hit_seconds += seconds
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TOGETHER, self.flush)
+
+    def flush(self) -> None:
+        """Count what was put off."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for status, hits in self._hits.items():
+            if hits:
+                self._requests.labels("GET", _NETWORK, str(status)).inc(hits)
+        seconds: Any = self._seconds.labels(_NETWORK)  # whose public way in takes one sample at a time
+        seconds._buckets[0].inc(sum(self._hits.values()))
+        seconds._sum.inc(self._hit_seconds)
+        self._hits = {200: 0, 304: 0}
+        self._hit_seconds = 0.0
 
     def observe_receipt(self, receipt: Receipt) -> None:
         """Count the records of one batch."""
@@ -60,6 +94,7 @@ class Metrics:
 
     def render(self, quarantined: Mapping[str, int] | None = None) -> bytes:
         """Return the exposition text. `quarantined`: records that wait, by source; None: that is not known now, and left out."""
+        self.flush()
         counted = self._registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             counted = CollectorRegistry()

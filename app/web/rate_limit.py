@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -48,14 +49,14 @@ def build_limiter(redis_url: str | None) -> Limiter:
     )
 
 
-def build_counts(limiter: Limiter, on_change: Callable[[bool], None]) -> WindowCounts:
+def build_counts(limiter: Limiter, on_change: Callable[[bool], None], clock: Callable[[], float] = time.monotonic) -> WindowCounts:
     """Return what every limit of the product is counted by: the limiter's Redis if it has one, and this process's memory.
 
     The library's storage in memory is not used: its thread scans every key, it keeps every key for ever, and it follows the wall clock.
     """
     storage = limiter.limiter.storage
     shared = RedisWindows(storage.storage) if isinstance(storage, RedisStorage) else None
-    return WindowCounts(LocalWindows(), shared, on_change)
+    return WindowCounts(LocalWindows(clock), shared, on_change)
 
 
 def build_caller_limits(settings: Settings, counts: WindowCounts) -> CallerLimits:

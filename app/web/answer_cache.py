@@ -1,0 +1,384 @@
+"""Which answers are kept, under which key and for how long, and what HTTP says of them. How they are kept is `execution.cache`'s.
+
+Every caller is still authenticated and counted by whoever stands before: nothing here opens anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC
+from math import ceil
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import orjson
+from graphql import DocumentNode, FieldNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.db.engine import Connection, Database
+from app.domain.errors import TokengraphError, UnauthenticatedError
+from app.execution.cache import AnswerMemory, Made, Versions
+from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
+from app.jobs.loop import Job
+from app.resolvers.context import RequestContext, Services
+from app.rest.answer import json_response
+from app.rest.envelopes import Envelope, detailed, error_headers, gateway, numbered, typed
+from app.rest.execute import StoredDocuments
+from app.rest.json import etag_matches, etag_of
+
+log = logging.getLogger(__name__)
+
+NETWORK: Final = "/api/v1/analytics/network"
+_GRAPHQL: Final = "/graphql"
+
+KEPT_ROOTS: Final = frozenset({"network", "usageAnalytics", "gatewayStats", "tenantAnalytics", "tenantUsage", "__typename"})
+PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
+KEPT_TYPES: Final = frozenset(
+    {
+        *("NetworkStats", "NetworkTotals", "NetworkModel", "NetworkTrend", "NetworkPoint"),
+        *("UsageAnalytics", "UsagePoint", "ModelUsage", "UserUsage"),
+        *("GatewayStats", "Outcomes", "DailyOutcomes"),
+        *("TenantAnalytics", "TenantPeriod", "TenantSummary", "TenantDay", "TenantUsageRow"),
+    }
+)
+"""Types whose fields depend on the data, the arguments, the caller's scope and the UTC date alone. A current price, or whether a key has
+expired, changes with every instant: the types that have such fields are not here."""
+
+_LONGEST_QUESTION: Final = 64 * 2**10
+_CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"})
+_VALIDATED: Final = frozenset({b"cache-control", b"etag", b"vary"})
+
+# Two equal snapshots see the same commits: unlike a position in the log, which a commit passes some time before it can be seen.
+# The start of the server tells it from a restored copy. A standby's snapshots do not say which commits they miss.
+_DATA_VERSION = (
+    "/* app:data_version */ SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_snapshot()::text END, pg_postmaster_start_time()::text"
+)
+_NETWORK_VERSION = (
+    "/* app:network_version */ SELECT coalesce((SELECT generated_at::text || ' ' || xmin::text FROM network_snapshots"
+    " ORDER BY generated_at DESC LIMIT 1), ''), pg_postmaster_start_time()::text"
+)
+
+ScopeKey = tuple[str | int | None, ...]
+
+
+class WatchedDatabase(Database):
+    """A database that tells when something may have been committed through it, before whoever committed goes on."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.on_commit: Callable[[], None] = lambda: None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """As `Database.transaction`."""
+        try:
+            async with super().transaction() as connection:
+                yield connection
+        finally:
+            self.on_commit()  # also where it failed: a connection that is lost at a commit does not say whether there was one
+
+
+class AnswerCache:
+    """The kept answers of one process, and the states of the data that they hold for.
+
+    `data` changes with every commit; `network` with the stored snapshot only, so that what everybody asks for is not made anew for
+    every batch of records. `age`: seconds that an answer may be behind what other processes commit. `memory`: bytes; 0: nothing is kept.
+    """
+
+    def __init__(self, database: WatchedDatabase, *, memory: int, age: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.memory = AnswerMemory(memory)
+        self.age = age
+        self.clock = clock
+        self.data = Versions(_reader(database, _DATA_VERSION), age, clock)
+        self.network = Versions(_reader(database, _NETWORK_VERSION), age, clock)
+        database.on_commit = self.data.invalidate
+
+    def watch(self, job: Job) -> Job:
+        """Return a job after whose runs no older snapshot of the network is served."""
+
+        async def run() -> Any:
+            try:
+                return await job.run()
+            finally:
+                self.network.invalidate()
+
+        return replace(job, run=run)
+
+    async def close(self) -> None:
+        """Give up what is being made or read, when nobody is served any more."""
+        await self.memory.close()
+        await self.data.close()
+        await self.network.close()
+
+
+def _reader(database: Database, statement: str) -> Callable[[], Awaitable[Hashable | None]]:
+    async def read() -> Hashable | None:
+        async with database.read_connection() as connection:
+            row = await (await connection.execute(statement)).fetchone()
+        return None if row is None or row[0] is None else row
+
+    return read
+
+
+async def scope_of_caller(context: RequestContext) -> ScopeKey | None:
+    """Return what tells apart callers who see different answers: role and tenant, never a key. Empty: nobody; None: it cannot be told."""
+    try:
+        principal = await context.principal()
+    except UnauthenticatedError:
+        return ()
+    except Exception:
+        return None  # whoever answers the request meets it again
+    return (principal.role.value, principal.tenant_id, principal.tenant_key)
+
+
+def kept_roots(schema: GraphQLSchema, document: DocumentNode) -> frozenset[str] | None:
+    """Return the root fields of a valid document whose answers may be kept; None: they may not."""
+    query = schema.query_type
+    roots: set[str] = set()
+    refused = False
+    types = TypeInfo(schema)
+
+    class Look(Visitor):
+        def enter_field(self, node: FieldNode, *_: Any) -> None:
+            nonlocal refused
+            parent = types.get_parent_type()
+            if parent is query:
+                roots.add(node.name.value)
+            elif parent is None or parent.name not in KEPT_TYPES:
+                refused = True
+
+    visit(document, TypeInfoVisitor(types, Look()))
+    return frozenset(roots) if roots <= KEPT_ROOTS and not refused else None
+
+
+class KeepingEngine(Engine):
+    """An engine that keeps the answers of those documents whose answers may be kept. It shares the prepared documents of the given one."""
+
+    def __init__(self, engine: Engine, answers: AnswerCache) -> None:
+        vars(self).update(vars(engine))
+        self._answers = answers
+        self._roots: OrderedDict[str, frozenset[str] | None] = OrderedDict()
+
+    async def run_prepared(self, prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
+        """Run a document that is known to be valid, unless its answer is there. Never raises."""
+        run = super().run_prepared
+        key = await self._key(prepared, demand, context)
+        if key is None:
+            return await run(prepared, demand, context)
+        try:
+            version = await self._answers.data.confirm()
+        except Exception:
+            return await run(prepared, demand, context)  # which says what is wrong in its own way
+
+        async def make() -> Made[Answer]:
+            answer = await run(prepared, demand, context)
+            return Made(answer, None if answer.errors else _size_of(answer) + len(key[1]) + len(key[3]))
+
+        return await self._answers.memory.obtain(key, version, make)
+
+    async def _key(self, prepared: Prepared, demand: Demand, context: RequestContext) -> tuple[Any, ...] | None:
+        if not self._answers.memory.limit or prepared.document is None or prepared.errors:
+            return None
+        roots = self._kept_roots(demand.query, prepared.document)
+        if roots is None:
+            return None
+        try:
+            variables = json.dumps(demand.variables, sort_keys=True, allow_nan=False)
+        except ValueError:
+            return None
+        if len(demand.query) + len(variables) > _LONGEST_QUESTION:
+            return None
+        scope = await scope_of_caller(context)
+        if scope is None or (not scope and not roots <= PUBLIC_ROOTS):
+            return None
+        return "graphql", demand.query, demand.operation_name, variables, scope, context.now.astimezone(UTC).date()
+
+    def _kept_roots(self, query: str, document: DocumentNode) -> frozenset[str] | None:
+        if query not in self._roots:
+            found = kept_roots(self._schema, document)
+            if len(query) > MAX_CACHED_LENGTH:
+                return found
+            self._roots[query] = found
+            if len(self._roots) > MAX_DOCUMENTS:
+                self._roots.popitem(last=False)
+        return self._roots[query]
+
+
+def _size_of(answer: Answer) -> int:
+    """Return about how many bytes the objects of an answer take, rather more than less: counted in its JSON, which is quick."""
+    try:
+        text = orjson.dumps(answer.data)
+    except TypeError:
+        text = json.dumps(answer.data).encode()
+    return len(text) + 350 * text.count(b"{") + 100 * text.count(b",") + 120 * text.count(b"[")
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """A URL whose answers are kept. `document`: whose root says who may ask; None: everybody."""
+
+    path: str
+    envelope: Envelope
+    document: str | None = None
+
+
+SURFACES: Final = {
+    surface.path: surface
+    for surface in (
+        Surface(NETWORK, numbered),
+        Surface("/api/usage/analytics", detailed, "usage_analytics"),
+        Surface("/v1/analytics", gateway, "gateway_stats"),
+        Surface("/v1/customer/analytics", typed, "tenant_analytics"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer as it goes over the wire. `etag` empty: it is not to be kept. `asked_by`: the request that it was made for."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    etag: str
+    asked_by: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body and the headers."""
+        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def unchanged_headers(self) -> list[tuple[bytes, bytes]]:
+        """Return the headers of a 304."""
+        return [header for header in self.headers if header[0] in _VALIDATED]
+
+    async def send(self, send: Send, if_none_match: str | None) -> None:
+        """Send it, or 304 if the caller has it."""
+        if self.etag and etag_matches(if_none_match, self.etag):
+            await send({"type": "http.response.start", "status": 304, "headers": self.unchanged_headers()})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class AnswerCacheMiddleware:
+    """Answers the URLs of SURFACES from memory, before they are routed. Behind the counting of requests, which knows the caller."""
+
+    def __init__(self, app: ASGIApp, answers: AnswerCache, services: Services, documents: StoredDocuments) -> None:
+        self._app = app
+        self._answers = answers
+        self._services = services
+        self._documents = documents
+        self._private = f"private, no-cache, max-age={ceil(answers.age)}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] != "http" or scope["method"] != "GET":
+            await self._app(scope, receive, send)
+            return
+        if scope["path"] == _GRAPHQL:
+            await self._validate(scope, receive, send)
+            return
+        surface = SURFACES.get(scope["path"])
+        key = None if surface is None else await self._key(surface, scope)
+        if surface is None or key is None:
+            await self._app(scope, receive, send)
+            return
+        request_id = scope.get("state", {}).get("request_id", "")
+        try:
+            answer = await self._obtain(surface, key, scope, request_id)
+        except TokengraphError as error:  # of the database that was asked whether it changed
+            await json_response(surface.envelope(error), error.status, error_headers(error))(scope, receive, send)
+            return
+        finally:
+            scope["route"] = surface  # by whose path the request is counted
+        if answer.status >= 500 and answer.asked_by != request_id:
+            log.warning("request %s shares the failure of request %s", request_id, answer.asked_by)
+        await answer.send(send, read_if_none_match(scope["headers"]))
+
+    async def _key(self, surface: Surface, scope: Scope) -> tuple[Any, ...] | None:
+        try:
+            context = RequestContext.of(Request(scope), self._services)
+            if surface.document is None:
+                return (surface.path,)
+            await self._documents.authorize(surface.document, context)
+        except Exception:
+            return None  # the route meets it again, and says it in its own form
+        query: bytes = scope["query_string"]
+        caller = await scope_of_caller(context)
+        if caller is None or len(query) > _LONGEST_QUESTION:
+            return None
+        # As the routes read them: of a parameter that is given twice, the last one.
+        given = tuple(sorted(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).items()))
+        return surface.path, given, caller, context.now.astimezone(UTC).date()
+
+    async def _obtain(self, surface: Surface, key: tuple[Any, ...], scope: Scope, request_id: str) -> KeptAnswer:
+        async def make() -> Made[KeptAnswer]:
+            answer = await self._run(surface, scope, request_id)
+            return Made(answer, answer.size + len(scope["query_string"]) if answer.etag else None)
+
+        memory = self._answers.memory
+        versions = self._answers.network if surface.document is None else self._answers.data
+        try:
+            version = await versions.confirm() if memory.limit else None
+        except TokengraphError:
+            raise
+        except Exception:
+            version = None  # what is wrong with the database, the route meets as well
+        return await memory.obtain(key, version, make)
+
+    async def _run(self, surface: Surface, scope: Scope, request_id: str) -> KeptAnswer:
+        """Let the application answer. It sees no condition: the whole answer is what is kept."""
+        asked = [header for header in scope["headers"] if header[0] not in _CONDITIONS]
+        status, headers, body = await self._collect({**scope, "headers": asked}, _receive_nothing)
+        names = dict(headers)
+        if status != 200 or b"no-store" in names.get(b"cache-control", b""):
+            return KeptAnswer(status, headers, body, "", request_id)
+        private = [] if surface.document is None else [(b"cache-control", self._private), (b"vary", b"Authorization, X-API-Key")]
+        etag = etag_of(body)
+        return KeptAnswer(status, [*headers, (b"etag", etag.encode()), *private], body, etag, request_id)
+
+    async def _validate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let GraphQL answer a GET, and give its answer a validator if it is data and has none."""
+        status, headers, body = await self._collect(scope, receive)
+        names = dict(headers)
+        media_type = names.get(b"content-type", b"")
+        etag = ""
+        if status == 200 and b"json" in media_type and names.keys().isdisjoint((b"etag", b"cache-control")) and b'"errors":[' not in body:
+            # Both media types have the same bytes, and a strong validator must tell them apart.
+            etag = etag_of(media_type + b"\n" + body)
+            headers += [(b"cache-control", self._private), (b"etag", etag.encode()), (b"vary", b"Authorization, X-API-Key, Accept")]
+        await KeptAnswer(status, headers, body, etag, "").send(send, read_if_none_match(scope["headers"]))
+
+    async def _collect(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+        status = 0
+        headers: list[tuple[bytes, bytes]] = []
+        parts: list[bytes] = []
+
+        async def collect(message: Message) -> None:
+            nonlocal status, headers
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], list(message["headers"])
+            else:
+                parts.append(message.get("body", b""))
+
+        await self._app(scope, receive, collect)
+        return status, headers, b"".join(parts)
+
+
+async def _receive_nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def read_if_none_match(headers: list[tuple[bytes, bytes]]) -> str | None:
+    """Return the header `If-None-Match`, all of its lines; None: there is none."""
+    lines = [value for name, value in headers if name == b"if-none-match"]
+    return b",".join(lines).decode("latin-1") if lines else None

@@ -1,0 +1,98 @@
+"""The public answer of the network, sent from memory before any middleware."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from itertools import count
+from typing import Final
+
+from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
+
+from app.auth.quota import address_subject
+from app.execution.cache import Version
+from app.rest.json import etag_matches
+from app.web.answer_cache import NETWORK, AnswerCache, KeptAnswer
+from app.web.metrics import Metrics
+
+
+class NetworkFront:
+    """Answers those who ask for the network without a key, if the answer is in memory and known to be right: without waiting for anything.
+
+    Such a request is counted for its address, measured and given an id here; every other one is left to those who do so otherwise.
+    """
+
+    __slots__ = ("_admit", "_answers", "_body", "_etag", "_headers", "_ids", "_unchanged", "_version", "_versions", "clock", "metrics")
+
+    def __init__(self, answers: AnswerCache, admit: Callable[[str, float], bool] | None, metrics: Metrics) -> None:
+        """`admit`: counts a request for an address; None: there is no limit."""
+        self.metrics = metrics
+        self.clock = answers.clock
+        self._answers = answers
+        self._versions = answers.network
+        self._admit = admit
+        self._ids = count(secrets.randbits(63))
+        self._version: Version | None = None
+        self._etag = ""
+        self._headers: tuple[tuple[bytes, bytes], ...] = ()
+        self._unchanged: tuple[tuple[bytes, bytes], ...] = ()
+        self._body: Message = {}
+
+    def open(self, scope: Scope, now: float) -> tuple[Message, Message] | None:
+        """Return the messages of the answer; None: it is not for here."""
+        if_none_match: bytes | None = None
+        for name, value in scope["headers"]:
+            if name in _CALLER_HEADERS:
+                if name != b"if-none-match" or if_none_match is not None:
+                    return None
+                if_none_match = value
+        versions = self._versions
+        if now >= versions.fresh_until or (versions.current is not self._version and not self._find(now)) or scope["method"] != "GET":
+            return None
+        if now >= versions.refresh_at:
+            versions.refresh_ahead(now)
+        if self._admit is not None:
+            client = scope["client"]
+            if not self._admit(address_subject(client[0] if client else ""), now):
+                return None  # refused by whoever says so in words; what is refused was not counted
+        request_id = (b"x-request-id", b"%016x" % next(self._ids))
+        if if_none_match is not None and etag_matches(if_none_match.decode("latin-1"), self._etag):
+            return {"type": "http.response.start", "status": 304, "headers": (*self._unchanged, request_id)}, _NO_BODY
+        return {"type": "http.response.start", "status": 200, "headers": (*self._headers, request_id)}, self._body
+
+    def _find(self, now: float) -> bool:
+        """Take the answer of the present state out of memory, once for all who come until there is another."""
+        answer: KeptAnswer | None = self._answers.memory.find((NETWORK,), self._versions, now)
+        if answer is None:
+            return False
+        self._version = self._versions.current
+        self._etag = answer.etag
+        self._headers = tuple(answer.headers)
+        self._unchanged = tuple(answer.unchanged_headers())
+        self._body = {"type": "http.response.body", "body": answer.body}
+        return True
+
+
+_CALLER_HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"x-request-id", b"if-none-match"})
+_NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
+
+
+class GatewayApp(FastAPI):
+    """The application, with the front before all of it."""
+
+    front: NetworkFront | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer from memory, or as any application does."""
+        front = self.front
+        if front is not None and scope["type"] == "http" and scope["path"] == NETWORK:
+            started = front.clock()
+            messages = front.open(scope, started)
+            if messages is not None:
+                start, body = messages
+                await send(start)
+                await send(body)
+                front.metrics.observe_hit(start["status"], front.clock() - started)
+                return
+        await super().__call__(scope, receive, send)

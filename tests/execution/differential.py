@@ -1,0 +1,167 @@
+"""Runs the same request by compiled code and by the stock executor, and compares the answers to the last bit.
+
+Also counts for how many documents compiled code completed something: where it never runs, equal answers prove nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import strawberry
+from graphql import DocumentNode, GraphQLError
+
+from app.execution.compiled import Completer, Dialect
+from app.execution.engine import Answer, Demand, Engine, Rules, Show
+from app.execution.executor import MAX_SELECTIONS, CompiledSelections
+from tests.execution.documents import Document
+
+_RETRIES = 10
+_ROUNDS = 3
+
+
+def examples(of_every_day: int) -> int:
+    """Return how many examples to try: DIFFERENTIAL_EXAMPLES, for a run at length, or as many as every run can afford."""
+    return int(os.environ.get("DIFFERENTIAL_EXAMPLES", of_every_day))
+
+
+def typed(value: Any) -> Any:
+    """Return an answer's value so that equality sees types, the order of keys, NaN and the sign of zero."""
+    if isinstance(value, dict):
+        return (type(value).__name__, [(name, typed(one)) for name, one in value.items()])
+    if isinstance(value, list):
+        return (type(value).__name__, [typed(one) for one in value])
+    return (type(value).__name__, repr(value))
+
+
+def _error(error: GraphQLError) -> Any:
+    cause = error.original_error
+    return (error.message, error.path, error.locations, typed(error.extensions), type(cause).__name__, str(cause))
+
+
+def outcome(answer: Answer) -> dict[str, Any]:
+    """Return all that a caller could tell one answer from another by."""
+    return {
+        "data": typed(answer.data),
+        "errors": [_error(error) for error in answer.errors],
+        "has_run": answer.has_run,
+        "is_forbidden": answer.is_forbidden,
+    }
+
+
+def unordered(found: dict[str, Any]) -> dict[str, Any]:
+    """Return an outcome without the order of its errors, which the speed of a database may decide."""
+    return {**found, "errors": sorted(found["errors"], key=repr)}
+
+
+@dataclass(slots=True)
+class Tally:
+    """`documents` that were compared; `valid`: that could run; `compiled`: for which compiled code completed something that was answered;
+    `completions`: lists and objects that it completed; `unsteady`: to which the stock executor itself gives several answers."""
+
+    documents: int = 0
+    runs: int = 0
+    valid: int = 0
+    compiled: int = 0
+    completions: int = 0
+    fallbacks: int = 0
+    unsteady: int = 0
+
+
+@dataclass(slots=True)
+class Pair:
+    """The two engines of one schema."""
+
+    compiled: Engine
+    stock: Engine
+    tally: Tally = field(default_factory=Tally)
+
+    @classmethod
+    def of(cls, schema: strawberry.Schema, rules: Rules, dialect: Dialect, show: Show) -> Pair:
+        """Return a pair with nothing in its caches."""
+        pair = cls(Engine(schema, rules, dialect, show), Engine(schema, rules, dialect, show, compiled=False))
+        count_completions(pair.compiled, pair.tally)
+        return pair
+
+    async def compare(self, document: Document, make_context: Callable[[], Any], *, is_ordered: bool = True) -> None:
+        """Run every operation with every assignment, in turn and three times: first seen, compiled, and found again among others."""
+        completions = self.tally.completions
+        valid = False
+        for operation in document.operations:
+            demands = [Demand(document.text, variables, operation) for variables in document.variables]
+            expected = [await _run(self.stock, demand, make_context()) for demand in demands]
+            valid = valid or any(one["has_run"] for one, _ in expected)
+            for position in [*range(len(demands))] * _ROUNDS:
+                found = await _run(self.compiled, demands[position], make_context())
+                self.tally.runs += 1
+                if found != expected[position]:
+                    assert not is_ordered, explain(demands[position], expected[position], found)
+                    await self._stock_may_say(demands[position], make_context, found)
+        self.tally.documents += 1
+        self.tally.valid += valid
+        self.tally.compiled += self.tally.completions > completions
+
+    async def _stock_may_say(self, demand: Demand, make_context: Callable[[], Any], found: Any) -> None:
+        """Fields that wait for the database may fail in any order: then the stock executor's answer must be one of several, this among them."""
+        seen = []
+        for _ in range(_RETRIES):
+            again = await _run(self.stock, demand, make_context())
+            if unordered(again[0]) == unordered(found[0]):
+                self.tally.unsteady += 1
+                return
+            seen.append(again)
+        raise AssertionError(explain(demand, seen[-1], found))
+
+
+async def _run(engine: Engine, demand: Demand, context: Any) -> tuple[dict[str, Any], Any]:
+    answer = await engine.run(demand, context)
+    return outcome(answer), list(getattr(context, "log", ()))
+
+
+def explain(demand: Demand, expected: Any, found: Any) -> str:
+    """Return what an engineer needs to see of a difference."""
+    head = f"{demand.query}\noperation {demand.operation_name}, variables {demand.variables}"
+    return f"{head}\nfirst difference: {first_difference(expected, found)}"
+
+
+def first_difference(expected: Any, found: Any, place: str = "answer") -> str:
+    """Return where two outcomes part, and what each has there."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        expected, found = list(expected.items()), list(found.items())
+    if isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
+        for position, (one, other) in enumerate(zip(expected, found, strict=True)):
+            if one != other:
+                return first_difference(one, other, f"{place}.{position}")
+    return f"{place}\nstock:    {str(expected)[:2000]}\ncompiled: {str(found)[:2000]}"
+
+
+def count_completions(engine: Engine, tally: Tally) -> None:
+    """Let an engine count what compiled code completes, and what it hands back."""
+    assert engine._selections is not None
+    engine._selections = Counting(engine._selections.dialect, tally)
+
+
+class Counting(CompiledSelections):
+    """Compiled selections whose completers are counted when they complete something."""
+
+    def __init__(self, dialect: Dialect, tally: Tally, limit: int = MAX_SELECTIONS) -> None:
+        super().__init__(dialect, limit)
+        self._tally = tally
+
+    def put(self, key: Any, value: Any, document: DocumentNode) -> None:
+        """Keep a completer that counts."""
+        super().put(key, self._counted(value) if callable(value) else value, document)
+
+    def _counted(self, completer: Completer) -> Completer:
+        def counted(value: Any) -> Any:
+            try:
+                completed = completer(value)
+            except Exception:
+                self._tally.fallbacks += 1
+                raise
+            self._tally.completions += 1
+            return completed
+
+        return counted
