@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Bucket, Dimension, Grain, Privacy
 from app.cube.metrics import Metric
-from app.cube.rollups import ROLLUPS, Rollup
+from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.domain.principal import Scope
-from app.domain.time_range import TimeRange
+from app.domain.time_range import RECORDS_FLOOR, TimeRange, midnight
 
 
 class PlanError(Exception):
@@ -37,14 +39,21 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """All of a plan that decides its SQL; plans of one shape share one compiled SELECT."""
+    """All of a plan that decides its SQL; plans of one shape share one compiled SELECT.
+
+    `rollup` answers what is not closed, and `condensed` the closed days, with its months or its sums of all time where they fit the range;
+    None: there is nothing narrower for closed days. `filters`: dimension, and whether the value is its name for records that have none.
+    """
 
     name: str
     rollup: Rollup
+    condensed: Condensed | None
+    with_months: bool
+    with_ever: bool
     metrics: tuple[Metric, ...]
     dimensions: tuple[Dimension, ...]
     bucket: Bucket | None
-    filters: tuple[Dimension, ...]
+    filters: tuple[tuple[Dimension, bool], ...]
     only_public: bool
     in_tenant: bool
     greatest: tuple[Metric, ...]
@@ -68,6 +77,8 @@ class Plan:
             "start": self.range.start if instants else self.range.start.date(),
             "end": self.range.end if instants else self.range.end.date(),
         }
+        if self.shape.with_months:
+            values["first_month"], values["last_month"] = whole_months(self.range)
         if self.shape.in_tenant:
             values["tenant"] = self.tenant_key
         values.update({f"filter_{position}": value for position, value in enumerate(self.filter_values)})
@@ -77,14 +88,18 @@ class Plan:
 def plan_question(question: Question, scope: Scope) -> Plan:
     """Choose the smallest rollup that can answer and bind the question to the scope. PlanError: there is none, or it may not be asked."""
     rollup = _smallest_rollup(question, scope)
+    condensed = _narrowest_condensed(question, scope, rollup)
     plan = Plan(
         Shape(
             name=question.name,
             rollup=rollup,
+            condensed=condensed,
+            with_months=condensed is not None and condensed.by_month is not None and _uses_months(question),
+            with_ever=condensed is not None and condensed.ever is not None and _uses_ever(question),
             metrics=question.metrics,
             dimensions=question.dimensions,
             bucket=question.bucket,
-            filters=tuple(dimension for dimension, _ in question.filters),
+            filters=tuple((dimension, value == dimension.absent) for dimension, value in question.filters),
             only_public=False,
             in_tenant=False,
             greatest=question.greatest,
@@ -101,7 +116,7 @@ def plan_question(question: Question, scope: Scope) -> Plan:
 def bind_scope(plan: Plan, scope: Scope) -> Plan:
     """Restrict a plan to what its reader may see. Every plan passes here; no surface can go around it."""
     shape = plan.shape
-    used = {*shape.dimensions, *shape.filters}
+    used = {*shape.dimensions, *(dimension for dimension, _ in shape.filters)}
     if not scope.identities:
         private = sorted(dimension.name for dimension in used if dimension.privacy is not Privacy.PUBLIC)
         if private:
@@ -113,20 +128,53 @@ def bind_scope(plan: Plan, scope: Scope) -> Plan:
     return plan
 
 
-def _smallest_rollup(question: Question, scope: Scope) -> Rollup:
+def _wanted_keys(question: Question, scope: Scope) -> set[str]:
     wanted = {dimension.key for dimension in question.dimensions} | {dimension.key for dimension, _ in question.filters}
-    if scope.tenant_key is not None:
-        wanted.add(TENANT.key)
-    measures = {measure for metric in question.metrics for measure in metric.measures}
+    return wanted if scope.tenant_key is None else wanted | {TENANT.key}
+
+
+def _has(rollup: Rollup, question: Question, scope: Scope) -> bool:
+    measures = {measure for metric in (*question.metrics, *question.greatest) for measure in metric.measures}
+    return _wanted_keys(question, scope) <= {dimension.key for dimension in rollup.dimensions} and measures <= set(rollup.measures)
+
+
+def _smallest_rollup(question: Question, scope: Scope) -> Rollup:
     needs_hours = question.bucket is Bucket.HOUR or not _whole_days(question.range)
     for rollup in reversed(ROLLUPS):
-        if (
-            wanted <= {dimension.key for dimension in rollup.dimensions}
-            and measures <= set(rollup.measures)
-            and (rollup.grain is Grain.HOUR) == needs_hours
-        ):
+        if _has(rollup, question, scope) and (rollup.grain is Grain.HOUR) == needs_hours:
             return rollup
-    raise PlanError(f"{question.name}: no rollup has {sorted(wanted)} by {'hour' if needs_hours else 'day'}")
+    raise PlanError(f"{question.name}: no rollup has {sorted(_wanted_keys(question, scope))} by {'hour' if needs_hours else 'day'}")
+
+
+def _narrowest_condensed(question: Question, scope: Scope, rollup: Rollup) -> Condensed | None:
+    for condensed in CONDENSED:
+        narrow = condensed.by_day or condensed.by_month
+        if (
+            condensed.source is rollup
+            and narrow is not None
+            and _has(narrow, question, scope)
+            and (condensed.only is None or condensed.only in question.dimensions)
+            and (narrow is condensed.by_day or _uses_months(question))
+        ):
+            return condensed
+    return None
+
+
+def _uses_months(question: Question) -> bool:
+    first, last = whole_months(question.range)
+    return first < last and question.bucket in (None, Bucket.MONTH)
+
+
+def _uses_ever(question: Question) -> bool:
+    return question.bucket is None and question.range.start <= midnight(RECORDS_FLOOR)
+
+
+def whole_months(window: TimeRange) -> tuple[date, date]:
+    """Return the first dates of the first whole month of a range and of the month after its last one; not ascending: it has none."""
+    start, last = window.start.date(), window.end.date().replace(day=1)
+    until = start.toordinal() + (monthrange(start.year, start.month)[1] + 1 - start.day if start.day > 1 else 0)
+    first = date.fromordinal(until) if until <= last.toordinal() else last
+    return first, last
 
 
 def _whole_days(window: TimeRange) -> bool:

@@ -11,7 +11,6 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Date,
-    DateTime,
     Integer,
     Select,
     Subquery,
@@ -22,24 +21,23 @@ from sqlalchemy import (
     case,
     cast,
     func,
-    literal_column,
     or_,
     select,
+    tuple_,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.sql.expression import FromClause
 
+from app.analytics.parts import RANKINGS_ARE_STALE, Closing, Part, bucket_of, split_range
 from app.analytics.plan import Shape
-from app.cube.dimensions import TENANT, Grain
-from app.cube.metrics import Metric
-from app.cube.rollups import BY_DAY_MODEL
+from app.cube.dimensions import TENANT
+from app.cube.metrics import REQUEST_COUNT, Metric
+from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
 from app.db.models import ROLLUP_TABLES, metadata
 
 _DIALECT: Any = PGDialect_psycopg(paramstyle="pyformat")  # type: ignore[no-untyped-call]
-
-RANKED_MODELS = 50
-"""Models that a day's ranking names; the others are one row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +61,26 @@ def select_shape(shape: Shape) -> CompiledSelect:
 
     Sums are taken by key first and named after, so that the many rows meet integers only.
     """
-    table = ROLLUP_TABLES[shape.rollup.name]
-    stored = table.c[shape.rollup.grain.value]
-    bucket_type = DateTime(timezone=True) if shape.rollup.grain is Grain.HOUR else Date()
-    bucket: list[ColumnElement[Any]] = []
-    if shape.bucket is not None:
-        start = literal_column(shape.bucket.expression.format(column=f"{table.name}.{stored.name}"), bucket_type)
-        bucket = [start.label("bucket")]
     keys = list(dict.fromkeys(dimension.key for dimension in shape.dimensions))
     if any(dimension.in_tenant for dimension in shape.dimensions) and TENANT.key not in keys:
         keys.append(TENANT.key)
     measures = list(dict.fromkeys(measure.name for metric in (*shape.metrics, *shape.greatest) for measure in metric.measures))
-    inner = (
-        select(*bucket, *(table.c[key] for key in keys), *(func.sum(table.c[name]).label(name) for name in measures))
-        .where(stored >= bindparam("start", type_=bucket_type), stored < bindparam("end", type_=bucket_type))
-        .where(*_conditions(shape, table))
-    )
+    if shape.with_ever and REQUEST_COUNT.name not in measures:
+        measures.append(REQUEST_COUNT.name)
+    parts = [_sums(shape, part, keys, measures) for part in split_range(shape)]
+    source = parts[0].subquery("sums") if len(parts) == 1 else union_all(*parts).subquery("sums")
+    return _compile(shape.name, _named(shape, source))
+
+
+def _sums(shape: Shape, part: Part, keys: list[str], measures: list[str]) -> Select[Any]:
+    """The sums of one part, by key; none where it has no rows, but for a question without groups."""
+    table = part.table
+    bucket = [] if shape.bucket is None else [bucket_of(part, shape).label("bucket")]
+    totals = [func.sum(table.c[name]) for name in measures]
+    columns = [(total if part.sign > 0 else -total).label(name) for total, name in zip(totals, measures, strict=True)]
     groups = [*(column.element for column in bucket), *(table.c[key] for key in keys)]
-    if groups:
-        inner = inner.group_by(*groups)
-    return _compile(shape.name, _named(shape, inner.subquery("sums")))
+    statement = select(*bucket, *(table.c[key] for key in keys), *columns).where(part.where, *_conditions(shape, table))
+    return statement.group_by(*groups) if groups else statement
 
 
 def _conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
@@ -92,15 +90,22 @@ def _conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
     if shape.only_public:
         models = metadata.tables["models"]
         conditions.append(table.c.model_id.in_(select(models.c.id).where(models.c.is_public)))
-    for position, dimension in enumerate(shape.filters):
+    for position, (dimension, may_be_absent) in enumerate(shape.filters):
         key = table.c[dimension.key]
         value: ColumnElement[Any] = bindparam(f"filter_{position}", type_=Text() if dimension.table else key.type)
         if dimension.table is None or dimension.label is None:
             conditions.append(key == value)
             continue
         identity = metadata.tables[dimension.table]
-        named = key.in_(select(identity.c.id).where(identity.c[dimension.label] == value))
-        conditions.append(named if not dimension.absent else or_(named, and_(key == 0, value == dimension.absent)))
+        named: ColumnElement[bool]
+        if dimension.in_tenant:
+            # With the tenant, so that the keys that begin with it lead to the rows.
+            named = tuple_(table.c.tenant_id, key).in_(
+                select(identity.c.tenant_id, identity.c.id).where(identity.c[dimension.label] == value)
+            )
+        else:
+            named = key.in_(select(identity.c.id).where(identity.c[dimension.label] == value))
+        conditions.append(or_(named, key == 0) if may_be_absent and dimension.absent else named)
     return conditions
 
 
@@ -127,6 +132,9 @@ def _named(shape: Shape, sums: Subquery) -> Select[Any]:
         statement = statement.group_by(*groups)
     if shape.nonzero:
         statement = statement.having(metrics[0] > 0)
+    if shape.with_ever and groups:
+        # What was taken off may have been all.
+        statement = statement.having(func.sum(sums.c[REQUEST_COUNT.name]) > 0)
     statement = statement.order_by(*(_sum(sums, metric).desc() for metric in shape.greatest), *groups)
     return statement if shape.limit is None else statement.limit(shape.limit)
 
@@ -145,30 +153,50 @@ def select_rankings() -> CompiledSelect:
     """Return the SQL of the daily rankings between `start` and `end` (dates, half-open): (day, permaslug, tokens), in answer order.
 
     Permaslug null: the sum of all that is not among the day's first 50 public models, private models included.
+
+    Closed days are stored as they are to be answered; of the others, and of all while what is public changed since, the places are
+    computed here.
     """
+    closing = Closing.of(unusable=RANKINGS_ARE_STALE)
+    end = bindparam("end", type_=Date())
+    stored = metadata.tables["rankings_by_day"]
+    closed = select(stored.c.day, stored.c.place, stored.c.permaslug, stored.c.tokens).where(
+        stored.c.day >= bindparam("start", type_=Date()),
+        stored.c.day < closing.value("open_from"),
+        stored.c.day != func.all(closing.value("reopened")),
+    )
     rollup = ROLLUP_TABLES[BY_DAY_MODEL.name]
     models = metadata.tables["models"]
-    tokens = (func.sum(rollup.c.prompt_tokens) + func.sum(rollup.c.completion_tokens)).label("tokens")
     public_name = case((models.c.is_public, models.c.permaslug), else_=None).label("permaslug")
+    columns = (rollup.c.day, rollup.c.model_id, rollup.c.prompt_tokens, rollup.c.completion_tokens)
+    open_days = union_all(
+        select(*columns).where(rollup.c.day >= closing.value("open_from"), rollup.c.day < end),
+        select(*columns).where(rollup.c.day == func.any(closing.value("reopened"))),
+    ).subquery("open_days")
+    tokens = func.sum(open_days.c.prompt_tokens) + func.sum(open_days.c.completion_tokens)
     totals = (
-        select(rollup.c.day, public_name, tokens)
-        .join(models, models.c.id == rollup.c.model_id)
-        .where(rollup.c.day >= bindparam("start", type_=Date()), rollup.c.day < bindparam("end", type_=Date()))
-        .group_by(rollup.c.day, public_name)
-        .having(func.sum(rollup.c.prompt_tokens) + func.sum(rollup.c.completion_tokens) > 0)
+        select(open_days.c.day, public_name, tokens.label("tokens"))
+        .join(models, models.c.id == open_days.c.model_id)
+        .group_by(open_days.c.day, public_name)
+        .having(tokens > 0)
         .subquery("totals")
     )
-    place = (
-        func.row_number()
-        .over(partition_by=totals.c.day, order_by=[totals.c.permaslug.is_(None), totals.c.tokens.desc(), totals.c.permaslug])
-        .label("place")
+    number = func.row_number().over(
+        partition_by=totals.c.day, order_by=[totals.c.permaslug.is_(None), totals.c.tokens.desc(), totals.c.permaslug]
     )
-    ranked = select(totals, place).subquery("ranked")
-    shown = case((ranked.c.place <= RANKED_MODELS, ranked.c.permaslug), else_=None).label("shown")
-    rows = select(ranked.c.day, shown, func.sum(ranked.c.tokens).label("tokens")).group_by(ranked.c.day, shown).subquery("rows")
-    statement = select(rows.c.day, rows.c.shown, cast(rows.c.tokens, Text)).order_by(
-        rows.c.day, rows.c.shown.is_(None), rows.c.tokens.desc(), rows.c.shown
+    placed = select(totals, number.label("number")).subquery("placed")
+    is_named = and_(placed.c.number <= RANKED_MODELS, placed.c.permaslug.is_not(None))
+    shown = select(
+        placed.c.day,
+        case((is_named, placed.c.number), else_=RANKED_MODELS + 1).label("place"),
+        case((is_named, placed.c.permaslug), else_=None).label("permaslug"),
+        placed.c.tokens,
+    ).subquery("shown")
+    ranked = select(shown.c.day, shown.c.place, shown.c.permaslug, func.sum(shown.c.tokens).label("tokens")).group_by(
+        shown.c.day, shown.c.place, shown.c.permaslug
     )
+    rows = union_all(closed, ranked).subquery("rows")
+    statement = select(rows.c.day, rows.c.permaslug, cast(rows.c.tokens, Text)).order_by(rows.c.day, rows.c.place)
     return _compile("rankings_daily", statement)
 
 

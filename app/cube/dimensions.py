@@ -70,6 +70,10 @@ class Grain(Enum):
 
     HOUR = "hour"
     DAY = "day"
+    MONTH = "month"
+    """Its first date. Of closed days only, as EVER."""
+    EVER = "ever"
+    """All time: no column."""
 
     @property
     def column_type(self) -> str:
@@ -82,6 +86,11 @@ class Grain(Enum):
         if self is Grain.HOUR:
             return "date_trunc('hour', occurred_at, 'UTC')"
         return "(occurred_at AT TIME ZONE 'UTC')::date"
+
+    @property
+    def day_expression(self) -> str:
+        """SQL over a column `day` giving the bucket that the day falls in, a date."""
+        return "date_trunc('month', day::timestamp)::date" if self is Grain.MONTH else "day"
 
 
 class Bucket(Enum):

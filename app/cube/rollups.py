@@ -5,18 +5,38 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.cube.dimensions import CALLER_KEY, MODEL, PROJECT, PROVIDER, TENANT, TRAFFIC_MODE, USER, Dimension, Grain
-from app.cube.metrics import MEASURES, TRAFFIC_MEASURES, Measure
+from app.cube.metrics import (
+    CACHE_HIT_COUNT,
+    COST_USD,
+    INTERRUPTED_COUNT,
+    MEASURES,
+    REQUEST_COUNT,
+    RETRY_COUNT,
+    SUCCESSFUL_COUNT,
+    TRAFFIC_MEASURES,
+    Measure,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """One stored aggregate. `key` gives the primary key's columns in order, the bucket's among them."""
+    """One stored aggregate. `key` gives the primary key's columns in order, the bucket's among them.
+
+    `is_condensed`: it is not written with the facts, but derived from another rollup for closed days.
+    """
 
     name: str
     grain: Grain
     dimensions: tuple[Dimension, ...]
     measures: tuple[Measure, ...]
     key: tuple[str, ...]
+    is_condensed: bool = False
+
+    def column_type(self, measure: Measure) -> str:
+        """Return the PostgreSQL type of a measure. What ingest could still keep in a bigint, its sums over more rows may pass."""
+        if self.is_condensed and not measure.aggregate.startswith("count("):
+            return "numeric"
+        return measure.column_type
 
     @property
     def group_expressions(self) -> dict[str, str]:
@@ -36,3 +56,59 @@ BY_DAY_MODEL = Rollup("usage_by_day_model", Grain.DAY, (MODEL, PROVIDER), TRAFFI
 
 ROLLUPS = (BY_DAY_ALL, BY_HOUR_MODEL, BY_DAY_MODEL)
 """In the order in which every write locks them: the hottest, which most writers share, last. The planner takes the last that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condensed:
+    """What is kept of closed days beside a rollup that ingest writes, so that long windows are sums of few rows.
+
+    `source`: what it is derived from. `by_day`: its days by fewer dimensions (None: the source is narrow enough by day). `by_month`: whole
+    months. `ever`: all closed days in one row. Months and `ever` are sums of `by_day` as it is stored; without it, months come from the
+    source. `only`: records that have none of this dimension are left out.
+    """
+
+    source: Rollup
+    by_day: Rollup | None = None
+    by_month: Rollup | None = None
+    ever: Rollup | None = None
+    only: Dimension | None = None
+
+    @property
+    def rollups(self) -> tuple[Rollup, ...]:
+        """The stored ones."""
+        return tuple(rollup for rollup in (self.by_day, self.by_month, self.ever) if rollup is not None)
+
+
+OUTCOME_MEASURES = (REQUEST_COUNT, SUCCESSFUL_COUNT, RETRY_COUNT, CACHE_HIT_COUNT, INTERRUPTED_COUNT)
+_SPENDING = (COST_USD, REQUEST_COUNT)
+
+
+def _condensed(name: str, grain: Grain, dimensions: tuple[Dimension, ...], measures: tuple[Measure, ...]) -> Rollup:
+    keys = tuple(dimension.key for dimension in dimensions)
+    bucket = () if grain is Grain.EVER else (grain.value,)
+    # By model one asks for a period, by caller for the periods of one.
+    key = (*bucket, *keys) if MODEL in dimensions else (*keys, *bucket)
+    return Rollup(name, grain, dimensions, measures, key, is_condensed=True)
+
+
+BY_DAY = _condensed("usage_by_day", Grain.DAY, (), TRAFFIC_MEASURES)
+BY_MONTH_MODEL = _condensed("usage_by_month_model", Grain.MONTH, (MODEL, PROVIDER), TRAFFIC_MEASURES)
+BY_DAY_TENANT = _condensed("usage_by_day_tenant", Grain.DAY, (TENANT,), MEASURES)
+BY_DAY_PROJECT = _condensed("usage_by_day_project", Grain.DAY, (TENANT, PROJECT), OUTCOME_MEASURES)
+BY_MONTH_PROJECT = _condensed("usage_by_month_project", Grain.MONTH, (TENANT, PROJECT), OUTCOME_MEASURES)
+BY_PROJECT = _condensed("usage_by_project", Grain.EVER, (TENANT, PROJECT), OUTCOME_MEASURES)
+BY_DAY_USER = _condensed("usage_by_day_user", Grain.DAY, (USER,), _SPENDING)
+BY_MONTH_USER = _condensed("usage_by_month_user", Grain.MONTH, (USER,), _SPENDING)
+BY_USER = _condensed("usage_by_user", Grain.EVER, (USER,), _SPENDING)
+
+DAYS = Condensed(BY_DAY_MODEL, BY_DAY)
+MODELS = Condensed(BY_DAY_MODEL, by_month=BY_MONTH_MODEL)
+TENANTS = Condensed(BY_DAY_ALL, BY_DAY_TENANT)
+PROJECTS = Condensed(BY_DAY_ALL, BY_DAY_PROJECT, BY_MONTH_PROJECT, BY_PROJECT)
+SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_USER, BY_MONTH_USER, BY_USER, only=USER)
+
+CONDENSED = (DAYS, MODELS, TENANTS, PROJECTS, SPENDERS)
+"""The narrowest first: the planner takes the first that fits."""
+
+RANKED_MODELS = 50
+"""Models that a day's ranking names; the others are one row."""

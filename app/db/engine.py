@@ -26,7 +26,10 @@ _OUT_OF_RESOURCES = ("53", "58030")  # SQLSTATEs begin so: insufficient resource
 async def _configure(connection: Connection) -> None:
     await connection.set_autocommit(True)
     connection.prepare_threshold = 1
-    await connection.execute(f"SET timezone = 'UTC'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'; SET lock_timeout = '10s'")
+    # JIT: servers compile by default what they expect to take long, for a second, and then it takes milliseconds.
+    await connection.execute(
+        f"SET timezone = 'UTC'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'; SET lock_timeout = '10s'; SET jit = off"
+    )
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:

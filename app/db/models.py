@@ -6,7 +6,7 @@ foreign key on the facts, so that the schema can be distributed by tenant.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    ColumnElement,
     Date,
     DateTime,
     ForeignKey,
@@ -29,12 +30,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    desc,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from app.cube.dimensions import DIMENSIONS
-from app.cube.rollups import ROLLUPS, Rollup
+from app.cube.dimensions import DIMENSIONS, Grain
+from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_DAY_PROJECT, BY_DAY_TENANT, CONDENSED, ROLLUPS, SPENDERS, Rollup
 
 metadata = SQLModel.metadata
 
@@ -260,6 +262,41 @@ class WriteState(SQLModel, table=True):
     records_since: datetime | None = _instant()
 
 
+class ClosingState(SQLModel, table=True):
+    """Which days are closed: one row. Days before `closed_until` are, but those in `reopened_days`."""
+
+    __tablename__ = "closing_state"
+    __table_args__: ClassVar[Any] = (CheckConstraint("id = 1", name="closing_state_single"),)
+    id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    closed_until: date = Field(sa_type=Date)
+
+
+class ReopenedDay(SQLModel, table=True):
+    """A closed day of which what is kept is no longer true: it is to be closed anew. `marks`: how often it was marked."""
+
+    __tablename__ = "reopened_days"
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    marks: int = Field(sa_type=BigInteger)
+
+
+class DayRanking(SQLModel, table=True):
+    """A closed day's ranking: its first public models by tokens, and in the place after them the sum of all others, without a permaslug."""
+
+    __tablename__ = "rankings_by_day"
+    day: date = Field(sa_column=Column(Date, primary_key=True))
+    place: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    permaslug: str | None = Field(sa_type=Text(collation="C"))
+    tokens: Decimal = Field(sa_type=Numeric)
+
+
+class RankedModel(SQLModel, table=True):
+    """Whether a model was public when the closed days were ranked. Where it is otherwise now, those rankings are not to be used."""
+
+    __tablename__ = "ranked_models"
+    model_id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    is_public: bool
+
+
 class QuarantinedRecord(SQLModel, table=True):
     """A record that contradicts itself or breaks a rule, from a source that cannot mend it; in no sum until a person releases it.
 
@@ -296,8 +333,30 @@ class NetworkSnapshot(SQLModel, table=True):
 _KEY_TYPES: dict[str, Any] = {dimension.key: SmallInteger if dimension.key_type == "smallint" else Integer for dimension in DIMENSIONS}
 
 
+_MORE_INDEXES = {
+    # The open days of those who ask without a tenant.
+    BY_DAY_ALL.name: ("day",),
+    # One model's days.
+    BY_DAY_MODEL.name: ("model_id", "day"),
+    # All tenants, all projects of some days.
+    BY_DAY_TENANT.name: ("day",),
+    BY_DAY_PROJECT.name: ("day",),
+}
+
+
 def _build_rollup_table(rollup: Rollup) -> Table:
-    bucket = DateTime(timezone=True) if rollup.grain.column_type == "timestamptz" else Date()
+    bucket = DateTime(timezone=True) if rollup.grain is Grain.HOUR else Date()
+    measures = [measure.name for measure in rollup.measures]
+    indexes = []
+    if rollup.name in _MORE_INDEXES:
+        columns = _MORE_INDEXES[rollup.name]
+        indexes.append(Index(f"{rollup.name}_{columns[0].removesuffix('_id')}", *columns))
+    is_ranked = rollup in SPENDERS.rollups
+    if is_ranked:
+        # Each bucket's greatest, without a look at the table; the columns are the measures in their order.
+        ranks: list[str | ColumnElement[Any]] = [desc(measure) for measure in measures]
+        before = [] if rollup.grain is Grain.EVER else [rollup.grain.value]
+        indexes.append(Index(f"{rollup.name}_greatest", *before, *ranks, postgresql_include=["user_id"]))
     return Table(
         rollup.name,
         metadata,
@@ -306,12 +365,15 @@ def _build_rollup_table(rollup: Rollup) -> Table:
             for column in rollup.key
         ),
         *(
-            Column(measure.name, Numeric() if measure.column_type == "numeric" else BigInteger(), nullable=False)
+            Column(measure.name, Numeric() if rollup.column_type(measure) == "numeric" else BigInteger(), nullable=False)
             for measure in rollup.measures
         ),
-        PrimaryKeyConstraint(*rollup.key),
+        PrimaryKeyConstraint(*rollup.key, postgresql_include=measures if is_ranked else None),
+        *indexes,
         postgresql_with={"fillfactor": 80},
     )
 
 
-ROLLUP_TABLES: dict[str, Table] = {rollup.name: _build_rollup_table(rollup) for rollup in ROLLUPS}
+ROLLUP_TABLES: dict[str, Table] = {
+    rollup.name: _build_rollup_table(rollup) for rollup in (*ROLLUPS, *(rollup for condensed in CONDENSED for rollup in condensed.rollups))
+}

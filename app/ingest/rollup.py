@@ -1,7 +1,7 @@
 """The write, as SQL: one statement that keeps the records that are new and adds just those to every rollup. Pure; from the cube.
 
-Every process locks rows in the same order: request ids, records, rollups in the cube's order, each sorted by its key. So writers wait
-for each other but never in a circle.
+Every process locks rows in the same order: request ids, records, rollups in the cube's order, each sorted by its key, then the closed
+days that it reopens. So writers wait for each other but never in a circle.
 """
 
 from __future__ import annotations
@@ -141,6 +141,16 @@ def insert_rollup(rollup: Rollup, source: str) -> str:
     return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
 
 
+# A day that is closed is to be closed anew. Counting the marks locks the row until the commit, so that whoever closes the day waits for it.
+_REOPENED = """
+reopened AS (
+  INSERT INTO reopened_days (day, marks)
+  SELECT DISTINCT (i.occurred_at AT TIME ZONE 'UTC')::date, 1 FROM inserted i
+  WHERE i.occurred_at < (SELECT closed_until::timestamp AT TIME ZONE 'UTC' FROM closing_state)
+  ORDER BY 1
+  ON CONFLICT (day) DO UPDATE SET marks = reopened_days.marks + 1
+)"""
+
 _SHARES = """(SELECT jsonb_object_agg(part, inserted_count) FROM (
   SELECT b.part, count(*) AS inserted_count FROM inserted JOIN batch b USING (tenant_id, occurred_at, request_id) GROUP BY b.part
 ) shares)"""
@@ -154,6 +164,6 @@ def ingest_statement(source: str, *, with_names: bool, with_shares: bool) -> str
     """
     # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the hottest to the coldest.
     rollups = [f"rolled_{number} AS ({upsert_rollup(rollup, 'inserted')})" for number, rollup in enumerate(ROLLUPS)]
-    steps = [f"batch AS MATERIALIZED ({source})", _FRESH, _INSERTED, *reversed(rollups), *([_NAMED] if with_names else [])]
+    steps = [f"batch AS MATERIALIZED ({source})", _FRESH, _INSERTED, _REOPENED, *reversed(rollups), *([_NAMED] if with_names else [])]
     shares = _SHARES if with_shares else "NULL"
     return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT count(*) FROM inserted), (SELECT epoch FROM write_state), {shares}"

@@ -1,6 +1,6 @@
-"""Proof and repair: compares the rollups with the records, and derives them anew.
+"""Proof and repair: compares the rollups with the records, what is kept of closed days with the rollups, and derives rollups anew.
 
-Both end where records are kept from: what is older, the rollups alone know.
+Rollups are compared and derived as far back as records are kept: what is older, they alone know.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from app.cube.rollups import ROLLUPS, Rollup
+from app.cube.dimensions import Grain
+from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.db.engine import Connection, Database
 from app.db.partitions import next_month
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant, midnight
+from app.ingest.closing import hold_closing, reopen_days
+from app.ingest.condense import WRONG_RANKINGS, select_wrong_sums
 from app.ingest.rollup import insert_rollup, select_rollup_rows
 from app.ingest.state import read_write_state
 
@@ -31,10 +34,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One rollup over one month or less: what is checked or rebuilt in one statement."""
+    """One rollup over one month or less; without one, what is kept of the month's closed days, and `with_ever` of all.
 
-    rollup: Rollup
+    It is what is checked at once.
+    """
+
+    rollup: Rollup | None
     range: TimeRange
+    with_ever: bool = False
 
 
 async def find_extent(database: Database) -> TimeRange | None:
@@ -62,8 +69,45 @@ def split_by_month(whole: TimeRange) -> Iterator[TimeRange]:
 
 
 def chunks_of(whole: TimeRange) -> list[Chunk]:
-    """Return the work of verifying or rebuilding a range of whole days."""
-    return [Chunk(rollup, part) for part in split_by_month(whole) for rollup in ROLLUPS]
+    """Return the work of verifying a range of whole days."""
+    parts = list(split_by_month(whole))
+    of_records = [Chunk(rollup, part) for part in parts for rollup in ROLLUPS]
+    return [*of_records, *(Chunk(None, part, with_ever=part is parts[-1]) for part in parts)]
+
+
+async def _find_wrong_sums(database: Database, chunk: Chunk, limit: int) -> list[Difference]:
+    """The rows kept of closed days that are not the sums of what they are derived from. Days that were reopened are left out.
+
+    They are compared with rollups and not with records, so they can be as far back as there are any.
+    """
+    first = chunk.range.start.date().replace(day=1)
+    bounds = {"start": first, "end": date(*next_month((first.year, first.month)), 1)}
+    found: list[Difference] = []
+    async with database.consistent_reads() as connection:
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        for condensed in CONDENSED:
+            for rollup in condensed.rollups:
+                if len(found) < limit and (chunk.with_ever or rollup.grain is not Grain.EVER):
+                    found += await _find_wrong(connection, condensed, rollup, bounds, limit - len(found))
+        rows = await (await connection.execute(WRONG_RANKINGS, bounds, prepare=False)).fetchall()
+    found += [
+        Difference("rankings_by_day", {"day": day, "place": place}, _values(_RANKED, stored), _values(_RANKED, expected))
+        for day, place, *cells in rows
+        for stored, expected in [(tuple(cells[:2]), tuple(cells[2:]))]
+    ]
+    return found[:limit]
+
+
+_RANKED = ["permaslug", "tokens"]
+
+
+async def _find_wrong(
+    connection: Connection, condensed: Condensed, rollup: Rollup, bounds: dict[str, date], limit: int
+) -> list[Difference]:
+    statement = f"{select_wrong_sums(condensed, rollup)} LIMIT {limit}"
+    values = {} if rollup.grain is Grain.EVER else bounds
+    rows = await (await connection.execute(statement, values, prepare=False)).fetchall()
+    return _differences(rollup, rows)
 
 
 def _bounds(rollup: Rollup, part: TimeRange) -> tuple[list[datetime], list[Any]]:
@@ -74,9 +118,12 @@ def _bounds(rollup: Rollup, part: TimeRange) -> tuple[list[datetime], list[Any]]
 async def find_differences(database: Database, chunk: Chunk, *, limit: int = 100) -> list[Difference]:
     """Return up to `limit` rows of the chunk that differ from a direct aggregation of the records, both read in one snapshot.
 
-    There are none before the instant from which records are kept: there is nothing to compare with.
+    There are none before the instant from which records are kept: there is nothing to compare with. What is kept of closed days is
+    compared with the rollups instead.
     """
     rollup = chunk.rollup
+    if rollup is None:
+        return await _find_wrong_sums(database, chunk, limit)
     instants, buckets = _bounds(rollup, chunk.range)
     bucket = rollup.grain.value
     measures = [measure.name for measure in rollup.measures]
@@ -97,6 +144,11 @@ async def find_differences(database: Database, chunk: Chunk, *, limit: int = 100
         since = (await read_write_state(connection)).records_since
     if since is not None and chunk.range.start < since:
         return []
+    return _differences(rollup, rows)
+
+
+def _differences(rollup: Rollup, rows: list[tuple[Any, ...]]) -> list[Difference]:
+    measures = [measure.name for measure in rollup.measures]
     keys, count = len(rollup.key), len(measures)
     return [
         Difference(
@@ -116,11 +168,14 @@ def _values(names: list[str], cells: tuple[Any, ...]) -> dict[str, Any] | None:
 async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRange]:
     """Derive every rollup anew from the records, a month at a time; yields what is done. Writers wait meanwhile, readers do not.
 
+    Closed days are reopened by it, and closed anew by the job.
+
     BadInputError: a part lies before the instant from which records are kept; nothing of it is touched.
     """
     for part in split_by_month(whole):
         async with database.transaction() as connection:
             await connection.execute("SET LOCAL statement_timeout = 0")
+            await hold_closing(connection)
             # Every write takes this table first, so that whoever waits for the rebuild holds nothing that it needs.
             await connection.execute("LOCK TABLE recent_requests IN SHARE ROW EXCLUSIVE MODE")
             await _refuse_dropped(connection, part)
@@ -130,6 +185,7 @@ async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRan
                 await connection.execute(f"DELETE FROM {rollup.name} WHERE {bucket} >= %s AND {bucket} < %s", buckets, prepare=False)
                 source = "(SELECT * FROM usage_records WHERE occurred_at >= %s AND occurred_at < %s) records"
                 await connection.execute(f"/* app:rebuild */ {insert_rollup(rollup, source)}", instants, prepare=False)
+            await reopen_days(connection, part, with_ever=part.end == whole.end)
         yield part
 
 

@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.db.partitions import ensure_partitions, months_ahead
 from app.domain.errors import DatabaseBusyError
 from app.domain.time_range import Clock, format_instant
+from app.ingest.closing import close_days
 from app.ingest.quarantine import forget_resolved
 from app.ingest.retention import retain_records
 from app.ingest.rotation import rotate_request_ids
@@ -56,10 +57,18 @@ def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, reco
         await forget_resolved(database, clock())
         return timedelta(hours=1)
 
+    async def closing() -> timedelta:
+        try:
+            await close_days(database, clock())
+        except DatabaseBusyError:
+            log.warning("days are closed later: writes are under way for long")
+        return timedelta(minutes=1)
+
     return (
         Job("snapshot", snapshot),
         Job("partitions", partitions),
         Job("rotation", rotation),
         Job("retention", retention),
         Job("quarantine", quarantine),
+        Job("closing", closing),
     )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from app.auth.quota import CallerLimits, RankingsQuota
 from app.domain.principal import Principal
+from app.resolvers import loaders
 from app.resolvers.context import RequestContext, Services
 from app.resolvers.engine import DIALECT, build_engine
 from app.resolvers.schema import build_schema
@@ -98,8 +99,10 @@ class Callers:
 
 
 @pytest.fixture
-async def callers(gateway: Gateway) -> Callers:
+async def callers(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Callers:
     """A filled database, and a key of every kind."""
+    # Which of many lists are one too many is for the database's speed to decide, and it is asked faster by compiled code.
+    monkeypatch.setattr(loaders, "MAX_OBJECTS", 10**9)
     await fill(gateway)
     await gateway.store(
         make_record(
@@ -108,7 +111,7 @@ async def callers(gateway: Gateway) -> Callers:
             occurred_at=NOW - timedelta(days=number % 25, hours=1),
             model_id=f"lab/model-{number:02}" if number % 7 else "shared/model",
             project_id=f"project-{number % 40}",
-            user_id=f"user-{number}",
+            user_id=f"user-{number % 9}",
             status_code=200 if number % 3 else 500,
             cost_usd=Decimal(number) / 7 if number % 5 else None,
             latency_ms=Decimal(number) if number % 4 else None,
@@ -140,6 +143,7 @@ async def pair() -> AsyncIterator[Pair]:
     count_completions(made.compiled, made.tally)
     yield made
     print(made.tally)  # noqa: T201 - what a run at length has shown
+    assert made.tally.unmatched <= 2 + made.tally.runs / 100
     assert made.tally.valid >= 0.7 * made.tally.documents > 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,9 +66,8 @@ async def test_a_database_that_restarts_or_is_away_costs_time_and_nothing_else(
 
 
 async def assert_told_to_come_again(url: str, headers: dict[str, str]) -> None:
-    """Fail unless writes and reads are answered 503 with Retry-After, soon, by a gateway that says of itself that it lives."""
+    """Fail unless writes and reads are answered 503 with Retry-After, while the database is still away, by a gateway that says of itself that it lives."""
     record = as_json(make_traffic(Random(0), datetime.now(UTC), ["not-written"])[0])
-    begun = time.monotonic()
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
         *answers, graph = await asyncio.gather(
             client.post(PATH, json=[record]),
@@ -78,7 +76,6 @@ async def assert_told_to_come_again(url: str, headers: dict[str, str]) -> None:
             client.get("/healthz"),
             client.post("/graphql", json={"query": "{ gatewayStats { totalRequests } }"}),
         )
-    assert time.monotonic() - begun < 15
     assert [answer.status_code for answer in answers] == [503, 503, 503, 200]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers[:3])
     assert answers[0].json()["error"]["code"] == "unavailable"

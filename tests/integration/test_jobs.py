@@ -15,7 +15,7 @@ from tests.clock import FakeClock
 
 async def test_the_first_snapshot_is_taken_at_start_and_the_next_when_due(database: Database, clock: FakeClock) -> None:
     every = timedelta(minutes=10)
-    snapshot, partitions, rotation, _, quarantine = build_jobs(database, clock, every)
+    snapshot, partitions, rotation, _, quarantine, closing = build_jobs(database, clock, every)
     assert await snapshot.run() == every
     first = await fetch_snapshot(database)
     assert first is not None
@@ -29,6 +29,7 @@ async def test_the_first_snapshot_is_taken_at_start_and_the_next_when_due(databa
     assert second.generated_at == clock.now
     await rotation.run()
     await quarantine.run()
+    assert await closing.run() == timedelta(minutes=1)
     await partitions.run()
     async with database.read_connection() as connection:
         cursor = await connection.execute(

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from itertools import pairwise
 
 import pytest
 from inline_snapshot import snapshot
 
-from app.analytics.plan import PlanError, Question, plan_question
+from app.analytics.parts import split_range
+from app.analytics.plan import PlanError, Question, plan_question, whole_months
 from app.analytics.select import select_shape
 from app.cube.dimensions import CALLER_KEY, DIMENSIONS, MODEL, PROJECT, PROVIDER, TENANT, USER, Bucket, Dimension
-from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, Unit
-from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS
+from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, Unit, as_metric
+from app.cube.rollups import (
+    BY_DAY_ALL,
+    BY_DAY_MODEL,
+    BY_HOUR_MODEL,
+    CONDENSED,
+    MODELS,
+    PROJECTS,
+    ROLLUPS,
+    SPENDERS,
+    TENANTS,
+)
+from app.cube.rollups import (
+    DAYS as CLOSED_DAYS,
+)
 from app.domain.principal import PUBLIC_SCOPE, Scope
 from app.domain.time_range import TimeRange
 
@@ -59,8 +74,64 @@ def test_what_no_rollup_has_is_said() -> None:
         plan_question(ask(by=(USER,), bucket=Bucket.HOUR), EVERYTHING)
 
 
+def test_what_is_closed_is_answered_from_fewer_rows() -> None:
+    spans = TimeRange.of_dates(date(2026, 5, 20), date(2026, 7, 2))
+    days = plan_question(ask(bucket=Bucket.WEEK, window=spans), EVERYTHING).shape
+    assert (days.rollup, days.condensed, days.with_months) == (BY_DAY_MODEL, CLOSED_DAYS, False)
+    models = plan_question(ask(by=(MODEL, PROVIDER), window=spans), EVERYTHING)
+    assert (models.shape.condensed, models.shape.with_months) == (MODELS, True)
+    assert models.parameters() == {
+        "start": date(2026, 5, 20),
+        "end": date(2026, 7, 3),
+        "first_month": date(2026, 6, 1),
+        "last_month": date(2026, 7, 1),
+    }
+    assert plan_question(ask(by=(MODEL,), bucket=Bucket.DAY, window=spans), EVERYTHING).shape.condensed is None
+    assert plan_question(ask(bucket=Bucket.HOUR, window=spans), EVERYTHING).shape.condensed is None
+    projects = plan_question(ask(REQUESTS, by=(PROJECT,), window=TimeRange.of_dates(date(2020, 1, 1), date(2026, 7, 2))), EVERYTHING)
+    assert (projects.shape.condensed, projects.shape.with_months, projects.shape.with_ever) == (PROJECTS, True, True)
+    tenant = plan_question(ask(bucket=Bucket.DAY), Scope(tenant_key=7, identities=True)).shape
+    assert (tenant.rollup, tenant.condensed, tenant.in_tenant) == (BY_DAY_ALL, TENANTS, True)
+
+
+def test_what_leaves_out_records_answers_only_for_those_that_it_has() -> None:
+    """The days of users hold no record without a user, so no total may come from them."""
+    assert plan_question(ask(as_metric(COST_USD), REQUESTS, by=(USER,)), EVERYTHING).shape.condensed is SPENDERS
+    filtered = Question("test", (as_metric(COST_USD),), DAYS, filters=((USER, "u"),))
+    assert plan_question(filtered, EVERYTHING).shape.condensed is not SPENDERS
+
+
+@pytest.mark.parametrize("scope", [PUBLIC_SCOPE, Scope(tenant_key=7, identities=True)])
+def test_the_scope_is_in_every_part_of_a_plan(scope: Scope) -> None:
+    question = ask(REQUESTS, by=(MODEL,), window=TimeRange.of_dates(date(2020, 1, 1), date(2026, 7, 2)))
+    if scope.tenant_key is not None:
+        question = replace(question, dimensions=(PROJECT,))
+    shape = plan_question(question, scope).shape
+    assert shape.condensed is not None
+    sql = select_shape(shape).sql
+    parts = split_range(shape)
+    assert len(parts) >= 4
+    assert sql.count(".tenant_id = %(tenant)s" if shape.in_tenant else "WHERE models.is_public") == len(parts)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"),
+    [
+        (date(2026, 6, 1), date(2026, 6, 30), date(2026, 6, 1), date(2026, 7, 1)),
+        (date(2026, 6, 2), date(2026, 6, 30), date(2026, 7, 1), date(2026, 7, 1)),
+        (date(2025, 12, 31), date(2026, 2, 27), date(2026, 1, 1), date(2026, 2, 1)),
+        (date(2026, 6, 2), date(2026, 6, 3), date(2026, 6, 1), date(2026, 6, 1)),
+        (date(2026, 6, 1), date(2026, 5, 1), date(2026, 5, 1), date(2026, 5, 1)),
+        (date(9999, 12, 2), date(9999, 12, 30), date(9999, 12, 1), date(9999, 12, 1)),
+    ],
+)
+def test_whole_months(start: date, end: date, first: date, last: date) -> None:
+    assert whole_months(TimeRange.of_dates(start, end)) == (first, last)
+
+
 def test_the_sql_of_a_plan() -> None:
-    plan = plan_question(Question("top", (TOKENS, REQUESTS), DAYS, (MODEL,), greatest=(TOKENS,), limit=15, nonzero=True), PUBLIC_SCOPE)
+    week = TimeRange.of_dates(date(2026, 6, 1), date(2026, 6, 7))
+    plan = plan_question(Question("top", (TOKENS, REQUESTS), week, (MODEL,), greatest=(TOKENS,), limit=15, nonzero=True), PUBLIC_SCOPE)
     compiled = select_shape(plan.shape)
     assert compiled.sql == snapshot("""\
 /* app:top */ SELECT model.public_id, coalesce(sum(sums.prompt_tokens) + sum(sums.completion_tokens), %(coalesce_1)s::INTEGER) AS tokens, coalesce(sum(sums.request_count), %(coalesce_2)s::INTEGER) AS request_count \n\
@@ -73,13 +144,21 @@ HAVING coalesce(sum(sums.prompt_tokens) + sum(sums.completion_tokens), %(coalesc
  LIMIT %(param_1)s::INTEGER\
 """)
     assert dict(compiled.constants) == snapshot({"coalesce_1": 0, "coalesce_2": 0, "coalesce_3": 0, "coalesce_4": 0, "param_1": 15})
-    assert plan.parameters() == {"start": date(2026, 6, 1), "end": date(2026, 7, 1)}
+    assert plan.parameters() == {"start": date(2026, 6, 1), "end": date(2026, 6, 8)}
 
 
 def test_the_cube_is_declared_once_and_well() -> None:
     for items in (MEASURES, METRICS, DIMENSIONS, ROLLUPS):
         names = [item.name for item in items]
         assert len(names) == len(set(names))
+    condensed = [rollup for kept in CONDENSED for rollup in kept.rollups]
+    assert len({rollup.name for rollup in (*ROLLUPS, *condensed)}) == len(ROLLUPS) + len(condensed)
+    for kept in CONDENSED:
+        assert kept.source in ROLLUPS
+        for rollup in kept.rollups:
+            assert rollup.is_condensed
+            assert set(rollup.measures) <= set(kept.source.measures)
+            assert REQUESTS.plus[0] in rollup.measures, "by which it is known whether there is anything"
     for rollup in ROLLUPS:
         assert set(rollup.key) == {rollup.grain.value, *(dimension.key for dimension in rollup.dimensions)}
     sizes = [len(rollup.dimensions) for rollup in ROLLUPS]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import tracemalloc
 from collections.abc import Sequence
 from datetime import timedelta
@@ -215,7 +214,7 @@ class Store:
     def take(self, checks: Sequence[Check]) -> Verdict:
         self.asked += 1
         if self.hangs is not None:
-            self.hangs.wait(20)
+            self.hangs.wait(300)
         if self.fails:
             raise ConnectionError("gone")
         return self.windows.take(checks)
@@ -277,17 +276,15 @@ async def test_a_store_that_hangs_holds_up_neither_the_loop_nor_a_request_for_lo
                 ticks += 1
 
         ticking = asyncio.create_task(tick())
-        started = time.monotonic()
-        verdicts = await asyncio.gather(*(counts.take(Check(FIVE, "s")) for _ in range(200)))
-        waited = time.monotonic() - started
-        await counts.take(Check(FIVE, "another"))
-        again = time.monotonic() - started - waited
+        async with asyncio.timeout(60):  # a fifth of what the store takes
+            verdicts = await asyncio.gather(*(counts.take(Check(FIVE, "s")) for _ in range(200)))
+            asked = store.asked
+            await counts.take(Check(FIVE, "another"))
         ticking.cancel()
         store.hangs.set()
     assert sum(not verdict.refused for verdict in verdicts) == 5
-    assert waited < 2
     assert ticks >= 10
-    assert again < 0.4, "it is left alone for a while"
+    assert store.asked == asked, "it is left alone for a while"
     assert changes[0] is False
 
 

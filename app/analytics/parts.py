@@ -1,0 +1,169 @@
+"""From which stored sums an answer is taken: all time, closed months, closed days, open days; each day counts in one of them. Pure.
+
+What is closed changes while questions are asked, so it is looked up by the very SELECT that uses it, in its snapshot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ARRAY, CTE, Boolean, ColumnElement, Date, Table, and_, bindparam, cast, func, literal_column, not_, select, text
+
+from app.analytics.plan import Shape
+from app.cube.dimensions import Grain
+from app.db.models import ROLLUP_TABLES
+
+RANKINGS_ARE_STALE = "EXISTS (SELECT FROM ranked_models r JOIN models m ON m.id = r.model_id WHERE m.is_public <> r.is_public)"
+
+_BOUNDS = "(SELECT CAST(:start AS date) AS first_day, CAST(:end AS date) AS end_day)"
+_MONTH_BOUNDS = (
+    "(SELECT CAST(:start AS date) AS first_day, CAST(:end AS date) AS end_day,"
+    " CAST(:first_month AS date) AS first_month, CAST(:last_month AS date) AS last_month)"
+)
+_CLOSING = """
+SELECT greatest(first_day, least(end_day, used_until)) AS open_from, used_until <= end_day AS is_whole,
+  ARRAY(SELECT day FROM reopened_days WHERE day >= first_day AND day < least(end_day, used_until)) AS reopened{months}
+FROM {bounds} AS bounds, (SELECT {until} AS used_until FROM closing_state) AS usable
+"""
+_MONTHS_UNTIL = "greatest(first_month, least(last_month, date_trunc('month', used_until::timestamp)::date))"
+_MONTHS = f""",
+  {_MONTHS_UNTIL} AS months_until,
+  ARRAY(SELECT DISTINCT date_trunc('month', day::timestamp)::date FROM reopened_days
+    WHERE day >= first_month AND day < {_MONTHS_UNTIL}) AS reopened_months,
+  ARRAY(SELECT day::date FROM (
+      SELECT DISTINCT date_trunc('month', day::timestamp) AS month FROM reopened_days WHERE day >= first_month AND day < {_MONTHS_UNTIL}
+    ) months, generate_series(month, month + interval '1 month' - interval '1 day', interval '1 day') AS day) AS days_of_reopened"""
+
+
+def closing_sql(*, with_months: bool = False, unusable: str | None = None) -> str:
+    """Return the SELECT of the one row that says what is closed of the range `:start` to `:end`.
+
+    Days before `open_from` are closed but for `reopened`; `is_whole`: no closed day lies after the range. `with_months`: months from
+    `:first_month` to before `months_until` are closed but for `reopened_months`, whose days are `days_of_reopened`. `unusable`: an SQL
+    condition under which no day counts as closed.
+    """
+    until = "closed_until" if unusable is None else f"CASE WHEN {unusable} THEN DATE '2000-01-01' ELSE closed_until END"
+    return _CLOSING.format(months=_MONTHS if with_months else "", bounds=_MONTH_BOUNDS if with_months else _BOUNDS, until=until)
+
+
+_TYPES: dict[str, Any] = {
+    "open_from": Date(),
+    "is_whole": Boolean(),
+    "reopened": ARRAY(Date()),
+}
+_MONTH_TYPES: dict[str, Any] = {
+    "months_until": Date(),
+    "reopened_months": ARRAY(Date()),
+    "days_of_reopened": ARRAY(Date()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """The row of `closing_sql` within a SELECT. Each of its values is looked up once."""
+
+    cte: CTE
+
+    @classmethod
+    def of(cls, *, with_months: bool = False, unusable: str | None = None) -> Closing:
+        """Return the row for a SELECT that is to be compiled."""
+        columns = _TYPES | _MONTH_TYPES if with_months else _TYPES
+        return cls(text(closing_sql(with_months=with_months, unusable=unusable)).columns(**columns).cte("closing"))
+
+    def value(self, name: str) -> Any:
+        """Return one of its values, as an expression; arrays are fit for ANY and ALL."""
+        return cast(select(self.cte.c[name]).scalar_subquery(), self.cte.c[name].type)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of a stored rollup to be summed. `where`: those of the range; `sign` -1: they are taken off, because they are stale."""
+
+    table: Table
+    where: ColumnElement[bool]
+    sign: int = 1
+
+
+def _days(name: str) -> Any:
+    return bindparam(name, type_=Date())
+
+
+def split_range(shape: Shape) -> list[Part]:
+    """Return the parts of a shape's range. The values that they need are the plan's parameters."""
+    source = ROLLUP_TABLES[shape.rollup.name]
+    if shape.condensed is None:
+        bucket = source.c[shape.rollup.grain.value]
+        start, end = bindparam("start", type_=bucket.type), bindparam("end", type_=bucket.type)
+        return [Part(source, and_(bucket >= start, bucket < end))]
+    closing = Closing.of(with_months=shape.with_months)
+    parts = _open_parts(shape, source, closing)
+    of_days: list[Part] = []
+    if shape.condensed.by_day is not None:
+        of_days += _closed_days(ROLLUP_TABLES[shape.condensed.by_day.name], closing, with_months=shape.with_months)
+    if shape.with_months and shape.condensed.by_month is not None:
+        table = ROLLUP_TABLES[shape.condensed.by_month.name]
+        month = table.c[Grain.MONTH.value]
+        of_days.append(
+            Part(
+                table,
+                and_(month >= _days("first_month"), month < closing.value("months_until"), _not_in(month, closing, "reopened_months")),
+            )
+        )
+    if not shape.with_ever or shape.condensed.ever is None or shape.condensed.by_day is None:
+        return parts + of_days
+    whole: ColumnElement[bool] = closing.value("is_whole")
+    by_day = ROLLUP_TABLES[shape.condensed.by_day.name]
+    return [
+        *parts,
+        *(Part(part.table, and_(not_(whole), part.where)) for part in of_days),
+        Part(ROLLUP_TABLES[shape.condensed.ever.name], whole),
+        # All time holds the days as they were when they were closed.
+        Part(by_day, and_(whole, _in(by_day.c.day, closing, "reopened")), sign=-1),
+    ]
+
+
+def _in(column: Any, closing: Closing, name: str) -> ColumnElement[bool]:
+    found: ColumnElement[bool] = column == func.any(closing.value(name))
+    return found
+
+
+def _not_in(column: Any, closing: Closing, name: str) -> ColumnElement[bool]:
+    missing: ColumnElement[bool] = column != func.all(closing.value(name))
+    return missing
+
+
+def _open_parts(shape: Shape, source: Table, closing: Closing) -> list[Part]:
+    day = source.c[Grain.DAY.value]
+    if shape.condensed is not None and shape.condensed.by_day is None:
+        # By day the source is narrow enough: all that is in no closed month.
+        return [
+            Part(source, and_(day >= _days("start"), day < func.least(_days("first_month"), _days("end"), type_=Date()))),
+            Part(source, and_(day >= closing.value("months_until"), day < _days("end"))),
+            Part(source, _in(day, closing, "days_of_reopened")),
+        ]
+    return [
+        Part(source, and_(day >= closing.value("open_from"), day < _days("end"))),
+        Part(source, _in(day, closing, "reopened")),
+    ]
+
+
+def _closed_days(table: Table, closing: Closing, *, with_months: bool) -> list[Part]:
+    day, open_from = table.c[Grain.DAY.value], closing.value("open_from")
+    clean = _not_in(day, closing, "reopened")
+    if not with_months:
+        return [Part(table, and_(day >= _days("start"), day < open_from, clean))]
+    first = func.least(_days("first_month"), open_from, type_=Date())
+    return [
+        Part(table, and_(day >= _days("start"), day < first, clean)),
+        Part(table, and_(day >= closing.value("months_until"), day < open_from, clean)),
+        Part(table, and_(_in(day, closing, "days_of_reopened"), clean)),
+    ]
+
+
+def bucket_of(part: Part, shape: Shape) -> ColumnElement[Any]:
+    """Return the start of the bucket that the shape asks for, of a part's rows."""
+    if shape.bucket is None:
+        raise ValueError("no bucket is asked for")
+    stored = part.table.c[Grain.MONTH.value] if Grain.MONTH.value in part.table.c else part.table.c[shape.rollup.grain.value]
+    return literal_column(shape.bucket.expression.format(column=f"{part.table.name}.{stored.name}"), stored.type)
