@@ -1,62 +1,76 @@
-"""`make bench`: measures, prints the ratios in one table, and writes them to `benchmarks/results.md`.
+"""`make bench`: measures, prints the ratios in one table, and writes them with a picture to `benchmarks/results.md` and `.svg`.
 
-A complete run takes about 20 minutes and 12 GB of disk in the temporary folder; `--quick` tries everything in a minute or two.
+It says beforehand how long it takes and how much disk; `--quick` tries everything in about 3 minutes, `--data DIR` keeps what is generated.
 """
 
 from __future__ import annotations
 
-import argparse
+import os
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.answers import measure_answers
-from benchmarks.databases import open_server
+from benchmarks.answers import AnswersPlan, kept_name, measure_answers
+from benchmarks.databases import BenchmarkServer, open_server
 from benchmarks.generate import check_disk
+from benchmarks.http_reads import measure_reads
+from benchmarks.in_process import measure_in_process
 from benchmarks.ingest import measure_ingest
 from benchmarks.machine import describe_machine
+from benchmarks.options import Options, parse_arguments
 from benchmarks.over_http import measure_http
+from benchmarks.plot import render_svg
 from benchmarks.report import Comparison, print_report, render_markdown
 from benchmarks.startup import measure_startup
 from benchmarks.timing import BenchmarkError
 
-PARTS = ("ingest", "http", "answers", "startup")
 _WIDTH = 150
-RESULTS = Path(__file__).with_name("results.md")
 
 
-def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the options; `--quick` shortens what is not given."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print ratios.")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"what to measure, of {','.join(PARTS)}")
-    parser.add_argument("--rows", help="numbers of records to ask, as 1000000,10000000 (the default)")
-    parser.add_argument("--seconds", type=float, help="length of one measurement (6)")
-    parser.add_argument("--repeats", type=int, help="repetitions, of which the median counts (3)")
-    parser.add_argument("--quick", action="store_true", help="try everything in a minute or two; the figures are worth little")
-    parser.add_argument(
-        "--output", type=Path, help="where to write; by default a complete run, not a quick one, writes benchmarks/results.md"
-    )
-    options = parser.parse_args(arguments)
-    options.only = options.only.split(",")
-    if unknown := sorted(set(options.only) - set(PARTS)):
-        parser.error(f"--only: {unknown[0]!r} is none of {', '.join(PARTS)}")
-    rows = options.rows or ("20000,60000" if options.quick else "1000000,10000000")
-    try:
-        options.rows = sorted({int(number) for number in rows.split(",")})
-    except ValueError:
-        parser.error(f"--rows: {rows!r} are no numbers")
-    if options.rows[0] < 1:
-        parser.error("--rows: at least 1")
-    options.seconds = options.seconds or (0.4 if options.quick else 6.0)
-    options.repeats = options.repeats or (1 if options.quick else 3)
-    if options.output is None and not options.quick and set(options.only) == set(PARTS):
-        options.output = RESULTS
-    return options
+class _Run:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.started = time.monotonic()
+        self.machine: dict[str, str] = {}
+
+    def say(self, what: str) -> None:
+        print(f"[{time.monotonic() - self.started:5.0f} s] {what}", flush=True)
+
+    def measure(self) -> list[Comparison]:
+        options = self.options
+        cost = f"about {options.expected_seconds / 60:.0f} minutes"
+        if "answers" in options.only:
+            cost += f" and up to {options.disk_bytes / 1e9:.1f} GB of disk, the log and sorts beside"
+        self.say(f"this takes {cost}")
+        if options.data is not None:
+            options.data.mkdir(parents=True, exist_ok=True)
+        with open_server(None if options.data is None else options.data / "server") as server:
+            if "answers" in options.only:
+                missing = [size for size in options.rows if kept_name(size) not in server.kept_databases()]
+                if missing:
+                    check_disk(missing, options.data or Path(tempfile.gettempdir()), options.beside)
+            self.machine = describe_machine(server.url)
+            return [line for part in options.only for line in self._measure_part(part, server)]
+
+    def _measure_part(self, part: str, server: BenchmarkServer) -> list[Comparison]:
+        seconds, repeats = self.options.seconds, self.options.repeats
+        match part:
+            case "startup":
+                return measure_startup(repeats, self.say)
+            case "execution":
+                return measure_in_process(server, seconds, repeats, self.say)
+            case "reads":
+                return measure_reads(server, self.options.data, seconds, repeats, self.say)
+            case "ingest":
+                return measure_ingest(server, seconds, repeats, self.say)
+            case "http":
+                return measure_http(server, seconds, repeats, self.say)
+            case _:
+                return measure_answers(server, AnswersPlan(self.options.rows, seconds, self.options.data), self.say)
 
 
 def main() -> int:
@@ -65,36 +79,27 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    started = time.monotonic()
+    for name in [name for name in os.environ if name.startswith(("TOKENGRAPH_", "GATEWAY_"))]:
+        del os.environ[name]  # what is set for a gateway of one's own is not what is measured
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds, so that the server and its folder go
-
-    def say(what: str) -> None:
-        print(f"[{time.monotonic() - started:5.0f} s] {what}", flush=True)
-
-    lines: list[Comparison] = []
+    run = _Run(options)
     try:
-        if "answers" in options.only:
-            check_disk(sum(options.rows), Path(tempfile.gettempdir()))
-        with open_server() as server:
-            machine = describe_machine(server.url)
-            if "startup" in options.only:
-                lines += measure_startup(options.repeats, say)
-            if "ingest" in options.only:
-                lines += measure_ingest(server, options.seconds, options.repeats, say)
-            if "http" in options.only:
-                lines += measure_http(server, options.seconds, options.repeats, say)
-            if "answers" in options.only:
-                lines += measure_answers(server, options.rows, options.seconds, say)
+        lines = run.measure()
     except BenchmarkError as error:
         print(error)
         return 1
     print_report(console, lines)
+    took = f"one measurement {options.seconds:g} s, {options.repeats} repetitions, {time.monotonic() - run.started:.0f} s in all"
     if options.output is not None:
-        length = f"one measurement {options.seconds:g} s, {options.repeats} repetitions, {time.monotonic() - started:.0f} s in all"
-        options.output.write_text(render_markdown(lines, machine | {"run": length}))
-        print(f"written to {options.output.name}")
+        options.output.write_text(render_markdown(lines, run.machine | {"run": took}))
+        picture = options.output.with_suffix(".svg")
+        picture.write_text(render_svg(lines, f"{run.machine['CPU']}, {run.machine['memory']}, {run.machine['date']}; {took}"))
+        print(f"written to {options.output.name} and {picture.name}")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    code = main()
+    sys.stdout.flush()
+    # Everything is closed by now; an ordinary exit would print pages about what DuckDB's binding leaves to the end of the process.
+    os._exit(code)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,9 @@ from app.ingest.verify import chunks_of, find_differences, find_extent
 from benchmarks.population import USERS, catalog_entries
 from benchmarks.timing import BenchmarkError
 from benchmarks.traffic import encode_ndjson, generate_introductions, generate_traffic, make_batch, split
+
+KEPT = "bench_rows_"
+"""How the names of databases begin that stay for the next run."""
 
 LARGE = 10_000
 """Records of a large batch."""
@@ -50,7 +53,35 @@ class BenchmarkServer:
         try:
             yield with_database(self.url, name)
         finally:
-            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+            self.drop(name)
+
+    def kept_databases(self) -> list[str]:
+        """Return the names of the databases that stay."""
+        return [name for name in self._names() if name.startswith(KEPT)]
+
+    def keep(self, url: str, name: str) -> str:
+        """Let a fresh database stay, by another name; return its URL."""
+        current = url.partition("?")[0].rpartition("/")[2]
+        self._run(f"ALTER DATABASE {current} RENAME TO {name}")
+        return self.url_of(name)
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a database."""
+        return with_database(self.url, name)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, if there is one of the name."""
+        self._run(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def drop_leftovers(self) -> None:
+        """Drop what a run that was cut off has left."""
+        for name in self._names():
+            if name.startswith("bench_") and not name.startswith(KEPT):
+                self.drop(name)
+
+    def _names(self) -> list[str]:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            return [name for (name,) in connection.execute("SELECT datname FROM pg_database ORDER BY datname").fetchall()]
 
     def _template(self, acquainted: bool) -> str:
         if acquainted not in self._templates:
@@ -71,10 +102,16 @@ class BenchmarkServer:
 
 
 @contextmanager
-def open_server() -> Iterator[BenchmarkServer]:
-    """Start an embedded server of its own, with the settings that it has in production; it and its files are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="tokengraph-bench-") as folder, EmbeddedServer(Path(folder)) as server:
-        yield BenchmarkServer(server.url)
+def open_server(folder: Path | None = None) -> Iterator[BenchmarkServer]:
+    """Start an embedded server of its own, with the settings that it has in production.
+
+    It and its files are gone afterwards, unless a folder is given: what was kept there is there again.
+    """
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tokengraph-bench-")))
+        server = BenchmarkServer(stack.enter_context(EmbeddedServer(place)).url)
+        server.drop_leftovers()
+        yield server
 
 
 def with_database(url: str, name: str) -> str:

@@ -18,6 +18,9 @@ import app
 from benchmarks.timing import BenchmarkError
 
 CHECKOUT = Path(app.__file__).parents[1]
+NO_LIMIT = "1000000000/minute"
+"""A limit that is checked as any other, and never reached."""
+
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.003
 _KILOBYTE = 1024
@@ -33,10 +36,19 @@ class RunningServer:
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the process itself, without that of PostgreSQL's processes."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * _KILOBYTE
-        raise BenchmarkError("the process has no resident memory: it has ended")
+        return _resident_bytes(self.pid)
+
+    def resident_bytes_with_workers(self) -> int:
+        """Return the resident memory of the process and of those that it started itself; what they share counts for each."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return _resident_bytes(self.pid) + sum(_resident_bytes(int(child)) for child in children)
+
+
+def _resident_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * _KILOBYTE
+    raise BenchmarkError("the process has no resident memory: it has ended")
 
 
 def gateway_command(port: int) -> list[str]:

@@ -1,8 +1,8 @@
-"""Makes millions of records inside PostgreSQL: one INSERT ... SELECT a month over 24 months, two months at a time, then the rollups.
+"""Makes millions of records inside PostgreSQL: an INSERT ... SELECT a month over 24 months, two months at a time, then the rollups.
 
 Everything follows from hashes of the row's number, so the same count gives the same rows. Callers and models are drawn by Zipf's law.
-On 2 cores 1M records took 12 s (9 of them for the rollups) and 0.8 GB of disk, 10M 3 minutes (2 for the rollups) and 6.2 GB, and the
-write-ahead log up to 4 GB beside.
+Months are filled before they are partitions and rollups before they have indexes, each index being built at the end: so 100M records take
+minutes, not hours. What comes out is what the product would have written: a month of every rollup is compared with its records.
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from math import log10
 from pathlib import Path
+from typing import Any
 
-from app.cube.rollups import ROLLUPS
+from app.cube.rollups import CONDENSED, ROLLUPS, Condensed
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, next_month
 from app.domain.time_range import TimeRange
-from app.ingest.verify import rebuild
+from app.ingest.closing import close_days
+from app.ingest.condense import RANK_DAYS, select_condensed
+from app.ingest.rollup import insert_rollup
+from app.ingest.verify import chunks_of, find_differences
 from benchmarks.population import MODELS, USERS
 from benchmarks.timing import BenchmarkError
 
@@ -29,11 +35,13 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 END = datetime(2027, 1, 1, tzinfo=UTC)
 """The records fill `[START, END)`."""
 
-BYTES_PER_RECORD = 800
-"""What a record takes on disk with its key and its share of the rollups: 762 at 1M, 618 at 10M."""
+LAST = date(2026, 12, 31)
+"""Their last day."""
 
+_WAL_AND_SORTS = 8 * 10**9
 _AT_ONCE = 2
 _MICROSECOND = timedelta(microseconds=1)
+_MEMORY = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL work_mem = '192MB'"
 
 # The records of the introduction name every caller and, 400 by 400, every model in the order of its rank.
 _KNOWN = f"""
@@ -92,9 +100,15 @@ class Slice:
 
     month: tuple[int, int]
     start: datetime
+    end: datetime
     first: int
     last: int
     step: int
+
+    @property
+    def table(self) -> str:
+        """The month's partition."""
+        return f"usage_records_{self.month[0]:04d}_{self.month[1]:02d}"
 
 
 def slice_months(rows: int) -> Iterator[Slice]:
@@ -105,32 +119,46 @@ def slice_months(rows: int) -> Iterator[Slice]:
         end = datetime(*following, 1, tzinfo=UTC)
         until = rows * ((end - START) // _MICROSECOND) // ((END - START) // _MICROSECOND)
         if until > first:
-            yield Slice(month, start, first, until - 1, (end - start) // _MICROSECOND // (until - first))
+            yield Slice(month, start, end, first, until - 1, (end - start) // _MICROSECOND // (until - first))
         month, start, first = following, end, until
 
 
-def check_disk(rows: int, folder: Path) -> None:
-    """BenchmarkError if the disk of `folder` has less free than twice of what so many records take."""
-    needed, free = 2 * rows * BYTES_PER_RECORD, shutil.disk_usage(folder).free
+def disk_needed(rows: int) -> int:
+    """Return the bytes that so many records take with their keys and rollups: the more there are, the more of them share a rollup's row."""
+    return round(rows * max(1200 - 330 * max(log10(rows) - 6, 0), 540))
+
+
+def check_disk(rows: Sequence[int], folder: Path, beside: int = 0) -> int:
+    """Return the bytes that databases of so many records need, with log, sorts and `beside`. BenchmarkError: `folder` has less."""
+    needed, free = sum(map(disk_needed, rows)) + beside + _WAL_AND_SORTS, shutil.disk_usage(folder).free
     if free < needed:
-        raise BenchmarkError(
-            f"{rows:,} records take about {rows * BYTES_PER_RECORD / 1e9:.0f} GB; twice that must be free, and {free / 1e9:.0f} GB are"
-        )
+        raise BenchmarkError(f"{sum(rows):,} records take up to {needed / 1e9:.0f} GB of disk, and {free / 1e9:.0f} GB are free")
+    return needed
 
 
-async def generate(database: Database, rows: int) -> dict[str, float]:
-    """Fill an acquainted database, whose own records go; return the seconds that records and rollups took, and bytes per record."""
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What making a database took."""
+
+    records_seconds: float
+    rollups_seconds: float
+    closing_seconds: float
+    bytes_per_record: float
+
+
+async def generate(database: Database, rows: int) -> Generated:
+    """Fill an acquainted database, whose own records go."""
     slices = list(slice_months(rows))
     await ensure_partitions(database, [part.month for part in slices])
     async with database.transaction() as connection:
         await connection.execute(_KNOWN)
     started = time.perf_counter()
-    turn = asyncio.Semaphore(min(_AT_ONCE, os.cpu_count() or 1))
-    await asyncio.gather(*(_insert(database, part, turn) for part in slices))
+    await _make_records(database, slices)
     inserted = time.perf_counter()
-    async for _ in rebuild(database, TimeRange(START, END)):
-        pass
+    await _make_rollups(database, slices)
     rebuilt = time.perf_counter()
+    await _close_days(database)
+    closed = time.perf_counter()
     async with database.read_connection() as connection:
         await connection.execute("SET statement_timeout = 0")
         await connection.execute("VACUUM (ANALYZE)")
@@ -138,18 +166,135 @@ async def generate(database: Database, rows: int) -> dict[str, float]:
         found, size = await _count(connection)
     if found != rows:
         raise BenchmarkError(f"{found:,} records were made instead of {rows:,}")
-    return {"records_seconds": inserted - started, "rollups_seconds": rebuilt - inserted, "bytes_per_record": size / rows}
+    await _check_rollups(database, slices[len(slices) // 2])
+    return Generated(inserted - started, rebuilt - inserted, closed - rebuilt, size / rows)
 
 
-async def _insert(database: Database, part: Slice, turn: asyncio.Semaphore) -> None:
-    async with turn, database.transaction() as connection:
+async def _two_at_a_time(jobs: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    turn = asyncio.Semaphore(min(_AT_ONCE, os.cpu_count() or 1))
+
+    async def run(job: Callable[[], Awaitable[None]]) -> None:
+        async with turn:
+            await job()
+
+    await asyncio.gather(*(run(job) for job in jobs))
+
+
+async def _make_records(database: Database, slices: Sequence[Slice]) -> None:
+    """Fill the months as tables by themselves, without key; then they are partitions again."""
+    bounds = {}
+    async with database.transaction() as connection:
         await connection.execute("SET LOCAL statement_timeout = 0")
-        await connection.execute(_INSERT, {"start": part.start, "first": part.first, "last": part.last, "step": part.step})
+        for part in slices:
+            row = await _one(
+                connection,
+                f"SELECT pg_get_expr(relpartbound, oid), (SELECT conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint"
+                f" WHERE conrelid = c.oid AND contype = 'p') FROM pg_class c WHERE oid = '{part.table}'::regclass",
+            )
+            bounds[part] = str(row[0])
+            name, _, key = str(row[1]).partition(" ")
+            await connection.execute(f"ALTER TABLE usage_records DETACH PARTITION {part.table}")
+            await connection.execute(f"ALTER TABLE {part.table} DROP CONSTRAINT {name}")
+            # Attaching need not look through a table that proves its range.
+            await connection.execute(
+                f"ALTER TABLE {part.table} ADD CONSTRAINT bench_range CHECK (occurred_at >= '{part.start}' AND occurred_at < '{part.end}')"
+            )
+            bounds[part] = f"{bounds[part]}|ALTER TABLE {part.table} ADD CONSTRAINT {name} {key}"
+
+    async def fill(part: Slice) -> None:
+        async with database.transaction() as connection:
+            await connection.execute(_MEMORY)
+            values = {"start": part.start, "first": part.first, "last": part.last, "step": part.step}
+            await connection.execute(_INSERT.replace("INTO usage_records", f"INTO {part.table}"), values)
+            await connection.execute(bounds[part].partition("|")[2])
+
+    await _two_at_a_time(partial(fill, part) for part in slices)
+    async with database.transaction() as connection:
+        await connection.execute("SET LOCAL statement_timeout = 0")
+        for part in slices:
+            bound = bounds[part].partition("|")[0]
+            await connection.execute(f"ALTER TABLE usage_records ATTACH PARTITION {part.table} {bound}")
+            await connection.execute(f"ALTER TABLE {part.table} DROP CONSTRAINT bench_range")
+
+
+async def _make_rollups(database: Database, slices: Sequence[Slice]) -> None:
+    """Fill the rollups, two months at a time, without indexes; then build those."""
+    indexes: list[str] = []
+    async with database.transaction() as connection:
+        for rollup in ROLLUPS:
+            cursor = await connection.execute(
+                "SELECT i.indexrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid)"
+                " FROM pg_index i LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'p'"
+                f" WHERE i.indrelid = '{rollup.name}'::regclass"
+            )
+            for index, constraint, definition, statement in await cursor.fetchall():
+                if constraint is None:
+                    await connection.execute(f"DROP INDEX {index}")
+                    indexes.append(statement)
+                else:
+                    await connection.execute(f"ALTER TABLE {rollup.name} DROP CONSTRAINT {constraint}")
+                    indexes.append(f"ALTER TABLE {rollup.name} ADD CONSTRAINT {constraint} {definition}")
+
+    async def fill(part: Slice) -> None:
+        for rollup in ROLLUPS:
+            async with database.transaction() as connection:
+                await connection.execute(_MEMORY)
+                await connection.execute(insert_rollup(rollup, part.table), prepare=False)
+
+    async def build(statement: str) -> None:
+        async with database.transaction() as connection:
+            await connection.execute(_MEMORY)
+            await connection.execute(statement, prepare=False)
+
+    await _two_at_a_time(partial(fill, part) for part in slices)
+    # One after the other: each uses the server's own parallel workers, and two of one table would wait for each other.
+    for statement in indexes:
+        await build(statement)
+
+
+async def _close_days(database: Database) -> None:
+    """Fill what is kept of closed days for all months but the last, each by one statement; the product closes the days of that one."""
+    open_from = LAST.replace(day=1)
+
+    async def fill(condensed: Condensed) -> None:
+        source = f"(SELECT * FROM {condensed.source.name} WHERE day < '{open_from}') closed_days"
+        for rollup in condensed.rollups:
+            columns = ", ".join((*rollup.key, *(measure.name for measure in rollup.measures)))
+            rows = select_condensed(condensed, rollup, source)
+            async with database.transaction() as connection:
+                await connection.execute(_MEMORY)
+                order = ", ".join(str(position) for position in range(1, len(rollup.key) + 1))
+                await connection.execute(f"INSERT INTO {rollup.name} ({columns}) {rows} ORDER BY {order}", prepare=False)
+            if rollup is condensed.by_day:
+                source = rollup.name  # months and all time are sums of the days, as they are stored
+
+    async with database.read_connection() as connection:
+        await connection.execute("SET statement_timeout = 0")
+        await connection.execute(f"ANALYZE {', '.join(rollup.name for rollup in ROLLUPS)}")
+    await _two_at_a_time(partial(fill, condensed) for condensed in CONDENSED)
+    async with database.transaction() as connection:
+        await connection.execute(_MEMORY)
+        dates = [START.date() + timedelta(days=number) for number in range((open_from - START.date()).days)]
+        for first in range(0, len(dates), 31):
+            await connection.execute(RANK_DAYS, {"days": dates[first : first + 31]})
+        await connection.execute("UPDATE closing_state SET closed_until = %s", [open_from])
+        await connection.execute("DELETE FROM reopened_days")
+    if await close_days(database, END) is None:
+        raise BenchmarkError("the last days could not be closed")
+
+
+async def _check_rollups(database: Database, part: Slice) -> None:
+    for chunk in chunks_of(TimeRange(part.start, part.end)):
+        if differences := await find_differences(database, chunk, limit=1):
+            raise BenchmarkError(f"a rollup is not what the records say: {differences[0]}")
+
+
+async def _one(connection: Connection, statement: str) -> tuple[Any, ...]:
+    row = await (await connection.execute(statement)).fetchone()
+    assert row is not None, statement
+    return row
 
 
 async def _count(connection: Connection) -> tuple[int, int]:
-    row = await (
-        await connection.execute("SELECT (SELECT count(*) FROM usage_records), pg_database_size(current_database())::bigint")
-    ).fetchone()
-    assert row is not None, "a count is a row"
+    row = await _one(connection, "SELECT (SELECT count(*) FROM usage_records), pg_database_size(current_database())::bigint")
     return row[0], row[1]

@@ -19,7 +19,7 @@ from app.domain.principal import Role
 from app.domain.time_range import system_clock
 from app.domain.usage import UsageRecord
 from benchmarks.databases import LARGE, STORED_BEFORE, BenchmarkServer, verify, warm_up_bodies
-from benchmarks.gateway import free_port, gateway_command, gateway_environment, serving
+from benchmarks.gateway import NO_LIMIT, free_port, gateway_command, gateway_environment, serving
 from benchmarks.ingest import ROWS_PER_SECOND_AT_MOST, write_batches
 from benchmarks.load import Load, Target, post_all
 from benchmarks.report import Comparison, Quantity
@@ -28,9 +28,6 @@ from benchmarks.traffic import encode_ndjson, generate_traffic, split
 
 CONNECTIONS = (1, 64)
 _SINGLES_PER_SECOND_AT_MOST = 8_000
-_NO_LIMIT = "1000000000/minute"
-"""A limit that is checked as any other, and never reached."""
-
 _SECTION = "Ingest over HTTP"
 
 
@@ -45,7 +42,7 @@ def _post(server: BenchmarkServer, bodies: list[bytes], size: int, connections: 
         port = free_port()
         headers = {"Authorization": f"Bearer {uvloop.run(_make_key(url))}", "Content-Type": "application/x-ndjson"}
         target = Target(port, "/v1/ingest/usage", headers)
-        with serving(gateway_command(port), gateway_environment(TOKENGRAPH_DATABASE_URL=url, TOKENGRAPH_KEY_RATE_LIMIT=_NO_LIMIT), port):
+        with serving(gateway_command(port), gateway_environment(TOKENGRAPH_DATABASE_URL=url, TOKENGRAPH_KEY_RATE_LIMIT=NO_LIMIT), port):
             uvloop.run(post_all(target, iter(warm_up_bodies()), 1, 60.0))
             load = uvloop.run(post_all(target, iter(bodies), connections, seconds))
         uvloop.run(verify(url, STORED_BEFORE + load.rate.count * size))

@@ -78,7 +78,7 @@ def list_callers() -> tuple[Caller, ...]:
         callers.append(
             Caller(
                 f"tenant-{tenant:04d}",
-                f"project-{rng.randrange(PROJECTS_OF_TENANT)}",
+                f"project-{tenant:04d}-{rng.randrange(PROJECTS_OF_TENANT)}",
                 f"key-{tenant:04d}-{rng.randrange(KEYS_OF_TENANT)}",
                 f"6f1c2a90-5b7e-4d3a-9c1d-{user:012d}",
             )

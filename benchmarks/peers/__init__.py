@@ -1,0 +1,1 @@
+"""Servers that the gateway is compared with, each a process of its own."""
