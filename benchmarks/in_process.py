@@ -20,7 +20,7 @@ from unittest.mock import patch
 import orjson
 import uvloop
 
-from app.analytics.fetch import Rows
+from app.db.pipeline import Rows
 from app.execution.engine import Demand
 from app.resolvers import rankings as rankings_module
 from app.resolvers import usage as usage_module

@@ -6,8 +6,8 @@ The peers' tables (`peer.*`) hold the finished rows, so that a peer need not agg
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -15,14 +15,15 @@ from functools import partial
 from itertools import cycle
 from typing import Any
 
-import psycopg
 import uvloop
 
+from app.analytics import fetch
 from app.analytics.fetch import fetch_rankings
 from app.analytics.snapshot import take_snapshot
 from app.analytics.usage import UsageQuestion, fetch_usage
 from app.auth.keys import NewKey, generate_key
 from app.db.engine import Database
+from app.db.pipeline import Asked, Rows
 from app.domain.principal import Role, Scope
 from app.domain.time_range import DateWindow, system_clock
 from app.domain.usage import UsageRecord
@@ -173,29 +174,28 @@ async def _make_keys(database: Database) -> list[str]:
     return [key.secret for key in keys]
 
 
-@asynccontextmanager
-async def noting_statements() -> AsyncIterator[list[Statement]]:
-    """Note what this process asks through psycopg while the block runs, if it names itself by `/* app:NAME */` and gives rows."""
+@contextmanager
+def noting_statements() -> Iterator[list[Statement]]:
+    """Note what this process asks of the rollups while the block runs."""
     noted: list[Statement] = []
-    original: Any = psycopg.AsyncCursor.execute
+    original = fetch.ask  # type: ignore[attr-defined]
 
-    async def execute(cursor: Any, query: Any, params: Any = None, **options: Any) -> Any:
-        answered = await original(cursor, query, params, **options)
-        text = query if isinstance(query, str) else ""
-        if text.startswith("/* app:") and cursor.description is not None:
-            noted.append(Statement(text[len("/* app:") :].partition(" */")[0], text, params))
-        return answered
+    async def ask(connection: Any, questions: Sequence[Asked]) -> list[Rows]:
+        noted.extend(
+            Statement(question.sql.removeprefix("/* app:").partition(" */")[0], question.sql, question.values) for question in questions
+        )
+        return await original(connection, questions)
 
-    psycopg.AsyncCursor.execute = execute  # type: ignore[method-assign,assignment]
+    fetch.ask = ask  # type: ignore[attr-defined]
     try:
         yield noted
     finally:
-        psycopg.AsyncCursor.execute = original  # type: ignore[method-assign]
+        fetch.ask = original  # type: ignore[attr-defined]
 
 
 async def capture(ask: Callable[[], Awaitable[object]]) -> list[Statement]:
     """Return the statements that a question sends, in order."""
-    async with noting_statements() as noted:
+    with noting_statements() as noted:
         await ask()
     if not noted:
         raise BenchmarkError("the question sent no statement that names itself")

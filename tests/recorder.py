@@ -10,6 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from app.db import pipeline
+
 _NAME = re.compile(r"/\* app:(\w+) \*/")
 
 
@@ -33,6 +35,13 @@ def recorded() -> Iterator[Statements]:
             statements.append(text)
         return await execute(self, query, *arguments, **more)
 
+    encode = pipeline._encode
+
+    def note(session: Any, question: pipeline.Asked) -> Any:
+        statements.append(question.sql)
+        return encode(session, question)
+
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_encode", note)
         patch.setattr(psycopg.AsyncCursor, "execute", record)
         yield statements

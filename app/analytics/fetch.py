@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -12,20 +12,15 @@ from app.analytics.top_users import asks_for_top_users, try_top_users
 from app.cube.metrics import Unit
 from app.cube.rollups import BY_DAY_ALL
 from app.db.engine import Connection, Database
+from app.db.pipeline import Asked, Rows, ask
 from app.domain.errors import ConnectionLostError
 from app.domain.time_range import DateWindow
-
-Rows = list[tuple[Any, ...]]
 
 
 async def fetch_rows(database: Database, statement: CompiledSelect, parameters: Mapping[str, Any]) -> Rows:
     """Run one SELECT. A connection that a restart has cut is replaced and the question asked once more."""
-    try:
-        async with database.read_connection() as connection:
-            return await fetch_rows_on(connection, statement, parameters)
-    except ConnectionLostError:
-        async with database.read_connection() as connection:
-            return await fetch_rows_on(connection, statement, parameters)
+    (rows,) = await _ask(database, [Asked(statement.sql, {**statement.constants, **parameters})])
+    return rows
 
 
 async def fetch_rows_on(
@@ -36,30 +31,67 @@ async def fetch_rows_on(
     return await cursor.fetchall()
 
 
+async def fetch_plans(database: Database, plans: Sequence[Plan]) -> list[Rows]:
+    """Return the rows of several plans, all of one instant of the database, in one round trip where that can be.
+
+    A row: bucket if any, names of dimensions, metrics (Decimal where they have fractions, else int of any size).
+    """
+    found = await _ask(database, [_first_question(plan) for plan in plans])
+    if all(_is_proven(plan, rows) for plan, rows in zip(plans, found, strict=True)):
+        return [_shape(plan, rows) for plan, rows in zip(plans, found, strict=True)]
+    async with database.consistent_reads() as connection:
+        return [await fetch_plan(connection, plan) for plan in plans]
+
+
 async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
-    """Return the plan's rows: bucket if any, names of dimensions, metrics (Decimal where they have fractions, else int of any size)."""
-    shape = plan.shape
-    if asks_for_top_users(shape):
-        rows = await _fetch_top_users(connection, plan)
-    else:
-        # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
-        sums_cube = shape.rollup is BY_DAY_ALL and shape.condensed is None and not shape.in_tenant
-        rows = await fetch_rows_on(connection, select_shape(shape), plan.parameters(), reuse_plan=not sums_cube)
-    labels = len(shape.dimensions) + (shape.bucket is not None)
-    whole = tuple(metric.unit not in (Unit.USD, Unit.MILLISECONDS) for metric in shape.metrics)
-    # Sums of bigint come as numeric, because they may pass 2^63.
-    return [
-        row[:labels] + tuple(int(number) if is_whole else Decimal(number) for number, is_whole in zip(row[labels:], whole, strict=True))
-        for row in rows
-    ]
-
-
-async def _fetch_top_users(connection: Connection, plan: Plan) -> Rows:
+    """Return the rows of one plan, on a connection that the caller holds. As `fetch_plans`."""
+    if not asks_for_top_users(plan.shape):
+        question = _first_question(plan)
+        cursor = await connection.execute(question.sql, question.values, prepare=question.reuse_plan, binary=True)
+        return _shape(plan, await cursor.fetchall())
     for statement, values in try_top_users(plan):
         rows = await fetch_rows_on(connection, statement, values)
-        if not rows or rows[0][0]:
-            return [row[1:] for row in rows if row[1] is not None]
+        if _is_proven(plan, rows):
+            return _shape(plan, rows)
     raise AssertionError("the last statement is always proven")
+
+
+async def _ask(database: Database, questions: Sequence[Asked]) -> list[Rows]:
+    try:
+        async with database.read_connection() as connection:
+            return await ask(connection, questions)
+    except ConnectionLostError:
+        async with database.read_connection() as connection:
+            return await ask(connection, questions)
+
+
+def _first_question(plan: Plan) -> Asked:
+    shape = plan.shape
+    if asks_for_top_users(shape):
+        statement, values = next(try_top_users(plan))
+        return Asked(statement.sql, {**statement.constants, **values})
+    statement = select_shape(shape)
+    # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
+    sums_cube = shape.rollup is BY_DAY_ALL and shape.condensed is None and not shape.in_tenant
+    return Asked(statement.sql, {**statement.constants, **plan.parameters()}, reuse_plan=not sums_cube)
+
+
+def _is_proven(plan: Plan, rows: Rows) -> bool:
+    return not asks_for_top_users(plan.shape) or not rows or bool(rows[0][0])
+
+
+def _shape(plan: Plan, rows: Rows) -> Rows:
+    shape = plan.shape
+    if asks_for_top_users(shape):
+        rows = [row[1:] for row in rows if row[1] is not None]
+    if not rows:
+        return rows
+    labels = len(shape.dimensions) + (shape.bucket is not None)
+    # Sums of bigint come as numeric, because they may pass 2^63.
+    columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
+    for position, metric in enumerate(shape.metrics, labels):
+        columns[position] = map(Decimal if metric.unit in (Unit.USD, Unit.MILLISECONDS) else int, columns[position])
+    return list(zip(*columns, strict=False))
 
 
 async def fetch_rankings(database: Database, window: DateWindow) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Bucket, Dimension, Grain, Privacy
@@ -87,8 +88,7 @@ class Plan:
 
 def plan_question(question: Question, scope: Scope) -> Plan:
     """Choose the smallest rollup that can answer and bind the question to the scope. PlanError: there is none, or it may not be asked."""
-    rollup = _smallest_rollup(question, scope)
-    condensed = _narrowest_condensed(question, scope, rollup)
+    rollup, condensed = _choose_tables(_Kind.of(question, scope))
     plan = Plan(
         Shape(
             name=question.name,
@@ -128,33 +128,55 @@ def bind_scope(plan: Plan, scope: Scope) -> Plan:
     return plan
 
 
-def _wanted_keys(question: Question, scope: Scope) -> set[str]:
-    wanted = {dimension.key for dimension in question.dimensions} | {dimension.key for dimension, _ in question.filters}
-    return wanted if scope.tenant_key is None else wanted | {TENANT.key}
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What of a question decides the tables that answer it; there are few, so that each is judged once."""
+
+    name: str
+    metrics: tuple[Metric, ...]
+    dimensions: tuple[Dimension, ...]
+    filters: tuple[Dimension, ...]
+    needs_hours: bool
+    has_months: bool
+    in_tenant: bool
+
+    @classmethod
+    def of(cls, question: Question, scope: Scope) -> _Kind:
+        return cls(
+            question.name,
+            (*question.metrics, *question.greatest),
+            question.dimensions,
+            tuple([dimension for dimension, _ in question.filters]),
+            question.bucket is Bucket.HOUR or not _whole_days(question.range),
+            _uses_months(question),
+            scope.tenant_key is not None,
+        )
+
+    def fits(self, rollup: Rollup) -> bool:
+        keys = {dimension.key for dimension in (*self.dimensions, *self.filters, *((TENANT,) if self.in_tenant else ()))}
+        measures = {measure for metric in self.metrics for measure in metric.measures}
+        return keys <= {dimension.key for dimension in rollup.dimensions} and measures <= set(rollup.measures)
 
 
-def _has(rollup: Rollup, question: Question, scope: Scope) -> bool:
-    measures = {measure for metric in (*question.metrics, *question.greatest) for measure in metric.measures}
-    return _wanted_keys(question, scope) <= {dimension.key for dimension in rollup.dimensions} and measures <= set(rollup.measures)
-
-
-def _smallest_rollup(question: Question, scope: Scope) -> Rollup:
-    needs_hours = question.bucket is Bucket.HOUR or not _whole_days(question.range)
+@lru_cache(maxsize=1024)
+def _choose_tables(kind: _Kind) -> tuple[Rollup, Condensed | None]:
+    """Return the smallest rollup, and what is narrower of it for closed days."""
     for rollup in reversed(ROLLUPS):
-        if _has(rollup, question, scope) and (rollup.grain is Grain.HOUR) == needs_hours:
-            return rollup
-    raise PlanError(f"{question.name}: no rollup has {sorted(_wanted_keys(question, scope))} by {'hour' if needs_hours else 'day'}")
+        if kind.fits(rollup) and (rollup.grain is Grain.HOUR) == kind.needs_hours:
+            return rollup, _narrowest_condensed(kind, rollup)
+    keys = sorted(dimension.key for dimension in (*kind.dimensions, *kind.filters))
+    raise PlanError(f"{kind.name}: no rollup has {keys} by {'hour' if kind.needs_hours else 'day'}")
 
 
-def _narrowest_condensed(question: Question, scope: Scope, rollup: Rollup) -> Condensed | None:
+def _narrowest_condensed(kind: _Kind, rollup: Rollup) -> Condensed | None:
     for condensed in CONDENSED:
         narrow = condensed.by_day or condensed.by_month
         if (
             condensed.source is rollup
             and narrow is not None
-            and _has(narrow, question, scope)
-            and (condensed.only is None or condensed.only in question.dimensions)
-            and (narrow is condensed.by_day or _uses_months(question))
+            and kind.fits(narrow)
+            and (condensed.only is None or condensed.only in kind.dimensions)
+            and (narrow is condensed.by_day or kind.has_months)
         ):
             return condensed
     return None

@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from app.analytics.fetch import Rows, fetch_plan
+from app.analytics.fetch import fetch_plans
 from app.analytics.plan import Question, plan_question
 from app.cube.dimensions import CALLER_KEY, MODEL, PROJECT, PROVIDER, TRAFFIC_MODE, USER, Bucket, Dimension
 from app.cube.metrics import (
@@ -30,6 +30,7 @@ from app.cube.metrics import (
     as_metric,
 )
 from app.db.engine import Database
+from app.db.pipeline import Rows
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
 
@@ -44,12 +45,8 @@ LATENCY_METRICS = (as_metric(LATENCY_COUNT), as_metric(LATENCY_SUM_MS))
 
 async def _fetch_sections(database: Database, questions: dict[str, Question], scope: Scope) -> dict[str, Rows]:
     """Ask several questions of one instant of the database, so that their sums agree."""
-    plans = {name: plan_question(question, scope) for name, question in questions.items()}
-    if len(plans) == 1:
-        async with database.read_connection() as connection:
-            return {name: await fetch_plan(connection, plan) for name, plan in plans.items()}
-    async with database.consistent_reads() as connection:
-        return {name: await fetch_plan(connection, plan) for name, plan in plans.items()}
+    plans = [plan_question(question, scope) for question in questions.values()]
+    return dict(zip(questions, await fetch_plans(database, plans), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ from datetime import datetime
 
 from app.auth.keys import hash_key, same_secret
 from app.db.engine import Database
+from app.db.pipeline import Asked, ask
 from app.domain.errors import UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 
 _SELECT = (
     "/* app:authenticate */ SELECT k.key_hash, k.id, k.role, t.external_id, k.tenant_id, k.expires_at FROM api_keys k"
     " LEFT JOIN tenants t ON t.id = k.tenant_id"
-    " WHERE k.key_hash = ANY(%s) AND k.revoked_at IS NULL AND k.disabled_at IS NULL"
+    " WHERE k.key_hash = ANY(%(digests)s) AND k.revoked_at IS NULL AND k.disabled_at IS NULL"
 )
 
 _GATEWAY_SECRET = Principal(key_id="gateway-secret", role=Role.GATEWAY)
@@ -61,9 +62,9 @@ class _KeyLookups:
 
     async def _read(self, digests: list[bytes]) -> dict[bytes, _Found]:
         async with self._database.read_connection() as connection:
-            rows = await (await connection.execute(_SELECT, [digests])).fetchall()
+            (rows,) = await ask(connection, [Asked(_SELECT, {"digests": digests})])
         return {
-            bytes(key_hash): (Principal(key_id, Role(role), tenant_id, tenant_key), expires_at)
+            key_hash: (Principal(key_id, Role(role), tenant_id, tenant_key), expires_at)
             for key_hash, key_id, role, tenant_id, tenant_key, expires_at in rows
         }
 

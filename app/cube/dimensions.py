@@ -18,7 +18,7 @@ class Privacy(Enum):
     """The tenant it belongs to, and operators."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Dimension:
     """`key`: the column of facts and rollups; `table`.`label`: where its public name stands (None: the key is the name).
 

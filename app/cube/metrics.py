@@ -16,7 +16,7 @@ class Unit(Enum):
     MILLISECONDS = "ms"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Measure:
     """A column that every rollup may store. `aggregate`: SQL over columns of `usage_records`; additive over any grouping."""
 
@@ -96,7 +96,7 @@ BILLING_MEASURES = (
 MEASURES = TRAFFIC_MEASURES + BILLING_MEASURES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
     """A number that a question may ask for: the sum of `plus` less the sum of `minus`, over measures; so it adds up as they do."""
 

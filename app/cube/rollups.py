@@ -18,7 +18,7 @@ from app.cube.metrics import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rollup:
     """One stored aggregate. `key` gives the primary key's columns in order, the bucket's among them.
 
@@ -58,7 +58,7 @@ ROLLUPS = (BY_DAY_ALL, BY_HOUR_MODEL, BY_DAY_MODEL)
 """In the order in which every write locks them: the hottest, which most writers share, last. The planner takes the last that fits."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Condensed:
     """What is kept of closed days beside a rollup that ingest writes, so that long windows are sums of few rows.
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 _WIDE = Context(prec=200, rounding=ROUND_HALF_UP)
+_QUANTA = tuple(Decimal(1).scaleb(-places) for places in range(19))
 
 USD_PLACES = 6
 SHARE_PLACES = 4
+_MICRO_USD = _QUANTA[USD_PLACES]
 
 
 def round_half_up(value: Decimal, places: int) -> Decimal:
-    """Return `value` with `places` digits behind the point, halves away from zero."""
-    return value.quantize(Decimal(1).scaleb(-places), context=_WIDE)
+    """Return `value` with `places` digits behind the point, 18 at most, halves away from zero."""
+    return value.quantize(_QUANTA[places], context=_WIDE)
+
+
+def usd(value: Decimal) -> float:
+    """Return US dollars as answers show them."""
+    return float(value.quantize(_MICRO_USD, context=_WIDE))
 
 
 def ratio(part: int, whole: int, places: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 from strawberry.schema.config import StrawberryConfig
+from strawberry.schema.name_converter import NameConverter
 
 from app.resolvers.catalog import CatalogQuery
 from app.resolvers.erasure import ErasureMutation
@@ -68,9 +69,24 @@ class Mutation(AdminMutation, ErasureMutation, QuarantineMutation, UsageMutation
     pass
 
 
+class _Names(NameConverter):
+    """Strawberry's own names. It asks for them with every argument of every request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, str] = {}
+
+    def apply_naming_config(self, name: str) -> str:
+        """Return the GraphQL name of a Python name, of which a schema has a bounded number."""
+        known = self._known.get(name)
+        if known is None:
+            known = self._known[name] = super().apply_naming_config(name)
+        return known
+
+
 def build_schema() -> strawberry.Schema:
     """Return the executable schema."""
-    return strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(scalar_map=SCALARS))
+    return strawberry.Schema(query=Query, mutation=Mutation, config=StrawberryConfig(name_converter=_Names(), scalar_map=SCALARS))
 
 
 def print_schema() -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
+from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode
 
 from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps
 from app.cube.dimensions import Bucket
 from app.domain.errors import BadInputError
-from app.domain.money import USD_PLACES, round_half_up
+from app.domain.money import usd
 from app.domain.principal import Scope
 from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, RowShape, as_list
@@ -113,11 +113,6 @@ FillGaps = Annotated[
 TopUsersLimit = Annotated[int, strawberry.argument(description=f"Users at most, 1 to {MAX_TOP_USERS}.")]
 
 
-def usd(value: Decimal) -> float:
-    """Return US dollars as answers show them."""
-    return float(round_half_up(Decimal(value), USD_PLACES))
-
-
 def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
     """Return the bucket that the two arguments mean."""
     if aggregation is Aggregation.WEEK:
@@ -126,18 +121,19 @@ def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
 
 
 def selected_names(info: ResolverInfo) -> set[str]:
-    """Return the names of the fields that are selected directly under the one being resolved, through fragments."""
+    """Return the names of the fields that are selected directly under the one being resolved, through fragments, skipped ones included."""
+    raw = info._raw_info
     names: set[str] = set()
-
-    def collect(selections: list[Any]) -> None:
-        for selection in selections:
-            if hasattr(selection, "type_condition"):
-                collect(selection.selections)
-            else:
-                names.add(selection.name)
-
-    for field in info.selected_fields:
-        collect(field.selections)
+    waiting = [node.selection_set for node in raw.field_nodes]
+    while waiting:
+        selection_set = waiting.pop()
+        for selection in selection_set.selections if selection_set is not None else ():
+            if isinstance(selection, FieldNode):
+                names.add(selection.name.value)
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode):  # never its own part: validation refuses cycles
+                waiting.append(raw.fragments[selection.name.value].selection_set)
     return names
 
 
@@ -167,12 +163,11 @@ async def resolve_usage_analytics(
     users = rows.get("top_users", [])
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], EVERYTHING) if users else {}
     series = fill_gaps(points, window, bucket) if fill_gaps_ else points
+    label = bucket.label
     return UsageAnalytics(
-        time_series=as_list(RowList(_POINT, [(bucket.label(start), *_priced(*rest)) for start, *rest in series])),
-        by_model=as_list(RowList(_MODEL, [(model, provider, *_priced(*rest)) for model, provider, *rest in rows.get("by_model", [])])),
+        time_series=as_list(RowList(_POINT, [(label(start), i, o, usd(cost), n, known == n) for start, i, o, cost, n, known in series])),
+        by_model=as_list(
+            RowList(_MODEL, [(model, by, i, o, usd(cost), n, known == n) for model, by, i, o, cost, n, known in rows.get("by_model", [])])
+        ),
         top_users=as_list(RowList(_USER, [(user_id, names.get(user_id), usd(cost), requests) for user_id, cost, requests in users])),
     )
-
-
-def _priced(tokens_in: int, tokens_out: int, cost: Decimal, requests: int, priced: int) -> tuple[int, int, float, int, bool]:
-    return tokens_in, tokens_out, usd(cost), requests, priced == requests

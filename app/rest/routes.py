@@ -11,9 +11,6 @@ from app.rest.operators import build_operator_router
 from app.rest.public import build_public_router
 
 
-def build_rest_router(services: Services, documents: StoredDocuments) -> APIRouter:
+def build_rest_routers(services: Services, documents: StoredDocuments) -> list[APIRouter]:
     """Return the routes of the five documents."""
-    router = APIRouter()
-    for build in (build_public_router, build_operator_router, build_customer_router):
-        router.include_router(build(services, documents))
-    return router
+    return [build(services, documents) for build in (build_public_router, build_operator_router, build_customer_router)]

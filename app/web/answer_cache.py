@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.engine import Connection, Database
+from app.db.pipeline import Asked, ask
 from app.domain.errors import TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
@@ -121,8 +122,8 @@ class AnswerCache:
 def _reader(database: Database, statement: str) -> Callable[[], Awaitable[Hashable | None]]:
     async def read() -> Hashable | None:
         async with database.read_connection() as connection:
-            row = await (await connection.execute(statement)).fetchone()
-        return None if row is None or row[0] is None else row
+            (rows,) = await ask(connection, [Asked(statement, {})])
+        return None if not rows or rows[0][0] is None else rows[0]
 
     return read
 
@@ -288,6 +289,11 @@ class AnswerCacheMiddleware:
             await self._validate(scope, receive, send)
             return
         surface = SURFACES.get(scope["path"])
+        if surface is not None and not self._answers.memory.limit:
+            scope["route"] = surface
+            answer = await self._run(surface, scope, "")
+            await answer.send(send, read_if_none_match(scope["headers"]))
+            return
         key = None if surface is None else await self._key(surface, scope)
         if surface is None or key is None:
             await self._app(scope, receive, send)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import ORJSONResponse, Response
+from fastapi.responses import Response
+from starlette.types import ASGIApp
 
 from app import __version__
 from app.auth.authenticate import Authenticator
@@ -24,13 +27,14 @@ from app.resolvers.context import Services
 from app.resolvers.engine import build_engine
 from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
-from app.rest.routes import build_rest_router
+from app.rest.routes import build_rest_routers
 from app.settings import Settings, load
 from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
 from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
-from app.web.direct_routes import DirectRoutesMiddleware
+from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of, internal_error
 from app.web.documents import build_document_policy
+from app.web.gate import Gate
 from app.web.graphql import add_graphql, build_graphql_routes
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
@@ -39,8 +43,7 @@ from app.web.metrics import Metrics
 from app.web.network_front import GatewayApp, NetworkFront
 from app.web.openapi import install_openapi
 from app.web.otlp import build_otlp_router
-from app.web.rate_limit import RateLimitMiddleware, answer_refusal, build_caller_limits, build_counts, build_limiter
-from app.web.request_id import RequestIdMiddleware
+from app.web.rate_limit import answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.ways_in import WaysIn
 
 
@@ -53,11 +56,25 @@ class Wiring:
     seconds: Callable[[], float] = time.monotonic
     answer_age: float = 0.0
     """Instead of the setting: tests write past the gateway and read at once."""
+    owns_process: bool = False
+    """The application is all that the process is for, so that memory is managed for it."""
+
+
+_COLLECT_EVERY: Final = (50_000, 20, 100)
+"""Objects that are made before the youngest are looked through, and how often that is done before older ones are: an answer of thousands
+of rows is not looked through while it is made, and cycles, which requests do not make, wait longer."""
+
+
+def spare_garbage_collection() -> None:
+    """Leave what was made so far, which lives as long as the process, out of every collection, and collect less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_EVERY)
 
 
 def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     """Return the application. `settings.database_url` must be set: whoever starts the process has started the server, if need be."""
-    wiring = wiring or Wiring(answer_age=settings.answer_age)
+    wiring = wiring or Wiring(answer_age=settings.answer_age, owns_process=True)
     if settings.database_url is None:
         raise ValueError("create_app needs a database URL")
     database = WatchedDatabase(settings.database_url)
@@ -82,6 +99,8 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with database, counts:
             jobs = build_jobs(database, wiring.clock, settings.snapshot_every, settings.record_retention) if wiring.jobs else ()
+            if wiring.owns_process:
+                spare_garbage_collection()
             running = asyncio.create_task(run_jobs(tuple(answers.watch(job) if job.name == "snapshot" else job for job in jobs)))
             try:
                 yield
@@ -104,18 +123,19 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping))
     app.state.limiter = limiter
     app.state.services = services
-    app.add_middleware(DirectRoutesMiddleware, routes=(usage_route, *graphql_routes))
-    app.add_middleware(AnswerCacheMiddleware, answers=answers, services=services, documents=stored)
-    app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(RateLimitMiddleware, services=services)
-    app.add_middleware(RequestIdMiddleware, metrics=metrics)
+    rest_routers = build_rest_routers(services, stored)
+    rest_routes = direct_routes_of(route for router in rest_routers for route in router.routes)
+    inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes))
+    inner = AnswerCacheMiddleware(inner, answers, services, stored)
+    app.gate = Gate(BodyLimitMiddleware(inner), services, metrics)
     app.add_exception_handler(RateLimitedError, answer_refusal)
     limit = services.limits.per_address
     if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
         app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics)
 
     add_graphql(app, graphql_routes)
-    app.include_router(build_rest_router(services, stored))
+    for router in rest_routers:
+        app.include_router(router)
     app.include_router(build_ingest_router(usage_route))
     app.include_router(build_litellm_router(ways))
     app.include_router(build_otlp_router(ways))
@@ -127,10 +147,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def hide_error(request: Request, _: Exception) -> Response:
-        return ORJSONResponse(
-            {"error": {"message": "Internal Server Error", "type": "server_error", "code": "internal"}},
-            status_code=500,
-        )
+        return internal_error()
 
     install_openapi(app)
     return app

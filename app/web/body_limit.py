@@ -12,7 +12,7 @@ GRAPHQL_BODY_LIMIT = 8 * 2**20
 _PATH = "/graphql"
 
 
-class _TooLongError(Exception):
+class TooLongError(Exception):
     """More came than may."""
 
 
@@ -39,7 +39,7 @@ class BodyLimitMiddleware:
             message = await receive()
             arrived += len(message.get("body", b""))
             if arrived > GRAPHQL_BODY_LIMIT:
-                raise _TooLongError
+                raise TooLongError
             return message
 
         async def watched(message: Message) -> None:
@@ -49,7 +49,7 @@ class BodyLimitMiddleware:
 
         try:
             await self._app(scope, counted, watched)
-        except _TooLongError:
+        except TooLongError:
             if not answered:
                 await _refuse(scope, receive, send)
 

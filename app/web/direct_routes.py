@@ -5,12 +5,21 @@ The routes are declared in a router as well, which describes them in OpenAPI and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from inspect import signature
+from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.rest.answer import json_response
+from app.web.body_limit import TooLongError
+
+log = logging.getLogger(__name__)
 
 Respond = Callable[[Request], Awaitable[Response]]
 """Answers a request, its errors included: what it raises is answered as an internal error."""
@@ -23,6 +32,36 @@ class DirectRoute:
     method: str
     path: str
     respond: Respond
+
+
+def direct_routes_of(routes: Iterable[object]) -> tuple[DirectRoute, ...]:
+    """Return the direct routes of declared GET routes, whose functions take the request and parameters of the query that are text.
+
+    TypeError: a function takes more. It answers its errors itself.
+    """
+    return tuple(_direct_route_of(route) for route in routes if isinstance(route, APIRoute))
+
+
+def _direct_route_of(route: APIRoute) -> DirectRoute:
+    names = []
+    for name, parameter in signature(route.endpoint).parameters.items():
+        if name == "request":
+            continue
+        field = next((one for one in route.dependant.query_params if one.name == name), None)
+        if field is None or field.alias != name or parameter.default is not None or field.field_info.annotation != str | None:
+            raise TypeError(f"{route.path}: {name} is no text of the query")
+        names.append(name)
+    if route.methods != {"GET"} or "{" in route.path:
+        raise TypeError(f"{route.path} is no fixed path of GET")
+
+    async def respond(request: Request) -> Response:
+        query: bytes = request.scope["query_string"]
+        # As Starlette reads it: of a parameter that is given twice, the last one.
+        given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query and names else {}
+        response: Response = await route.endpoint(request=request, **{name: given.get(name) for name in names})
+        return response
+
+    return DirectRoute("GET", route.path, respond)
 
 
 class DirectRoutesMiddleware:
@@ -39,5 +78,16 @@ class DirectRoutesMiddleware:
             await self._app(scope, receive, send)
             return
         scope["route"] = route  # by whose path the request is counted
-        response = await route.respond(Request(scope, receive))
+        try:
+            response = await route.respond(Request(scope, receive))
+        except (ClientDisconnect, TooLongError):
+            raise  # nobody is there to be answered, or whoever reads the body does it
+        except Exception:
+            log.exception("request %s failed", scope.get("state", {}).get("request_id", ""))
+            response = internal_error()
         await response(scope, receive, send)
+
+
+def internal_error() -> Response:
+    """Return the answer to a request that met a mistake of ours, of which it shows nothing."""
+    return json_response({"error": {"message": "Internal Server Error", "type": "server_error", "code": "internal"}}, 500)

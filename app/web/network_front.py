@@ -8,7 +8,7 @@ from itertools import count
 from typing import Final
 
 from fastapi import FastAPI
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import address_subject
 from app.execution.cache import Version
@@ -79,9 +79,10 @@ _NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 
 class GatewayApp(FastAPI):
-    """The application, with the front before all of it."""
+    """The application, with what comes before FastAPI's own: the front, and the gate and what stands behind it."""
 
     front: NetworkFront | None = None
+    gate: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or as any application does."""
@@ -95,4 +96,8 @@ class GatewayApp(FastAPI):
                 await send(body)
                 front.metrics.observe_hit(start["status"], front.clock() - started)
                 return
+        await (self.gate or self.routed)(scope, receive, send)
+
+    async def routed(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by FastAPI's middleware and routes."""
         await super().__call__(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The limits' place in HTTP: the limiter (slowapi's) and its storage, the counting of requests, the headers of answers."""
+"""The limits' place in HTTP: the limiter (slowapi's) and its storage, and what those are told who may not."""
 
 from __future__ import annotations
 
@@ -15,21 +15,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from slowapi import Limiter
 from slowapi.util import get_remote_address
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.auth.quota import CallerLimits, answer_headers, parse_limit
+from app.auth.quota import CallerLimits, parse_limit
 from app.auth.shared_windows import SOCKET_SECONDS, RedisWindows, WindowCounts
 from app.auth.windows import LocalWindows
 from app.domain.errors import RateLimitedError
-from app.resolvers.context import RequestContext, Services
 from app.resolvers.errors import public_error
 from app.rest.answer import json_response
 from app.rest.envelopes import error_headers, typed
 from app.settings import Settings
 
 _GRAPHQL = "/graphql"
-_COUNTED = ("/api/", "/v1/")
 
 
 def build_limiter(redis_url: str | None) -> Limiter:
@@ -67,36 +63,6 @@ def build_caller_limits(settings: Settings, counts: WindowCounts) -> CallerLimit
         per_address=parse_limit("address", settings.address_rate_limit),
         failed=parse_limit("failed-auth", settings.failed_auth_rate_limit),
     )
-
-
-class RateLimitMiddleware:
-    """Counts each request that asks for work, and adds to its answer the headers that limits have for it.
-
-    It refuses nothing itself: the refusal is raised where the route asks for its context, so that each surface says it in its own form.
-    """
-
-    def __init__(self, app: ASGIApp, services: Services) -> None:
-        self._app = app
-        self._services = services
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, counted."""
-        if scope["type"] != "http" or not (scope["path"] == _GRAPHQL or scope["path"].startswith(_COUNTED)):
-            await self._app(scope, receive, send)
-            return
-        headers: dict[str, str] = {}
-        token = answer_headers.set(headers)
-
-        async def send_with_headers(message: Message) -> None:
-            if headers and message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
-            await send(message)
-
-        try:
-            await RequestContext.of(Request(scope), self._services).admit()
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            answer_headers.reset(token)
 
 
 async def answer_refusal(request: Request, error: Exception) -> Response:

@@ -1,0 +1,192 @@
+"""Several SELECTs in one round trip, all of one instant of the database: PostgreSQL's pipeline by prepared statements.
+
+The shortest way that libpq has. psycopg's cursors do the same for twice the time, which is as much as everything else a small answer
+takes. Says nothing of what is asked; errors are psycopg's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from psycopg import AsyncConnection, InterfaceError, OperationalError, abc
+from psycopg.abc import PQGen
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import InvalidSqlStatementName, error_from_result
+from psycopg.pq import ExecStatus, Format, PipelineStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.rows import TupleRow
+from psycopg.waiting import Ready, Wait
+
+Rows = list[tuple[Any, ...]]
+
+MAX_PREPARED: Final = 500
+"""Statements that a connection keeps; what is asked beyond them is planned each time."""
+
+_BINARY: Final = Format.BINARY
+_BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_COMMIT: Final = b"COMMIT"
+_PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)s)")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A SELECT with psycopg's named placeholders, and their values. `reuse_plan`: PostgreSQL may plan it once for all values."""
+
+    sql: str
+    values: Mapping[str, Any]
+    reuse_plan: bool = True
+
+
+@dataclass(slots=True)
+class _Session:
+    """What a connection remembers: how values are written and read, and its statements by text and types."""
+
+    transformer: abc.Transformer
+    prepared: dict[tuple[str, tuple[int, ...]], bytes] = field(default_factory=dict)
+
+
+_sessions: WeakKeyDictionary[AsyncConnection[TupleRow], _Session] = WeakKeyDictionary()
+
+
+@lru_cache(maxsize=1024)
+def number_placeholders(sql: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return the text with `$1`, `$2`, ... as libpq has it, and the name of each."""
+    names: list[str] = []
+
+    def place(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name is None:
+            return "%"
+        if name not in names:
+            names.append(name)
+        return f"${names.index(name) + 1}"
+
+    return _PLACEHOLDER.sub(place, sql).encode(), tuple(names)
+
+
+@dataclass(slots=True)
+class _Message:
+    """A question as it is sent. `key`: of its prepared statement; None: it is not prepared."""
+
+    text: bytes
+    values: Sequence[Any]
+    types: tuple[int, ...]
+    formats: Sequence[Any]
+    key: tuple[str, tuple[int, ...]] | None
+
+
+async def ask(connection: AsyncConnection[TupleRow], questions: Sequence[Asked]) -> list[Rows]:
+    """Return the rows of each question, all of one instant. The connection must be in autocommit, idle and the caller's alone."""
+    session = _sessions.get(connection)
+    if session is None:
+        session = _sessions[connection] = _Session(Transformer(connection))
+    try:
+        return await _ask(connection, session, questions)
+    except InvalidSqlStatementName:
+        # psycopg deallocates all there is after a rollback.
+        session.prepared.clear()
+        return await _ask(connection, session, questions)
+
+
+async def _ask(connection: AsyncConnection[TupleRow], session: _Session, questions: Sequence[Asked]) -> list[Rows]:
+    pgconn = connection.pgconn
+    messages = [_encode(session, question) for question in questions]
+    new: list[tuple[str, tuple[int, ...]]] = []
+    async with connection.lock:
+        pgconn.enter_pipeline_mode()
+        try:
+            places = _send(pgconn, session, messages, new)
+            results = await connection.wait(_communicate(pgconn))
+        except BaseException:
+            _leave(pgconn)
+            if pgconn.transaction_status != TransactionStatus.IDLE:
+                pgconn.finish()  # what is on its way in there, nobody will read
+            raise
+        _leave(pgconn)
+    failed = next((result for result in results if result.status == ExecStatus.FATAL_ERROR), None)
+    if failed is not None:
+        for key in new:
+            session.prepared.pop(key, None)
+        if pgconn.transaction_status == TransactionStatus.INERROR:
+            await connection.rollback()
+        raise error_from_result(failed, encoding=connection.info.encoding)
+    return [_rows_of(session.transformer, results[place]) for place in places]
+
+
+def _encode(session: _Session, question: Asked) -> _Message:
+    text, names = number_placeholders(question.sql)
+    transformer = session.transformer
+    values = transformer.dump_sequence([question.values[name] for name in names], [PyFormat.AUTO] * len(names))
+    types = transformer.types or ()
+    key = (question.sql, types)
+    is_kept = question.reuse_plan and (key in session.prepared or len(session.prepared) < MAX_PREPARED)
+    return _Message(text, values, types, transformer.formats or (), key if is_kept else None)
+
+
+def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: list[tuple[str, tuple[int, ...]]]) -> list[int]:
+    """Send the questions; return the place of each one's result among all. `new` is told what is prepared with them."""
+    places: list[int] = []
+    sent = 0
+    if len(messages) > 1:
+        pgconn.send_query_params(_BEGIN, None, result_format=_BINARY)
+        sent += 1
+    for message in messages:
+        if message.key is None:
+            pgconn.send_query_params(
+                message.text, message.values, param_types=message.types, param_formats=message.formats, result_format=_BINARY
+            )
+        else:
+            name = session.prepared.get(message.key)
+            if name is None:
+                new.append(message.key)
+                name = session.prepared[message.key] = b"_tokengraph_%d" % next(_numbers)
+                pgconn.send_prepare(name, message.text, message.types)
+                sent += 1
+            pgconn.send_query_prepared(name, message.values, param_formats=message.formats, result_format=_BINARY)
+        places.append(sent)
+        sent += 1
+    if len(messages) > 1:
+        pgconn.send_query_params(_COMMIT, None, result_format=_BINARY)
+    pgconn.pipeline_sync()
+    return places
+
+
+_numbers = count(1)
+"""Of statements, over all connections: no name is given twice, also where a first try to prepare has failed."""
+
+
+def _communicate(pgconn: PGconn) -> PQGen[list[PGresult]]:
+    """Send what waits to be sent, and return the results up to the sync. For `AsyncConnection.wait`."""
+    while pgconn.flush():
+        if (yield Wait.RW) & Ready.R:
+            pgconn.consume_input()
+    results: list[PGresult] = []
+    while True:
+        yield Wait.R
+        pgconn.consume_input()
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:
+                continue  # between the results of two statements
+            if result.status == ExecStatus.PIPELINE_SYNC:
+                return results
+            results.append(result)
+
+
+def _leave(pgconn: PGconn) -> None:
+    if pgconn.pipeline_status != PipelineStatus.OFF:
+        try:
+            pgconn.exit_pipeline_mode()
+        except (OperationalError, InterfaceError):
+            pgconn.finish()
+
+
+def _rows_of(transformer: abc.Transformer, result: PGresult) -> Rows:
+    transformer.set_pgresult(result, set_loaders=True, format=_BINARY)
+    return transformer.load_rows(0, result.ntuples, tuple)

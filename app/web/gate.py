@@ -1,0 +1,70 @@
+"""Where every request comes in: it gets an id and is counted, for its caller and in the metrics; its answer gets the headers of both."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from itertools import count
+from time import perf_counter
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.quota import answer_headers
+from app.resolvers.context import RequestContext, Services
+from app.web.metrics import Metrics
+
+_GONE: Final = 499
+"""As what a request is counted whose sender broke off in the middle of the body: nobody is there to be told."""
+
+_ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_GRAPHQL: Final = "/graphql"
+_COUNTED: Final = ("/api/", "/v1/")
+
+
+class Gate:
+    """Takes over a well-formed `X-Request-ID` of the caller, or makes one; counts each request that asks for work.
+
+    It refuses nothing itself: a refusal is raised where the route asks for its context, so that each surface says it in its own form.
+    """
+
+    def __init__(self, app: ASGIApp, services: Services, metrics: Metrics) -> None:
+        self._app = app
+        self._services = services
+        self._metrics = metrics
+        self._ids = count(secrets.randbits(63))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given if _ACCEPTED.fullmatch(given) else b"%016x" % next(self._ids)
+        scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
+        limits: dict[str, str] = {}
+        status = 500
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                if limits:  # which an answer of 429 has already
+                    MutableHeaders(scope=message).update(limits)
+            await send(message)
+
+        path: str = scope["path"]
+        try:
+            if path == _GRAPHQL or path.startswith(_COUNTED):
+                answer_headers.set(limits)  # each request is a task, with a context of its own
+                await RequestContext.of(Request(scope), self._services).admit()
+            await self._app(scope, receive, send_noted)
+        except ClientDisconnect:
+            status = _GONE
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.observe_request(scope["method"], route, status, perf_counter() - started)
