@@ -27,6 +27,7 @@ from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.compiled import Dialect
 from app.execution.executor import CompiledSelections, CompilingExecutor
+from app.execution.operation import KeptOperation, prepare_operations
 
 MAX_DOCUMENTS: Final = 1_000
 MAX_CACHED_LENGTH: Final = 20_000
@@ -46,6 +47,8 @@ class Prepared:
     operations: Mapping[str | None, OperationType]
     """By operation name; None: the only one there is."""
     is_kept: bool = False
+    ready: Mapping[str | None, KeptOperation] = field(default_factory=dict)
+    """Operations that run without being looked through first, by name likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,9 @@ class Engine:
         }
         if len(operations) == 1:
             operations[None] = next(iter(operations.values()))
-        return Prepared(document, errors, operations, is_kept=not errors and len(query) <= MAX_CACHED_LENGTH)
+        is_kept = not errors and len(query) <= MAX_CACHED_LENGTH
+        ready = prepare_operations(self._schema, document) if is_kept and self._selections is not None else {}
+        return Prepared(document, errors, operations, is_kept, ready)
 
     async def run(self, demand: Demand, context: Any) -> Answer:
         """Run a request. Never raises, unless it is cancelled: whatever goes wrong is among the answer's errors."""
@@ -148,19 +153,8 @@ class Engine:
         """Run a document that is known to be valid. Never raises, unless it is cancelled."""
         if prepared.document is None:
             return self._refuse(prepared.errors, context)
-        executor: dict[str, Any] = {"executor_class": StrawberryGraphQLCoreExecutionContext}
-        if self._selections is not None and prepared.is_kept:
-            executor = {"executor_class": CompilingExecutor, "selections": self._selections, "kept_document": prepared.document}
         try:
-            outcome = execute(
-                self._schema,
-                prepared.document,
-                context_value=context,
-                variable_values=None if demand.variables is None else dict(demand.variables),
-                operation_name=demand.operation_name,
-                is_awaitable=cast(Any, optimized_is_awaitable),
-                **executor,
-            )
+            outcome = self._execute(prepared, prepared.document, demand, context)
             result: ExecutionResult = await outcome if isawaitable(outcome) else outcome
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
@@ -176,6 +170,26 @@ class Engine:
             return Answer(result.data)
         has_run = result.data is not None or any(error.path for error in result.errors)
         return Answer(result.data, [self._show(error, context) for error in result.errors], has_run)
+
+    def _execute(self, prepared: Prepared, document: DocumentNode, demand: Demand, context: Any) -> Any:
+        """Return the result, or what gives it when awaited."""
+        if self._selections is not None:
+            ready = prepared.ready.get(demand.operation_name)
+            started = None if ready is None else ready.start(context, demand.variables or {}, self._selections)
+            if started is not None:
+                return started.execute_operation()
+        executor: dict[str, Any] = {"executor_class": StrawberryGraphQLCoreExecutionContext}
+        if self._selections is not None and prepared.is_kept:
+            executor = {"executor_class": CompilingExecutor, "selections": self._selections, "kept_document": document}
+        return execute(
+            self._schema,
+            document,
+            context_value=context,
+            variable_values=None if demand.variables is None else dict(demand.variables),
+            operation_name=demand.operation_name,
+            is_awaitable=cast(Any, optimized_is_awaitable),
+            **executor,
+        )
 
     def _refuse(self, errors: tuple[GraphQLError, ...], context: Any) -> Answer:
         return Answer(None, [self._show(error, context) for error in errors], has_run=False)
