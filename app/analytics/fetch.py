@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from app.analytics.plan import Plan
 from app.analytics.select import CompiledSelect, select_model_cards, select_rankings, select_shape
@@ -37,22 +37,21 @@ async def fetch_plans(database: Database, plans: Sequence[Plan]) -> list[Rows]:
     A row: bucket if any, names of dimensions, metrics (Decimal where they have fractions, else int of any size).
     """
     found = await _ask(database, [_first_question(plan) for plan in plans])
-    if all(_is_proven(plan, rows) for plan, rows in zip(plans, found, strict=True)):
-        return [_shape(plan, rows) for plan, rows in zip(plans, found, strict=True)]
+    shaped = [_shape(plan, rows) for plan, rows in zip(plans, found, strict=True)]
+    if None not in shaped:
+        return cast(list[Rows], shaped)
     async with database.consistent_reads() as connection:
         return [await fetch_plan(connection, plan) for plan in plans]
 
 
 async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     """Return the rows of one plan, on a connection that the caller holds. As `fetch_plans`."""
-    if not asks_for_top_users(plan.shape):
-        question = _first_question(plan)
+    questions = _top_users(plan) if asks_for_top_users(plan.shape) else (_first_question(plan),)
+    for question in questions:
         cursor = await connection.execute(question.sql, question.values, prepare=question.reuse_plan, binary=True)
-        return _shape(plan, await cursor.fetchall())
-    for statement, values in try_top_users(plan):
-        rows = await fetch_rows_on(connection, statement, values)
-        if _is_proven(plan, rows):
-            return _shape(plan, rows)
+        rows = _shape(plan, await cursor.fetchall())
+        if rows is not None:
+            return rows
     raise AssertionError("the last statement is always proven")
 
 
@@ -68,24 +67,28 @@ async def _ask(database: Database, questions: Sequence[Asked]) -> list[Rows]:
 def _first_question(plan: Plan) -> Asked:
     shape = plan.shape
     if asks_for_top_users(shape):
-        statement, values = next(try_top_users(plan))
-        return Asked(statement.sql, {**statement.constants, **values})
+        return next(_top_users(plan))
     statement = select_shape(shape)
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
     sums_cube = shape.rollup is BY_DAY_ALL and shape.condensed is None and not shape.in_tenant
     return Asked(statement.sql, {**statement.constants, **plan.parameters()}, reuse_plan=not sums_cube)
 
 
-def _is_proven(plan: Plan, rows: Rows) -> bool:
-    return not asks_for_top_users(plan.shape) or not rows or bool(rows[0][0])
+def _top_users(plan: Plan) -> Iterator[Asked]:
+    return (Asked(statement.sql, {**statement.constants, **values}) for statement, values in try_top_users(plan))
 
 
-def _shape(plan: Plan, rows: Rows) -> Rows:
-    shape = plan.shape
-    if asks_for_top_users(shape):
-        rows = [row[1:] for row in rows if row[1] is not None]
+def _shape(plan: Plan, rows: Rows) -> Rows | None:
+    """Return the rows as they are asked for; None: those of the top users are not proven."""
     if not rows:
         return rows
+    shape = plan.shape
+    if asks_for_top_users(shape):
+        if not rows[0][0]:
+            return None
+        rows = [row[1:] for row in rows if row[1] is not None]
+        if not rows:
+            return rows
     labels = len(shape.dimensions) + (shape.bucket is not None)
     # Sums of bigint come as numeric, because they may pass 2^63.
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import Enum
 from typing import Annotated
 
@@ -156,14 +157,15 @@ async def resolve_usage_analytics(
     database = info.context.services.database
     window = resolve_usage_window(date_from, date_to, info.context.now)
     bucket = bucket_of(aggregation, week_numbering)
-    wanted = [_SECTIONS[name] for name in _SECTIONS if name in selected_names(info)]
+    selected = selected_names(info)
+    wanted = [section for name, section in _SECTIONS.items() if name in selected]
     asked = UsageQuestion(window, wanted, bucket, model_id, top_users_limit)
     rows = await fetch_usage(database, asked, EVERYTHING)
     points = rows.get("time_series", [])
     users = rows.get("top_users", [])
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], EVERYTHING) if users else {}
     series = fill_gaps(points, window, bucket) if fill_gaps_ else points
-    label = bucket.label
+    label = date.isoformat if bucket is Bucket.DAY else bucket.label
     return UsageAnalytics(
         time_series=as_list(RowList(_POINT, [(label(start), i, o, usd(cost), n, known == n) for start, i, o, cost, n, known in series])),
         by_model=as_list(
