@@ -27,9 +27,11 @@ from app.resolvers.errors import public_error
 from app.rest.answer import json_response
 from app.rest.envelopes import error_headers, typed
 from app.settings import Settings
+from app.web.pages.routes import PAGES
 
 _GRAPHQL = "/graphql"
 _COUNTED = ("/api/", "/v1/")
+_COUNTED_PATHS = PAGES | {_GRAPHQL}
 
 
 def build_limiter(redis_url: str | None) -> Limiter:
@@ -81,7 +83,7 @@ class RateLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counted."""
-        if scope["type"] != "http" or not (scope["path"] == _GRAPHQL or scope["path"].startswith(_COUNTED)):
+        if scope["type"] != "http" or not (scope["path"] in _COUNTED_PATHS or scope["path"].startswith(_COUNTED)):
             await self._app(scope, receive, send)
             return
         headers: dict[str, str] = {}
