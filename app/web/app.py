@@ -111,7 +111,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     usage_route = build_usage_route(ways)
     keeping = KeepingEngine(engine, answers)
     assets = Assets(wiring.assets)
-    templates = Templates(assets)
+    templates = Templates(assets, graphiql=settings.graphiql)
     programs = ProgramPages(assets, templates)
     graphiql = programs.graphiql if settings.graphiql else None
     graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping), graphiql)

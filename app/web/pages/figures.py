@@ -11,6 +11,8 @@ from app.web.pages.wording import bucket_name, short_date, short_number
 _GAP = 0.28
 """Part of a column's place that is left free."""
 _HEADROOM = 1.04
+_EDGE = 6
+"""Percent of the plot that half a label takes on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,11 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label of the time axis. `x`: percent from the left; `is_minor`: left out where there is little room."""
+    """A label of the time axis. `x`: percent from the left; `is_last`: it ends there; `is_minor`: left out where room is little."""
 
     text: str
     x: str
+    is_last: bool
     is_minor: bool
 
 
@@ -99,7 +102,12 @@ def column_chart(points: Sequence[dict[str, Any]], every: int, minor: int) -> Co
     )
     last = len(points) - 1
     labels = tuple(
-        Label(_axis_name(point["bucket"]), _percent((number + 0.5) * place), is_minor=(last - number) // every % minor != 0)
+        Label(
+            text=_axis_name(point["bucket"]),
+            x=_percent(100 if _is_at_edge(number, place) else (number + 0.5) * place),
+            is_last=_is_at_edge(number, place),
+            is_minor=(last - number) // every % minor != 0,
+        )
         for number, point in enumerate(points)
         if (last - number) % every == 0
     )
@@ -133,6 +141,11 @@ def parts_of(named: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
 def bar_width(tokens: int, highest: int) -> str:
     """Return how far a bar reaches, the longest all the way: percent."""
     return _percent(100 * tokens / highest if highest else 0)
+
+
+def _is_at_edge(number: int, place: float) -> bool:
+    """Tell whether a label in the middle of a column would reach over the right edge, on a phone."""
+    return 100 - (number + 0.5) * place < _EDGE
 
 
 def _axis_name(bucket: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -46,6 +47,11 @@ class RenderedPage:
         return Response(self.body, headers=headers, media_type=_HTML)
 
 
+def _breakable(text: str) -> Markup:
+    """Return a model's id that may be broken after its slashes."""
+    return Markup("/<wbr>").join(text.split("/"))
+
+
 class Templates:
     """The templates of all pages."""
 
@@ -54,7 +60,7 @@ class Templates:
         self._environment = Environment(
             loader=PackageLoader("app.web.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
-        self._environment.filters.update(short=short_number, exact=exact_number, percent=percent)
+        self._environment.filters.update(short=short_number, exact=exact_number, percent=percent, breakable=_breakable)
         self._environment.globals.update(assets=assets, graphiql=graphiql, version=__version__)
 
     def html(self, template: str, **values: Any) -> bytes:

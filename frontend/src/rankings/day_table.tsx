@@ -73,7 +73,11 @@ export function DayTable({ days, day, onChoose }: Props) {
             <tr key={entry.permaslug} class={entry.rank === null ? "rest" : undefined}>
               <td class="rank">{entry.rank}</td>
               <td class="change">{entry.rank !== null && <Change change={entry.change} />}</td>
-              <th scope="row">{seriesName(entry.permaslug)}</th>
+              <th scope="row">
+                {seriesName(entry.permaslug)
+                  .split("/")
+                  .flatMap((part, index) => (index ? ["/", <wbr key={part} />, part] : [part]))}
+              </th>
               <td class="burnt">
                 <svg class="bar" width="100%" height="8" aria-hidden="true">
                   <rect class="track" width="100%" height="8" rx="4" />

@@ -82,9 +82,9 @@ export function StackedChart({ chart, chosen, onChoose }: Props) {
               (count - 1 - index) % every === 0 ? (
                 <text
                   key={date}
-                  x={`${((index + 0.5) * 100) / count}%`}
+                  x={isAtEdge(index, count) ? "100%" : `${((index + 0.5) * 100) / count}%`}
                   y="16"
-                  text-anchor="middle"
+                  text-anchor={isAtEdge(index, count) ? "end" : "middle"}
                   class={((count - 1 - index) / every) % 2 ? "minor" : undefined}
                 >
                   {dayName(date, count)}
@@ -173,6 +173,11 @@ function readColumn(chart: Chart, index: number): [string, string][] {
   const total = values.reduce((sum, [, tokens]) => sum + tokens, 0n);
   const lines = values.map(([name, tokens]): [string, string] => [seriesName(name), `${shortNumber(tokens)} · ${percent(tokens, total)}`]);
   return [...lines.reverse(), ["Together", shortNumber(total)]];
+}
+
+/** Whether a label in the middle of a column would reach over the right edge, on a phone. */
+function isAtEdge(index: number, count: number): boolean {
+  return 1 - (index + 0.5) / count < 0.06;
 }
 
 function seriesClass({ permaslug }: Series, index: number): string {
