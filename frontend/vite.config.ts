@@ -10,7 +10,6 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const output = resolve(here, "../app/web/static");
 
 /** Entries by the name of their folder. */
 function findEntries(): Record<string, string> {
@@ -24,9 +23,13 @@ const LEAST_BYTES = 512;
 
 /** Writes `name.br` and `name.gz` beside each text file, where that is smaller. */
 function compressed(): Plugin {
+  let output = "";
   return {
     name: "compressed",
     apply: "build",
+    configResolved(config) {
+      output = resolve(config.root, config.build.outDir);
+    },
     closeBundle() {
       for (const entry of readdirSync(output, { recursive: true, withFileTypes: true })) {
         const path = join(entry.parentPath, entry.name);
@@ -52,7 +55,7 @@ export default defineConfig({
   plugins: [compressed()],
   worker: { format: "es" },
   build: {
-    outDir: output,
+    outDir: resolve(here, "../app/web/static"),
     emptyOutDir: true,
     manifest: "manifest.json",
     target: ["chrome111", "edge111", "firefox114", "safari16.4"],
@@ -61,6 +64,12 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 4000,
     reportCompressedSize: false,
-    rolldownOptions: { input: findEntries() },
+    rolldownOptions: {
+      input: findEntries(),
+      onLog(level, log, handle) {
+        // Written for servers that render React: it means nothing here.
+        if (log.code !== "MODULE_LEVEL_DIRECTIVE") handle(level, log);
+      },
+    },
   },
 });

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from anyio import to_thread
 from fastapi import APIRouter, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 from markupsafe import Markup
 
 from app.rest.json import etag_matches
@@ -123,7 +124,7 @@ def _is_zero_weight(parameter: str) -> bool:
     return name.strip() == "q" and value.strip().rstrip("0") in ("", "0.", ".")
 
 
-def _respond(request: Request, file: BuiltFile) -> Response:
+async def _respond(request: Request, file: BuiltFile) -> Response:
     accepted = accepted_codings(request.headers.get("accept-encoding", ""))
     coding = next((name for name in file.codings if name in accepted), None)
     path = file.path if coding is None else file.codings[coding]
@@ -132,11 +133,17 @@ def _respond(request: Request, file: BuiltFile) -> Response:
     headers = {"Cache-Control": _FOR_EVER, "ETag": etag, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
+    try:
+        content = await to_thread.run_sync(path.read_bytes)
+    except FileNotFoundError:  # somebody builds anew under a running gateway
+        return _not_found()
     if coding is not None:
         headers["Content-Encoding"] = coding
-    if file.media_type == _SCRIPT:
-        headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    return FileResponse(path, headers=headers, media_type=file.media_type)
+    return Response(content, headers=headers | {"Cross-Origin-Resource-Policy": "same-origin"}, media_type=file.media_type)
+
+
+def _not_found() -> Response:
+    return Response("Not found\n", 404, headers=_NOT_FOUND, media_type="text/plain")
 
 
 def build_assets_router(assets: Assets) -> APIRouter:
@@ -147,9 +154,7 @@ def build_assets_router(assets: Assets) -> APIRouter:
     @router.api_route(PREFIX + "{name:path}", methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
     async def get_file(request: Request, name: str) -> Response:
         file = assets.find(name)
-        if file is None or not file.path.is_file():  # gone: somebody builds anew under a running gateway
-            return Response("Not found\n", 404, headers=_NOT_FOUND, media_type="text/plain")
-        return _respond(request, file)
+        return _not_found() if file is None else await _respond(request, file)
 
     @router.api_route(ICON, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
     async def get_icon() -> Response:

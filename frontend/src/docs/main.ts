@@ -3,7 +3,7 @@ import "../csp/styles";
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 import "swagger-ui-dist/swagger-ui.css";
 import "./docs.css";
-import { readKey } from "../rankings/key";
+import { readKey } from "../page/key";
 import { startThemeButton } from "../page/theme";
 
 startThemeButton();
