@@ -6,8 +6,8 @@
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { codegen } from "@graphql-codegen/core";
 import * as add from "@graphql-codegen/add";
+import { codegen } from "@graphql-codegen/core";
 import * as typedDocumentNode from "@graphql-codegen/typed-document-node";
 import * as typescriptOperations from "@graphql-codegen/typescript-operations";
 import { buildASTSchema, parse, validate } from "graphql";
@@ -19,9 +19,7 @@ const REST = ["network", "rankings_daily"].map((name) => resolve(here, `../app/r
 const schema = parse(await readFile(resolve(here, "../schema.graphql"), "utf8"));
 const sources = (await readdir(resolve(here, "src"), { recursive: true })).filter((name) => name.endsWith(".graphql")).sort();
 const paths = [...sources.map((name) => resolve(here, "src", name)), ...REST];
-const documents = await Promise.all(
-  paths.map(async (location) => ({ location, document: parse(await readFile(location, "utf8")) })),
-);
+const documents = await Promise.all(paths.map(async (location) => ({ location, document: parse(await readFile(location, "utf8")) })));
 
 const built = buildASTSchema(schema);
 for (const { location, document } of documents) {

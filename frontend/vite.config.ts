@@ -3,10 +3,12 @@
  * and each file compressed beside it, so that the gateway never compresses. Names hold a hash of the content: they may be kept for ever.
  */
 
-import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 import { dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -20,31 +22,32 @@ function findEntries(): Record<string, string> {
 
 const COMPRESSIBLE = new Set([".css", ".html", ".js", ".json", ".svg", ".ttf", ".txt"]);
 const LEAST_BYTES = 512;
+const toBrotli = promisify(brotliCompress);
+const toGzip = promisify(gzip);
+const MANIFEST = "manifest.json";
 
 /** Writes `name.br` and `name.gz` beside each text file, where that is smaller. */
 function compressed(): Plugin {
-  let output = "";
   return {
     name: "compressed",
     apply: "build",
-    configResolved(config) {
-      output = resolve(config.root, config.build.outDir);
-    },
-    closeBundle() {
-      for (const entry of readdirSync(output, { recursive: true, withFileTypes: true })) {
-        const path = join(entry.parentPath, entry.name);
-        if (!entry.isFile() || !COMPRESSIBLE.has(extname(path)) || entry.name === "manifest.json") continue;
-        const content = readFileSync(path);
-        if (content.length < LEAST_BYTES) continue;
-        const brotli = brotliCompressSync(content, {
-          params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length },
-        });
-        const gzip = gzipSync(content, { level: 9 });
-        if (brotli.length < content.length) writeFileSync(`${path}.br`, brotli);
-        if (gzip.length < content.length) writeFileSync(`${path}.gz`, gzip);
-      }
+    async writeBundle({ dir }, bundle) {
+      if (!dir) return;
+      const files = Object.entries(bundle).filter(([name]) => COMPRESSIBLE.has(extname(name)) && name !== MANIFEST);
+      await Promise.all(
+        files.map(([name, file]) => writeForms(join(dir, name), Buffer.from(file.type === "chunk" ? file.code : file.source))),
+      );
     },
   };
+}
+
+async function writeForms(path: string, content: Buffer): Promise<void> {
+  if (content.length < LEAST_BYTES) return;
+  const quality = { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: content.length };
+  const forms = { br: await toBrotli(content, { params: quality }), gz: await toGzip(content, { level: 9 }) };
+  for (const [suffix, form] of Object.entries(forms)) {
+    if (form.length < content.length) await writeFile(`${path}.${suffix}`, form);
+  }
 }
 
 export default defineConfig({
@@ -57,7 +60,7 @@ export default defineConfig({
   build: {
     outDir: resolve(here, "../app/web/static"),
     emptyOutDir: true,
-    manifest: "manifest.json",
+    manifest: MANIFEST,
     target: ["chrome111", "edge111", "firefox114", "safari16.4"],
     // A data: URL would need a directive of the Content-Security-Policy for each kind of file.
     assetsInlineLimit: 0,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
@@ -78,7 +78,7 @@ class Assets:
         return None if key is None else PREFIX + self._manifest[key]["file"]
 
     def tags(self, entry: str) -> Markup:
-        """Return the elements for a page's head that load an entry: styles, what its script imports, its script. Empty if it is not built."""
+        """Return what a page's head loads an entry by: styles, what its script imports, its script. Empty if it is not built."""
         script = self.script(entry)
         if script is None:
             return Markup()
@@ -134,7 +134,7 @@ async def _respond(request: Request, file: BuiltFile) -> Response:
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     try:
-        content = await to_thread.run_sync(path.read_bytes)
+        content = await asyncio.to_thread(path.read_bytes)
     except FileNotFoundError:  # somebody builds anew under a running gateway
         return _not_found()
     if coding is not None:

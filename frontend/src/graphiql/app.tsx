@@ -7,7 +7,7 @@ import { GraphiQL } from "graphiql";
 import type { GraphQLSchema } from "graphql";
 import { useState } from "react";
 import { readExamples } from "./examples";
-import { EXAMPLES } from "./examples_panel";
+import { EXAMPLES, NARROW } from "./examples_panel";
 import { createFetcher, type Refusal } from "./fetcher";
 import { KeyBar } from "./key_bar";
 import { type Link, readLink, writeLink } from "./link";
@@ -75,7 +75,7 @@ export function App({ schema }: { schema: GraphQLSchema | undefined }) {
         editorTheme={EDITOR_THEMES}
         shouldPersistHeaders={false}
         showPersistHeadersSettings={false}
-        defaultEditorToolsVisibility="variables"
+        defaultEditorToolsVisibility={matchMedia(NARROW).matches ? false : "variables"}
       >
         <GraphiQL.Logo>{null}</GraphiQL.Logo>
         <GraphiQL.Toolbar>

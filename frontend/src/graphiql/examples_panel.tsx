@@ -4,6 +4,8 @@ import { type GraphiQLPlugin, pick, useGraphiQL, useGraphiQLActions } from "@gra
 import { useState } from "react";
 import { type Example, readExamples } from "./examples";
 
+export const NARROW = "(max-width: 760px)";
+
 function Icon() {
   return (
     <svg viewBox="0 0 24 24" width="24" height="24" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden="true">
@@ -15,9 +17,11 @@ function Icon() {
 
 /** Opens examples: in the tab that has the same text already, else in a new one. */
 function useOpenExample(): (example: Example) => void {
-  const { addTab, changeTab } = useGraphiQLActions();
+  const { addTab, changeTab, setVisiblePlugin } = useGraphiQLActions();
   const { tabs, queryEditor, variableEditor } = useGraphiQL(pick("tabs", "queryEditor", "variableEditor"));
   return (example) => {
+    // There the panel lies over the editors.
+    if (matchMedia(NARROW).matches) setVisiblePlugin(null);
     const place = tabs.findIndex((tab) => tab.query?.trim() === example.query.trim());
     if (place >= 0) {
       changeTab(place);

@@ -80,7 +80,7 @@ export function EditorType(): null {
   useEffect(() => {
     const fontFamily = getComputedStyle(document.documentElement).getPropertyValue("--mono");
     for (const editor of [queryEditor, variableEditor, headerEditor, responseEditor]) {
-      editor?.updateOptions({ fontFamily, fontSize: 13, wordWrap: "on", wrappingIndent: "deepIndent" });
+      editor?.updateOptions({ fontFamily, fontSize: 13, wordWrap: "on", wrappingIndent: "same" });
     }
   }, [queryEditor, variableEditor, headerEditor, responseEditor]);
   return null;
