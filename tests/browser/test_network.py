@@ -11,7 +11,7 @@ import httpx
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from app.domain.time_range import system_clock
+from app.domain.time_range import midnight, system_clock
 from tests.browser.conftest import DESKTOP, PHONE, Visits, assert_accessible
 from tests.browser.sites import Site
 from tests.factories import make_record
@@ -106,6 +106,20 @@ async def test_the_counter_runs_and_says_that_it_guesses(site: Site, visit: Visi
     still = await visit(site.url + "/network", reduced_motion="reduce")
     assert await digits(still) == exact
     await expect(still.locator("[data-estimate]")).to_be_hidden()
+
+
+@pytest.mark.parametrize("site", [{"snapshot_seconds": 600}], indirect=True)
+async def test_the_counter_stops_when_the_next_snapshot_is_due(site: Site, visit: Visits) -> None:
+    now = system_clock()
+    await site.store(make_record(occurred_at=now - timedelta(minutes=5 * back), prompt_tokens=4_000_000) for back in range(200))
+    taken = await site.snapshot(timedelta(seconds=597))
+    page = await visit(site.url + "/network")
+    rate = float(await page.locator("[data-counter]").get_attribute("data-rate") or 0)
+    seconds = min(600.0, (midnight(taken.date() + timedelta(days=1)) - taken).total_seconds())
+    await asyncio.sleep(4)
+    assert rate > 0
+    assert await digits(page) == answer_of(site)["totals"]["tokens"] + int(rate * seconds)
+    await expect(page.locator("[data-estimate]")).to_be_visible()
 
 
 @pytest.mark.parametrize("site", [{"snapshot_seconds": 600}], indirect=True)

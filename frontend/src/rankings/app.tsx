@@ -27,15 +27,18 @@ export function App({ source }: { source: Source }) {
   const [caller, setCaller] = useState(() => ({ key: readKey() }));
   const [window, setWindow] = useState(() => readWindow(location.search));
   const [state, setState] = useState<State>({ kind: caller.key ? "loading" : "no-key" });
+  const [isBusy, setBusy] = useState(false);
   const problem = windowProblem(window, source.floor);
 
   useEffect(() => {
     const { key } = caller;
     if (!key || problem) return;
     const given = new AbortController();
-    setState({ kind: "loading" });
+    setBusy(true);
+    setState((before) => (before.kind === "rows" ? before : { kind: "loading" }));
     fetchRankings(source.url, key, window, given.signal).then(
       (outcome) => {
+        setBusy(false);
         keepKey(outcome.kind === "wrong-key" ? "" : key);
         setState(outcome);
       },
@@ -63,9 +66,13 @@ export function App({ source }: { source: Source }) {
       {!isOpen && <KeyForm isWrong={state.kind === "wrong-key"} onKey={takeKey} />}
       {isOpen && <RangeForm window={window} floor={source.floor} problem={problem} onWindow={chooseWindow} onForget={() => takeKey("")} />}
       <div role="status" class="sr">
-        {state.kind === "loading" ? "Loading" : state.kind === "rows" ? `${state.rankings.data.length} rows` : ""}
+        {isBusy ? "Loading" : state.kind === "rows" ? `${state.rankings.data.length} rows` : ""}
       </div>
-      {isOpen && !problem && <Answer state={state} source={source} window={window} onAgain={() => setCaller({ ...caller })} />}
+      {isOpen && !problem && (
+        <div class="answer" aria-busy={isBusy}>
+          <Answer state={state} source={source} window={window} onAgain={() => setCaller({ ...caller })} />
+        </div>
+      )}
     </div>
   );
 }

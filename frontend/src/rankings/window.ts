@@ -37,14 +37,17 @@ export function windowProblem({ start, end }: DateWindow, floor: string): string
   return null;
 }
 
-const PATTERN = /^\d{4}-\d{2}-\d{2}$/;
+function isDate(text: string): boolean {
+  const instant = new Date(`${text}T00:00:00Z`);
+  return !Number.isNaN(instant.getTime()) && instant.toISOString().slice(0, 10) === text;
+}
 
 /** The range that the URL names; 30 days if it names none. */
 export function readWindow(search: string): DateWindow {
   const given = new URLSearchParams(search);
   const start = given.get("start_date") ?? "";
   const end = given.get("end_date") ?? "";
-  return PATTERN.test(start) && PATTERN.test(end) ? { start, end } : lastDays(30)(today(), "");
+  return isDate(start) && isDate(end) ? { start, end } : lastDays(30)(today(), "");
 }
 
 export function windowSearch({ start, end }: DateWindow): string {
