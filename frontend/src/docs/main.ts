@@ -4,8 +4,14 @@ import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 import "swagger-ui-dist/swagger-ui.css";
 import "./docs.css";
 import { readKey } from "../page/key";
+import { readShade, watchShade } from "../page/shade";
 import { startThemeButton } from "../page/theme";
 
+const showShade = (): void => {
+  document.documentElement.classList.toggle("dark-mode", readShade() === "dark");
+};
+showShade();
+watchShade(showShade);
 startThemeButton();
 const place = document.getElementById("docs");
 if (place?.dataset.state === "loading") {

@@ -1,8 +1,7 @@
 /** GraphiQL in the colours that the reader chose for all pages, and Monaco in those of the pages, with their type. */
 import { pick, useGraphiQL, useMonaco } from "@graphiql/react";
 import { useEffect, useSyncExternalStore } from "react";
-
-export type Shade = "light" | "dark";
+import { readShade, type Shade, watchShade } from "../page/shade";
 
 const THEMES: Record<Shade, { base: "vs" | "vs-dark"; accent: string; widget: string; ink: string; argument: string; field: string }> = {
   light: { base: "vs", accent: "#9a3a02", widget: "#ffffff", ink: "#16181b", argument: "8045bb", field: "1d4ed8" },
@@ -10,23 +9,6 @@ const THEMES: Record<Shade, { base: "vs" | "vs-dark"; accent: string; widget: st
 };
 
 export const EDITOR_THEMES = { light: "tokengraph-light", dark: "tokengraph-dark" };
-
-function readShade(): Shade {
-  const chosen = document.documentElement.dataset.theme;
-  if (chosen === "light" || chosen === "dark") return chosen;
-  return matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-}
-
-function watchShade(onChange: () => void): () => void {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const observer = new MutationObserver(onChange);
-  observer.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-  system.addEventListener("change", onChange);
-  return () => {
-    observer.disconnect();
-    system.removeEventListener("change", onChange);
-  };
-}
 
 /** Returns the colours in force, whoever chose them. */
 export function useShade(): Shade {
