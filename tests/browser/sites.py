@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
+from itertools import count, islice
 from typing import Any
 
 import psycopg
@@ -28,6 +28,7 @@ from tests.factories import make_batch
 from tests.live import listening
 
 RECORDS = 6000
+BATCH = 10_000
 
 _numbers = count()
 
@@ -60,7 +61,9 @@ class Site:
     async def fill(self, records: int = RECORDS) -> None:
         """Load the demo catalog and demo records up to now."""
         await self.catalog(*demo_catalog())
-        await self.store(generate_demo(system_clock(), count=records, days=40, tenants=5))
+        made = generate_demo(system_clock(), count=records, days=40, tenants=5)
+        while batch := list(islice(made, BATCH)):
+            await self.store(batch)
 
 
 @asynccontextmanager

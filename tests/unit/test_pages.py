@@ -89,8 +89,8 @@ def test_columns_and_lines_stay_in_their_box(values: list[int]) -> None:
         assert y + height == pytest.approx(100, abs=0.01)
     assert (chart.peak is None) == (not any(values))
     assert chart.tokens == sum(values)
-    line, area = sparkline(values)
-    assert all(-0.01 <= float(number) <= 100.01 for number in re.findall(r"-?[\d.]+(?:e[-+]\d+)?", line + area))
+    line, tail, area = sparkline(values)
+    assert all(-0.01 <= float(number) <= 100.01 for number in re.findall(r"-?[\d.]+(?:e[-+]\d+)?", line + tail + area))
 
 
 @given(st.lists(st.integers(min_value=0, max_value=10**15), min_size=1, max_size=8))

@@ -116,15 +116,18 @@ def column_chart(points: Sequence[dict[str, Any]], every: int, minor: int) -> Co
     return ColumnChart(columns, ticks, labels, peak, sum(column.tokens for column in columns), sum(column.requests for column in columns))
 
 
-def sparkline(values: Sequence[int], width: int = 100, height: int = 32) -> tuple[str, str]:
-    """Return the paths of a line and of the area under it, in a box of that size; a flat line on the ground if all is 0."""
+def sparkline(values: Sequence[int], width: int = 100, height: int = 32) -> tuple[str, str, str]:
+    """Return the paths of a line, of its last piece, which leads to what is still running, and of the area under both.
+
+    The box has that size; the line is flat on the ground if all is 0.
+    """
     highest = max(values, default=0) or 1
     step = width / max(len(values) - 1, 1)
     places = [(number * step, height - 1 - (height - 3) * value / highest) for number, value in enumerate(values)] or [(0.0, height - 1.0)]
     if len(places) == 1:
         places.append((float(width), places[0][1]))
-    line = "M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in places)
-    return line, f"{line}L{width} {height}L0 {height}Z"
+    points = [f"{x:.4g} {y:.4g}" for x, y in places]
+    return f"M{'L'.join(points[:-1])}", f"M{'L'.join(points[-2:])}", f"M{'L'.join(points)}L{width} {height}L0 {height}Z"
 
 
 def parts_of(named: Sequence[tuple[str, int]]) -> tuple[Part, ...]:

@@ -35,6 +35,7 @@ class Tile:
     label: str
     value: int
     line: str
+    tail: str
     area: str
     course: str
     """In words."""
@@ -130,8 +131,8 @@ def _tiles(ranges: tuple[Range, ...], totals: dict[str, int]) -> list[Tile]:
     tiles = []
     for key, label, value, columns, measure in shown:
         course = [getattr(column, measure) for column in columns]
-        line, area = sparkline(course)
-        tiles.append(Tile(key, label, value, line, area, _peak_in_words(columns, course)))
+        line, tail, area = sparkline(course)
+        tiles.append(Tile(key, label, value, line, tail, area, _peak_in_words(columns, course)))
     return tiles
 
 

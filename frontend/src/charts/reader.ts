@@ -3,10 +3,16 @@
  * what is in it. Knows columns by their number only; what is in them its owner says.
  */
 
+export interface Line {
+  name: string;
+  value: string;
+  /** The class that fills its swatch, if it has one. */
+  fill?: string;
+}
+
 export interface Reading {
   title: string;
-  /** Pairs of a name and a value. */
-  lines: readonly (readonly [string, string])[];
+  lines: readonly Line[];
 }
 
 export interface Readable {
@@ -16,6 +22,9 @@ export interface Readable {
   /** What Enter or a click on a column does, if anything. */
   choose?(index: number): void;
 }
+
+const SVG = "http://www.w3.org/2000/svg";
+const GAP = 8;
 
 const STEPS: Record<string, (index: number, last: number) => number> = {
   ArrowLeft: (index) => index - 1,
@@ -46,7 +55,7 @@ export function attachReader(plot: HTMLElement, chart: Readable): () => void {
     reader.setAttribute("aria-valuemax", String(Math.max(count, 1)));
     reader.setAttribute("aria-valuenow", String(Math.max(index + 1, 1)));
     const reading = index >= 0 && index < count ? chart.read(index) : null;
-    const text = reading ? [reading.title, ...reading.lines.map(([name, value]) => `${name} ${value}`)].join(", ") : "Use the arrow keys";
+    const text = reading ? [reading.title, ...reading.lines.map(({ name, value }) => `${name} ${value}`)].join(", ") : "Use the arrow keys";
     reader.setAttribute("aria-valuetext", text);
   };
 
@@ -62,8 +71,9 @@ export function attachReader(plot: HTMLElement, chart: Readable): () => void {
     }
     index = Math.min(Math.max(wanted, 0), last);
     const reading = chart.read(index);
-    const rows = reading.lines.map(([name, value]) => {
+    const rows = reading.lines.map(({ name, value, fill }) => {
       const row = element("span");
+      if (fill) row.append(swatch(fill));
       row.append(withText("span", name), withText("span", value));
       return row;
     });
@@ -72,7 +82,7 @@ export function attachReader(plot: HTMLElement, chart: Readable): () => void {
     const width = 100 / (last + 1);
     cursor.style.left = `${index * width}%`;
     cursor.style.width = `${width}%`;
-    place(tip, plot, (index + 0.5) * width);
+    place(tip, plot, { left: index * width, right: (index + 1) * width });
     announce();
   };
 
@@ -108,11 +118,33 @@ export function attachReader(plot: HTMLElement, chart: Readable): () => void {
   };
 }
 
-/** Centres the tip over a point, in percent of the plot, as far as it stays within it. */
-function place(tip: HTMLElement, plot: HTMLElement, percent: number): void {
-  const room = plot.clientWidth - tip.offsetWidth;
-  const wanted = (plot.clientWidth * percent) / 100 - tip.offsetWidth / 2;
-  tip.style.left = `${Math.min(Math.max(wanted, 0), Math.max(room, 0))}px`;
+/** Puts the tip over a column, or beside it if it is tall and there is room, as far as it stays within the plot and its axis. */
+function place(tip: HTMLElement, plot: HTMLElement, column: { left: number; right: number }): void {
+  const width = tip.offsetWidth;
+  const room = plot.clientWidth;
+  const isTall = tip.offsetHeight > plot.clientHeight / 2;
+  const [before, after] = [(room * column.left) / 100 - width - GAP, (room * column.right) / 100 + GAP];
+  if (isTall && (after + width <= room || before >= -plot.offsetLeft)) {
+    tip.style.left = `${after + width <= room ? after : before}px`;
+    tip.style.top = "0";
+    return;
+  }
+  const middle = (room * (column.left + column.right)) / 200 - width / 2;
+  tip.style.left = `${Math.min(Math.max(middle, Math.min(0, room - width)), Math.max(room - width, 0))}px`;
+  tip.style.top = `${GAP - tip.offsetHeight}px`;
+}
+
+function swatch(fill: string): SVGElement {
+  const made = document.createElementNS(SVG, "svg");
+  made.setAttribute("class", `swatch ${fill}`);
+  made.setAttribute("width", "10");
+  made.setAttribute("height", "10");
+  const square = document.createElementNS(SVG, "rect");
+  square.setAttribute("width", "10");
+  square.setAttribute("height", "10");
+  square.setAttribute("rx", "3");
+  made.append(square);
+  return made;
 }
 
 function element(name: string, className = ""): HTMLElement {

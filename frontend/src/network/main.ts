@@ -98,8 +98,8 @@ function readRange(figure: HTMLElement): void {
       return {
         title: `${row?.dataset.name ?? ""}${isLast ? ", so far" : ""}`,
         lines: [
-          ["Tokens", tokens ?? ""],
-          ["Requests", requests ?? ""],
+          { name: "Tokens", value: tokens ?? "" },
+          { name: "Requests", value: requests ?? "" },
         ],
       };
     },

@@ -1,7 +1,7 @@
 /** The tokens of each day, stacked by model; a legend that picks one out, a reader, and the table behind it. */
 import { ticks } from "d3-array";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { attachReader } from "../charts/reader";
+import { attachReader, type Line } from "../charts/reader";
 import { exactNumber, percent, shortNumber } from "../page/numbers";
 import { type Chart, OTHER, type Series } from "./days";
 
@@ -168,11 +168,18 @@ function bandPath(series: Series, scale: number, gap: number): string {
     .join("");
 }
 
-function readColumn(chart: Chart, index: number): [string, string][] {
-  const values = chart.series.map((series) => [series.permaslug, series.tokens[index] ?? 0n] as const).filter(([, tokens]) => tokens > 0n);
-  const total = values.reduce((sum, [, tokens]) => sum + tokens, 0n);
-  const lines = values.map(([name, tokens]): [string, string] => [seriesName(name), `${shortNumber(tokens)} · ${percent(tokens, total)}`]);
-  return [...lines.reverse(), ["Together", shortNumber(total)]];
+/** What is in a column, from the top of the stack down. */
+function readColumn(chart: Chart, column: number): Line[] {
+  const values = chart.series
+    .map((series, index) => ({ series, index, tokens: series.tokens[column] ?? 0n }))
+    .filter(({ tokens }) => tokens > 0n);
+  const total = values.reduce((sum, { tokens }) => sum + tokens, 0n);
+  const lines = values.map(({ series, index, tokens }) => ({
+    name: seriesName(series.permaslug),
+    value: `${shortNumber(tokens)} · ${percent(tokens, total)}`,
+    fill: seriesClass(series, index),
+  }));
+  return [...lines.reverse(), { name: "Together", value: shortNumber(total) }];
 }
 
 /** Whether a label in the middle of a column would reach over the right edge, on a phone. */
