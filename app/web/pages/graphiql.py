@@ -19,14 +19,14 @@ _NONCE_BYTES: Final = 18
 
 
 def prefers_html(accept: str) -> bool:
-    """Tell whether an `Accept` header names HTML, and wants it no less than any form of JSON. A browser's does; `*/*` names nothing."""
+    """Tell whether an `Accept` header names HTML, and wants it more than any form of JSON. A browser's does; `*/*` names nothing."""
     weights = {"html": 0.0, "json": 0.0}
     for choice in accept.lower().split(","):
         name, *parameters = (part.strip() for part in choice.split(";"))
         kind = "html" if name == "text/html" else "json" if name.endswith(("/json", "+json")) else None
         if kind is not None:
             weights[kind] = max(weights[kind], _read_weight(parameters))
-    return weights["html"] > 0 and weights["html"] >= weights["json"]
+    return weights["html"] > weights["json"]
 
 
 def _read_weight(parameters: list[str]) -> float:
