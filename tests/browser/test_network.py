@@ -141,6 +141,7 @@ async def test_a_new_snapshot_shows_without_a_reload(site: Site, visit: Visits) 
     await page.evaluate("window.mark = 'the same page'")
     statuses: list[int] = []
     page.on("response", lambda response: statuses.append(response.status) if response.url.endswith(API) else None)
+    assert await page.evaluate("document.getElementById('network').dataset.etag") == ""
     await site.catalog({"model_id": "openai/gpt-4o", "name": "GPT-4o", "provider_name": "OpenAI", "public": True})
     await site.store([make_record(occurred_at=system_clock() - timedelta(minutes=1))])
     await site.snapshot()

@@ -89,8 +89,10 @@ async def fill(gateway: Gateway) -> None:
 async def test_the_network_page_has_every_number_of_the_api(gateway: Gateway) -> None:
     await fill(gateway)
     await gateway.snapshot()
-    body = (await gateway.client.get(URL)).json()
+    answer = await gateway.client.get(URL)
+    body = answer.json()
     page = await read(gateway, "/network")
+    assert page.one("div", id="network")["data-etag"] == answer.headers["etag"]
     totals = body["totals"]
     assert page.one("p", **{"data-tokens": str(totals["tokens"])})
     assert f"{totals['tokens']:,}" in page.text

@@ -15,7 +15,7 @@ from app.execution.cache import Made
 from app.resolvers.context import RequestContext, Services
 from app.rest.envelopes import error_headers
 from app.rest.execute import StoredDocuments
-from app.rest.json import etag_matches, etag_of
+from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import shape_network_body
 from app.web.answer_cache import AnswerCache
 from app.web.pages.headers import page_headers
@@ -100,6 +100,7 @@ class Pages:
             "network.html",
             REVALIDATED if network["generated_at"] else _NEVER_KEPT,
             view=view_network(network),
+            etag=etag_of(encode_json(network)) if network["generated_at"] else "",
             period=round(self._parts.snapshot_every.total_seconds()),
         )
 

@@ -8,7 +8,7 @@ import { durationInWords, now, timeOfDay } from "../page/clock";
 import { exactNumber } from "../page/numbers";
 import { startThemeButton } from "../page/theme";
 import { startCounter } from "./counter";
-import { startPolling } from "./poll";
+import { Refusal, startPolling } from "./poll";
 
 const URL = "/api/v1/analytics/network";
 
@@ -40,7 +40,7 @@ function start(root: HTMLElement): void {
 
   const renew = async (): Promise<void> => {
     const answer = await fetch(location.pathname, { cache: "no-cache", signal: AbortSignal.timeout(20_000) });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    if (!answer.ok) throw new Refusal(answer);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (page.documentElement.dataset.version !== document.documentElement.dataset.version) {
       location.reload(); // another release: its drawing may need its own script
@@ -53,6 +53,7 @@ function start(root: HTMLElement): void {
 
   startPolling({
     url: URL,
+    etag: root.dataset.etag ?? "",
     period,
     shown,
     renew,

@@ -9,6 +9,8 @@ type Snapshot = Pick<NetworkQuery["network"], "generated_at">;
 
 export interface Polled {
   url: string;
+  /** The validator of the answer that the page was drawn from; empty: it has none. */
+  etag: string;
   /** Milliseconds from a snapshot to the next. */
   period: number;
   /** When the shown snapshot was taken, milliseconds since 1970; null before the first. */
@@ -22,12 +24,13 @@ export interface Polled {
 const SHORTEST = 5000;
 const LONGEST_BACKOFF = 300_000;
 
-class Refusal extends Error {
-  constructor(
-    message: string,
-    readonly wait: number | null,
-  ) {
-    super(message);
+/** An answer that is none: what to say of it, and how many milliseconds the gateway wants to be left alone. */
+export class Refusal extends Error {
+  readonly wait: number;
+
+  constructor(answer: Response) {
+    super(answer.status === 429 ? "Too many requests came from your address" : `The gateway answers with an error (${answer.status})`);
+    this.wait = Math.max(0, Number(answer.headers.get("retry-after")) * 1000 || 0);
   }
 }
 
@@ -37,19 +40,20 @@ export function startPolling(polled: Polled): void {
   let timer = 0;
   let failures = 0;
   let asking = false;
-  let etag: string | null = null;
+  let notBefore = 0;
+  let etag = polled.etag;
 
   const ask = async (): Promise<void> => {
-    const headers: Record<string, string> = etag === null ? {} : { "If-None-Match": etag };
+    const headers: Record<string, string> = etag === "" ? {} : { "If-None-Match": etag };
     // The browser's own cache would give the same answer for ten minutes.
     const answer = await fetch(polled.url, { cache: "no-store", headers, signal: AbortSignal.timeout(20_000) });
     setClockBy(answer);
     if (answer.status === 304) return;
-    if (!answer.ok) throw new Refusal(refusalInWords(answer.status), retryAfter(answer));
+    if (!answer.ok) throw new Refusal(answer);
     const snapshot = (await answer.json()) as Snapshot;
     const at = snapshot.generated_at === null ? null : Date.parse(snapshot.generated_at);
     if (at !== polled.shown()) await polled.renew();
-    etag = answer.headers.get("etag");
+    etag = answer.headers.get("etag") ?? "";
   };
 
   const run = async (): Promise<void> => {
@@ -64,12 +68,14 @@ export function startPolling(polled: Polled): void {
       delay = untilDue();
     } catch (error) {
       failures += 1;
-      const wait = error instanceof Refusal ? error.wait : null;
-      polled.trouble(error instanceof Refusal ? error.message : "The gateway cannot be reached");
-      delay = wait ?? Math.min(LONGEST_BACKOFF, shortest * 2 ** (failures - 1)) * (0.8 + 0.4 * Math.random());
+      const refusal = error instanceof Refusal ? error : null;
+      polled.trouble(refusal?.message ?? "The gateway cannot be reached");
+      const backoff = Math.min(LONGEST_BACKOFF, shortest * 2 ** (failures - 1)) * (0.8 + 0.4 * Math.random());
+      delay = Math.max(backoff, refusal?.wait ?? 0);
+      notBefore = Date.now() + (refusal?.wait ?? 0);
     }
     asking = false;
-    timer = window.setTimeout(() => void run(), delay);
+    timer = window.setTimeout(again, delay);
   };
 
   const untilDue = (): number => {
@@ -82,19 +88,10 @@ export function startPolling(polled: Polled): void {
   };
 
   const again = (): void => {
-    if (document.visibilityState === "visible") void run();
+    // A page that nobody looks at asks when it is looked at again.
+    if (document.visibilityState === "visible" && Date.now() >= notBefore) void run();
   };
   document.addEventListener("visibilitychange", again);
   window.addEventListener("online", again);
   void run();
-}
-
-function refusalInWords(status: number): string {
-  if (status === 429) return "Too many requests came from your address";
-  return `The gateway answers with an error (${status})`;
-}
-
-function retryAfter(answer: Response): number | null {
-  const seconds = Number(answer.headers.get("retry-after") ?? Number.NaN);
-  return seconds > 0 ? seconds * 1000 : null;
 }
