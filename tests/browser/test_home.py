@@ -69,3 +69,14 @@ async def test_an_error_is_a_page_too(site: Site, visit: Visits, axe: str, size:
         await expect(page.locator("h1")).to_have_text("Rate limit exceeded.")
         await expect(page.get_by_text("load the page again")).to_be_visible()
         await assert_accessible(page, axe)
+
+
+@pytest.mark.parametrize("path", ["/", "/network", "/rankings"])
+async def test_a_page_is_light(full_site: Site, visit: Visits, path: str) -> None:
+    page = await visit(full_site.url + path, key=await full_site.key())
+    await page.wait_for_load_state("networkidle")
+    entries = "performance.getEntriesByType('resource').map(entry => [new URL(entry.name).pathname, entry.encodedBodySize])"
+    loaded = await page.evaluate(entries)
+    assert sum(size for name, size in loaded if name.endswith(".js")) < 40_000
+    assert sum(size for name, size in loaded if name.endswith(".css")) < 10_000
+    assert 0 < await page.evaluate("performance.getEntriesByType('navigation')[0].encodedBodySize") < 20_000
