@@ -1,5 +1,6 @@
 /** Asks the gateway, with the key of the tab. What a caller must do about a refusal is told to whoever listens. */
 import type { Fetcher } from "@graphiql/toolkit";
+import { Kind, parse } from "graphql";
 import { readKey } from "../page/key";
 
 const MEDIA_TYPES = "application/graphql-response+json, application/json;q=0.9";
@@ -19,12 +20,22 @@ export function createFetcher(onRefusal: (refusal: Refusal) => void): Fetcher {
     const headers = new Headers({ Accept: MEDIA_TYPES, "Content-Type": "application/json" });
     if (key) headers.set("Authorization", `Bearer ${key}`);
     for (const [name, value] of Object.entries(options?.headers ?? {})) headers.set(name, String(value));
-    const response = await ask({ method: "POST", headers, body: JSON.stringify(parameters) });
+    const operationName = needsName(parameters.query) ? parameters.operationName : undefined;
+    const response = await ask({ method: "POST", headers, body: JSON.stringify({ ...parameters, operationName }) });
     const answer = await read(response);
     const refused = answer.errors?.find((error) => REFUSALS.has(error.extensions?.code ?? ""));
     onRefusal(refused ? { code: refused.extensions?.code ?? "", message: refused.message } : null);
     return answer as ReturnType<Fetcher> extends Promise<infer Result> ? Result : never;
   };
+}
+
+/** Tells whether the text has several operations. GraphiQL learns an operation's name late, and would send that of the tab before. */
+function needsName(query: string): boolean {
+  try {
+    return parse(query).definitions.filter((node) => node.kind === Kind.OPERATION_DEFINITION).length > 1;
+  } catch {
+    return false; // the gateway says what is wrong with it
+  }
 }
 
 async function ask(request: RequestInit): Promise<Response> {

@@ -27,6 +27,8 @@ async function loadSchema(): Promise<GraphQLSchema | undefined> {
 startThemeButton();
 const place = document.getElementById("graphiql");
 if (place?.dataset.state === "loading") {
+  // GraphiQL asks for Monaco only when it is drawn: by then it is on its way, together with the schema.
+  void import("monaco-graphql/esm/monaco-editor.js");
   const schema = await loadSchema();
   place.dataset.state = "ready";
   createRoot(place).render(<App schema={schema} />);
