@@ -8,6 +8,8 @@ import { type Chart, OTHER, type Series } from "./days";
 const HEADROOM = 1.04;
 const DENSE = 120;
 const HEIGHT = 1000;
+/** Part of a day that is left free on either side. */
+const GAP = 0.12;
 
 interface Props {
   chart: Chart;
@@ -65,7 +67,7 @@ export function StackedChart({ chart, chosen, onChoose }: Props) {
                 <path
                   key={series.permaslug}
                   class={`${seriesClass(series, index)}${picked !== null && picked !== series.permaslug ? " faded" : ""}`}
-                  d={bandPath(series, scale, isDense ? 0 : 0.12)}
+                  d={bandPath(series, scale, isDense)}
                 />
               ))}
             </svg>
@@ -156,16 +158,21 @@ function ChartTable({ chart, chosen }: { chart: Chart; chosen: string }) {
   );
 }
 
-/** One path a series: a rectangle for each day, in a box of one unit a day. */
-function bandPath(series: Series, scale: number, gap: number): string {
-  return series.bands
-    .map(([from, to], index) => {
-      if (to <= from) return "";
-      const top = (HEIGHT * (1 - to / scale)).toFixed(1);
-      const bottom = (HEIGHT * (1 - from / scale)).toFixed(1);
-      return `M${index + gap} ${bottom}V${top}H${index + 1 - gap}V${bottom}Z`;
-    })
+/** One path a series, in a box of one unit a day: a rectangle for each day, or one outline where days are too narrow to have gaps. */
+function bandPath(series: Series, scale: number, isDense: boolean): string {
+  const bands = series.bands.map(([from, to]) => ({ bottom: heightOf(from, scale), top: heightOf(to, scale) }));
+  if (isDense) {
+    const over = bands.map(({ top }, index) => `V${top}H${index + 1}`);
+    const back = bands.map(({ bottom }, index) => `V${bottom}H${index}`).reverse();
+    return `M0 ${bands[0]?.bottom ?? HEIGHT}${over.join("")}${back.join("")}Z`;
+  }
+  return bands
+    .map(({ bottom, top }, index) => (top === bottom ? "" : `M${index + GAP} ${bottom}V${top}H${index + 1 - GAP}V${bottom}Z`))
     .join("");
+}
+
+function heightOf(tokens: number, scale: number): string {
+  return (HEIGHT * (1 - tokens / scale)).toFixed(1);
 }
 
 /** What is in a column, from the top of the stack down. */
@@ -199,5 +206,5 @@ const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "
 
 function dayName(date: string, count: number): string {
   const month = MONTHS[Number(date.slice(5, 7)) - 1];
-  return count > 300 ? `${month} ${date.slice(0, 4)}` : `${Number(date.slice(8))} ${month}`;
+  return count > 300 ? `${month} ’${date.slice(2, 4)}` : `${Number(date.slice(8))} ${month}`;
 }
