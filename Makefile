@@ -1,5 +1,6 @@
 # Every command of this repository. `make` alone lists them.
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ARGS ?=
 DEBIAN_POSTGRES ?= /usr/lib/postgresql/15/bin
 
-.PHONY: help install install-dev run test soak check lint types layers format bench schema lock build clean
+PAGES := app/web/static/manifest.json
+PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated \) -prune -o -type f -print) schema.graphql \
+	$(wildcard docs/queries/*.graphql app/rest/documents/*.graphql)
+WITH_NODE := PYTHON="$(abspath $(BIN))/python" frontend/with-node
+
+.PHONY: help install install-dev run test soak check lint types layers format bench schema lock build clean pages pages-if-possible pages-check screenshots
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +44,27 @@ $(VENV)/litellm/.installed: requirements/litellm.lock $(VENV)/.installed-dev
 	@$(VENV)/litellm/bin/python -m pip --disable-pip-version-check --no-input --quiet install --require-hashes -r requirements/litellm.lock
 	@touch $@
 
-run: install ## Set up, load demo data if the database is empty, serve on 127.0.0.1:8000
+frontend/node_modules/.package-lock.json: frontend/package.json frontend/package-lock.json frontend/.npmrc | $(BIN)/python
+	@echo "setting up what the pages are built with ..."
+	@$(WITH_NODE) npm ci --silent --no-progress
+	@touch $@
+
+$(PAGES): frontend/node_modules/.package-lock.json $(PAGE_SOURCES)
+	@echo "building the pages ..."
+	@$(WITH_NODE) npm run --silent build -- --logLevel warn
+
+pages: $(PAGES) ## Build the pages (GraphiQL, /network, ...), with the machine's Node or one of its own
+
+pages-if-possible:
+	@$(MAKE) --no-print-directory pages || echo "the pages could not be built (above is why): the API works without them, and each page says so" >&2
+
+pages-check: frontend/node_modules/.package-lock.json ## Types and style of the pages
+	@$(WITH_NODE) npm run --silent check
+
+run: install pages-if-possible ## Set up, load demo data if the database is empty, serve on 127.0.0.1:8000
 	@$(BIN)/tokengraph demo $(ARGS)
 
-test: install-dev $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
+test: install-dev pages-if-possible $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 	@if [ -n "$(ARGS)" ]; then :; elif [ -x $(DEBIAN_POSTGRES)/initdb ]; then \
 		echo "once more, what uses a database, on PostgreSQL 15:"; \
@@ -63,11 +86,12 @@ SEED ?=
 soak: install-dev ## Kill gateway and database at random moments, for minutes (KILLS=50 SEED=n)
 	@SOAK_KILLS=$(KILLS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/faults $(ARGS)
 
-check: lint types layers test ## All that CI checks
+check: lint types layers pages-check test ## All that CI checks
 
-format: install-dev ## Format the sources
+format: install-dev frontend/node_modules/.package-lock.json ## Format the sources
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
+	@$(WITH_NODE) npm run --silent format
 
 bench: install-dev ## Measure, and print ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -79,9 +103,14 @@ lock: install-dev ## Resolve the dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes pyproject.toml requirements/build.in --group dev -c requirements/run.lock -o requirements/dev.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes requirements/litellm.in -o requirements/litellm.lock
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes requirements/node.in -o requirements/node.lock
+	@cd frontend && rm -rf node_modules package-lock.json && npm install --silent --package-lock-only
 
-build: install-dev ## Make the wheel in dist/
+screenshots: install-dev pages ## Make the pictures of the pages in docs/images (needs Chromium)
+	@$(BIN)/python -m tests.browser.screenshots
+
+build: install-dev pages ## Make the wheel in dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
 clean: ## Remove what was set up and built
-	@rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist app/web/static frontend/node_modules frontend/src/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -30,7 +30,7 @@ from tests.gateway import Gateway
 settings.register_profile("tokengraph", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("tokengraph")
 
-_TEMPLATE = "tokengraph_template"
+TEMPLATE = "tokengraph_template"
 _numbers = count()
 
 
@@ -111,10 +111,10 @@ def running_server(folder: Path, binaries: str | None) -> Iterator[str]:
 
 def _make_template(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [_TEMPLATE]).fetchone() is None:
-            connection.execute(f"CREATE DATABASE {_TEMPLATE}_new")
-            upgrade(with_database(url, f"{_TEMPLATE}_new"))
-            connection.execute(f"ALTER DATABASE {_TEMPLATE}_new RENAME TO {_TEMPLATE}")
+        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is None:
+            connection.execute(f"CREATE DATABASE {TEMPLATE}_new")
+            upgrade(with_database(url, f"{TEMPLATE}_new"))
+            connection.execute(f"ALTER DATABASE {TEMPLATE}_new RENAME TO {TEMPLATE}")
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def database_url(server_url: str) -> Iterator[str]:
     """The URL of a migrated, empty database of this test's own."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     yield with_database(server_url, name)
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -8,6 +8,7 @@ import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI, Request
@@ -43,6 +44,10 @@ from app.web.metrics import Metrics
 from app.web.network_front import GatewayApp, NetworkFront
 from app.web.openapi import install_openapi
 from app.web.otlp import build_otlp_router
+from app.web.pages.assets import BUILT, Assets, build_assets_router
+from app.web.pages.graphiql import ProgramPages, build_docs_router
+from app.web.pages.rendering import Templates
+from app.web.pages.routes import PageParts, build_pages_router
 from app.web.rate_limit import answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.ways_in import WaysIn
 
@@ -58,6 +63,8 @@ class Wiring:
     """Instead of the setting: tests write past the gateway and read at once."""
     owns_process: bool = False
     """The application is all that the process is for, so that memory is managed for it."""
+    assets: Path = BUILT
+    """The folder of the built pages."""
 
 
 _COLLECT_EVERY: Final = (50_000, 20, 100)
@@ -116,11 +123,17 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         version=__version__,
         description="GraphQL analytics gateway for LLM routers. The REST URLs are stored GraphQL documents.",
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages load what they need from elsewhere
+        redoc_url=None,
     )
     ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
     usage_route = build_usage_route(ways)
     keeping = KeepingEngine(engine, answers)
-    graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping))
+    assets = Assets(wiring.assets)
+    templates = Templates(assets, graphiql=settings.graphiql)
+    programs = ProgramPages(assets, templates)
+    graphiql = programs.graphiql if settings.graphiql else None
+    graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping), graphiql)
     app.state.limiter = limiter
     app.state.services = services
     rest_routers = build_rest_routers(services, stored)
@@ -140,10 +153,9 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.include_router(build_litellm_router(ways))
     app.include_router(build_otlp_router(ways))
     app.include_router(build_health_router(database, metrics))
-
-    @app.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)
-    async def get_schema() -> Response:
-        return Response(schema.as_str() + "\n", media_type="text/plain; charset=utf-8")
+    app.include_router(build_assets_router(assets))
+    app.include_router(build_docs_router(programs))
+    app.include_router(build_pages_router(PageParts(services, stored, answers, templates, settings.snapshot_every), schema.as_str()))
 
     @app.exception_handler(Exception)
     async def hide_error(request: Request, _: Exception) -> Response:

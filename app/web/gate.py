@@ -15,12 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.quota import answer_headers
 from app.resolvers.context import RequestContext, Services
 from app.web.metrics import Metrics
+from app.web.pages.routes import PAGES
 
 _GONE: Final = 499
 """As what a request is counted whose sender broke off in the middle of the body: nobody is there to be told."""
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_GRAPHQL: Final = "/graphql"
+_COUNTED_PATHS: Final = PAGES | {"/graphql"}
 _COUNTED: Final = ("/api/", "/v1/")
 
 
@@ -59,7 +60,7 @@ class Gate:
 
         path: str = scope["path"]
         try:
-            if path == _GRAPHQL or path.startswith(_COUNTED):
+            if path in _COUNTED_PATHS or path.startswith(_COUNTED):
                 answer_headers.set(limits)  # each request is a task, with a context of its own
                 await RequestContext.of(Request(scope), self._services).admit()
             await self._app(scope, receive, send_noted)

@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 from fastapi import FastAPI, Request, Response
 from graphql import GraphQLError, OperationType
-from strawberry.http.ides import get_graphql_ide_html
 
 from app.domain.errors import BadInputError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
@@ -22,14 +21,15 @@ from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import NETWORK_CACHE_CONTROL
 from app.web.direct_routes import DirectRoute
 from app.web.documents import DocumentPolicy, Named, TrustedDocuments
+from app.web.pages.graphiql import prefers_html
 
 PATH: Final = "/graphql"
 
 _JSON: Final = "application/json"
 _RESPONSE_JSON: Final = "application/graphql-response+json"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
-_NAMES: Final = frozenset({"query", "documentId", "extensions"})
-"""Parameters of a GET, of which one names a document."""
+_IDS: Final = frozenset({"documentId", "extensions"})
+"""Parameters of a GET that name a document which the page cannot open: not by its text."""
 _PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
 """Fields of the root type whose answer is the same for everybody."""
 _KEY_HEADERS: Final = frozenset({"authorization", "x-api-key"})
@@ -171,9 +171,13 @@ def _refuse(request: Request, error: TokengraphError, *, always_ok: bool) -> Res
     return Response(encode_json(body), status, media_type=media_type, headers=_NO_STORE)
 
 
-def build_graphql_routes(engine: Engine, services: Services, documents: DocumentPolicy | None = None) -> tuple[DirectRoute, ...]:
-    """Return the routes of the endpoint. `documents` None: nothing is trusted, nothing is registered, every text may run."""
-    page = get_graphql_ide_html(graphql_ide="graphiql")
+def build_graphql_routes(
+    engine: Engine, services: Services, documents: DocumentPolicy | None = None, page: Callable[[], Response] | None = None
+) -> tuple[DirectRoute, ...]:
+    """Return the routes of the endpoint.
+
+    `documents` None: nothing is trusted, nothing is registered, every text may run. `page`: answers a browser; None: there is none.
+    """
     policy = documents or DocumentPolicy(TrustedDocuments(None, engine), None, only_trusted=False)
 
     async def run(prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
@@ -211,10 +215,10 @@ def build_graphql_routes(engine: Engine, services: Services, documents: Document
         return await respond(request, _read_post)
 
     async def get(request: Request) -> Response:
-        if "text/html" in request.headers.get("accept", "") and _NAMES.isdisjoint(request.query_params):
+        if page is not None and prefers_html(request.headers.get("accept", "")) and _IDS.isdisjoint(request.query_params):
             with contextlib.suppress(RateLimitedError):
                 RequestContext.of(request, services)
-                return Response(page, media_type="text/html; charset=utf-8")
+                return page()
         return await respond(request, _read_get)
 
     return DirectRoute("POST", PATH, post), DirectRoute("GET", PATH, get)

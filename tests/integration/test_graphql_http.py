@@ -91,12 +91,7 @@ async def test_an_answer_may_hold_part_of_what_was_asked(gateway: Gateway) -> No
     assert codes["viewer"] == "UNAUTHENTICATED"
 
 
-async def test_browsers_get_a_page_and_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
-    page = await gateway.client.get("/graphql", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "graphiql" in page.text.lower()
-    asked = await gateway.client.get("/graphql", params={"query": ASK}, headers={"Accept": "text/html"})
-    assert asked.json() == {"data": EMPTY}
+async def test_only_a_get_that_names_a_query_is_one_and_other_methods_are_told_which_there_are(gateway: Gateway) -> None:
     assert (await gateway.client.get("/graphql")).status_code == 400
     for method in ("PUT", "DELETE", "PATCH"):
         assert (await gateway.client.request(method, "/graphql")).status_code == 405

@@ -1,0 +1,73 @@
+"""Templates to HTML, and a rendered page to an answer: validator, compression, headers. Knows nothing of what a page shows."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app import __version__
+from app.rest.json import etag_matches, etag_of
+from app.web.pages.assets import Assets, accepted_codings
+from app.web.pages.headers import page_headers
+from app.web.pages.wording import exact_number, percent, short_number
+
+REVALIDATED: Final = "public, no-cache"
+"""A page names its scripts by the hash of their content: one that is kept unasked would name what is no longer there."""
+
+_HTML: Final = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """A page as it goes over the wire, whole and compressed. `etag`: weak, since it stands for both."""
+
+    body: bytes
+    compressed: bytes
+    etag: str
+    cache_control: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return len(self.body) + len(self.compressed)
+
+    def respond(self, request: Request) -> Response:
+        """Return the page, or 304 if the reader has it."""
+        headers = {**page_headers(), "Cache-Control": self.cache_control, "ETag": self.etag, "Vary": "Accept-Encoding"}
+        if etag_matches(request.headers.get("if-none-match"), self.etag.removeprefix("W/")):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in accepted_codings(request.headers.get("accept-encoding", "")):
+            return Response(self.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=_HTML)
+        return Response(self.body, headers=headers, media_type=_HTML)
+
+
+def _breakable(text: str) -> Markup:
+    """Return a model's id that may be broken after its slashes."""
+    return Markup("/<wbr>").join(text.split("/"))
+
+
+class Templates:
+    """The templates of all pages."""
+
+    def __init__(self, assets: Assets, *, graphiql: bool = True) -> None:
+        """`graphiql`: whether a browser finds GraphiQL here, so that pages link to it."""
+        self._environment = Environment(
+            loader=PackageLoader("app.web.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self._environment.filters.update(short=short_number, exact=exact_number, percent=percent, breakable=_breakable)
+        self._environment.globals.update(assets=assets, graphiql=graphiql, version=__version__)
+
+    def html(self, template: str, **values: Any) -> bytes:
+        """Return a template's HTML."""
+        return self._environment.get_template(template).render(values).encode()
+
+    def page(self, template: str, cache_control: str = REVALIDATED, **values: Any) -> RenderedPage:
+        """Return a template's page, ready to be sent many times."""
+        body = self.html(template, **values)
+        return RenderedPage(body, gzip.compress(body, 9, mtime=0), f"W/{etag_of(body)}", cache_control)
