@@ -46,7 +46,7 @@ $(VENV)/litellm/.installed: requirements/litellm.lock $(VENV)/.installed-dev
 
 frontend/node_modules/.package-lock.json: frontend/package.json frontend/package-lock.json frontend/.npmrc | $(BIN)/python
 	@echo "setting up what the pages are built with ..."
-	@$(WITH_NODE) npm ci --silent --no-progress
+	@$(WITH_NODE) npm ci --loglevel error --no-progress > /dev/null
 	@touch $@
 
 $(PAGES): frontend/node_modules/.package-lock.json $(PAGE_SOURCES)

@@ -79,7 +79,7 @@ async def test_questions_are_tabs_on_the_first_visit_and_changes_are_not(full_si
     tabs = await page.locator(".graphiql-tab-button").all_inner_texts()
     assert sorted(tabs) == sorted(query.name for query in saved_queries() if not query.writes)
     assert tabs[0] == "Network"
-    await page.get_by_role("tab", name="ModelPrices").or_(page.get_by_text("ModelPrices", exact=True).last).first.click()
+    await page.get_by_role("tab", name="ModelPrices").get_by_role("button").first.click()
     await expect(page.locator(".graphiql-tab-active")).to_contain_text("ModelPrices")
     assert json.loads(await text_of(page, "variables.json")) == {"model": "openai/gpt-4o", "provider": "openai"}
 
@@ -191,6 +191,31 @@ async def test_the_editor_completes_and_marks_mistakes(full_site: Site, visit: V
     await page.evaluate("window.__MONACO.editor.getEditors()[0].focus()")
     await page.keyboard.press("Control+Space")
     await expect(page.locator(".suggest-widget")).to_contain_text("topModels", timeout=20_000)
+
+
+async def test_dialogs_and_editor_commands(full_site: Site, visit: Visits) -> None:
+    page = await open_graphiql(visit, full_site, path="/graphql?query=" + quote("{network{generatedAt}}"))
+    for button, title in (("Open short keys dialog", "Short Keys"), ("Open settings dialog", "Settings")):
+        await page.get_by_role("button", name=button).click()
+        await expect(page.get_by_role("dialog")).to_contain_text(title)
+        await page.keyboard.press("Escape")
+    await page.get_by_role("button", name="Prettify query").click()
+    await expect(page.locator(".graphiql-query-editor .view-line").nth(2)).to_contain_text("generatedAt")
+    await page.evaluate("window.__MONACO.editor.getEditors()[0].focus()")
+    await page.keyboard.press("Control+f")
+    await expect(page.locator(".find-widget.visible")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("F1")
+    await expect(page.locator(".quick-input-widget")).to_be_visible()
+
+
+async def test_what_axe_finds_is_upstreams(full_site: Site, visit: Visits, axe: str) -> None:
+    page = await open_graphiql(visit, full_site)
+    await page.evaluate(axe)
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+    # GraphiQL puts each tab's close button into the tab itself.
+    places = {(rule["id"], "graphiql-tab" in node["html"]) for rule in found for node in rule["nodes"]}
+    assert places <= {("nested-interactive", True)}
 
 
 async def test_text_that_looks_like_markup_is_shown_as_it_is(full_site: Site, visit: Visits) -> None:
