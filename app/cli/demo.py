@@ -145,6 +145,7 @@ def _write_private(file: Path, value: dict[str, Any]) -> None:
 
 def _announce(url: str, keys: dict[str, str]) -> None:
     lines = [
+        ("Pages", f"{url}/  {url}/network  {url}/rankings"),
         ("GraphQL and GraphiQL", f"{url}/graphql"),
         ("Network statistics", f"{url}/api/v1/analytics/network"),
         ("Daily rankings", f"{url}/api/v1/datasets/rankings-daily"),
