@@ -20,9 +20,9 @@ _REQUEST_ID, _USERNAME = 2, 6
 _TEXTS = (_REQUEST_ID, _USERNAME)
 
 
-def digest_of(request_id: str) -> str:
-    """Return what stands for a request id among the recent ones."""
-    return blake2b(request_id.encode(), digest_size=16).hexdigest()
+def digest_of(request_id: str) -> bytes:
+    """Return the 16 bytes that stand for a request id among the recent ones."""
+    return blake2b(request_id.encode(), digest_size=16).digest()
 
 
 def encode_rows(records: Sequence[UsageRecord], parts: Sequence[int], names: Names) -> list[Row]:
@@ -44,7 +44,7 @@ def encode_rows(records: Sequence[UsageRecord], parts: Sequence[int], names: Nam
                 record.occurred_at,
                 tenant,
                 record.request_id,
-                digest_of(record.request_id),
+                digest_of(record.request_id).hex(),
                 0 if record.project_id is None else projects[(tenant, record.project_id)],
                 0 if record.user_id is None else users[record.user_id],
                 record.username,

@@ -13,10 +13,12 @@ from functools import cached_property
 from itertools import compress
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.columns import CopyText, Identities, encode_copy, encode_keys
+from app.ingest.columns import CopyText, Identities, IntegerArray, UuidArray, encode_copy, encode_keys
 from app.ingest.rollup import CLAIM_ALL, CLAIM_SOME, CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
 from app.ingest.state import StaleWriterError, WriteState
 
@@ -27,6 +29,31 @@ _STORE_ALL = {(names, narrow): store_all(with_names=names, is_narrow=narrow) for
 
 _MOSTLY = 0.5
 _MAX_PENALTY = 256
+
+
+Keys = tuple[IntegerArray, UuidArray]
+
+
+class _ReadyDumper(Dumper):
+    """Sends what is in the binary format already."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        """Return it as it is."""
+        return obj
+
+
+class _IntegerArrayDumper(_ReadyDumper):
+    oid = psycopg.adapters.types["int4"].array_oid
+
+
+class _UuidArrayDumper(_ReadyDumper):
+    oid = psycopg.adapters.types["uuid"].array_oid
+
+
+psycopg.adapters.register_dumper(IntegerArray, _IntegerArrayDumper)
+psycopg.adapters.register_dumper(UuidArray, _UuidArrayDumper)
 
 
 class NotNewError(Exception):
@@ -116,7 +143,7 @@ async def write_load(connection: Connection, load: Load, state: WriteState, *, a
 
 
 async def _write_all(
-    connection: Connection, load: Load, state: WriteState, keys: list[str], encoding: asyncio.Task[CopyText] | None
+    connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
 ) -> list[int]:
     try:
         claimed = await connection.execute(CLAIM_ALL, keys)
@@ -133,7 +160,7 @@ async def _write_all(
 
 
 async def _write_some(
-    connection: Connection, load: Load, state: WriteState, keys: list[str], encoding: asyncio.Task[CopyText] | None
+    connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
 ) -> list[int]:
     told = await (await connection.execute(CLAIM_SOME, keys)).fetchone()
     if told is None:

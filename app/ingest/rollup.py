@@ -100,7 +100,7 @@ fresh AS (
   {_INSERT_KEYS.format(keys="batch")}{_ONLY_NEW} tenant_id, digest
 )"""
 
-_KEYS = "unnest(%s::text::integer[], %s::text::uuid[])"
+_KEYS = "unnest(%b::integer[], %b::uuid[])"
 
 CLAIM_ALL = f"/* app:claim */ {_INSERT_KEYS.format(keys=f'(SELECT * FROM {_KEYS} AS keys (tenant_id, digest))')}"
 """Claims keys, given as two arrays, that are taken for new. A unique violation if one is not, unless it is of the generation before: then
