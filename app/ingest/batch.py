@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import psycopg
 
@@ -26,6 +27,7 @@ ARRAYS_UP_TO = 500
 
 _OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
 _TRIES = 3
+_key_of = itemgetter(UsageRecord._fields.index("tenant_id"), UsageRecord._fields.index("request_id"))
 _STATEMENTS = {
     (with_names, with_shares): ingest_statement(with_names=with_names, with_shares=with_shares)
     for with_names in (False, True)
@@ -53,18 +55,22 @@ class Delivery:
     def of(cls, batches: Sequence[ParsedBatch], also: Also | None = None) -> Delivery:
         """Return what there is to write of the batches."""
         delivery = cls(batches, also)
-        seen: set[tuple[str, str]] = set()
         for part, batch in enumerate(batches):
-            for index, record in zip(batch.indexes, batch.records, strict=True):
-                key = (record.tenant_id, record.request_id)
-                if key not in seen:
-                    seen.add(key)
-                    delivery.records.append(record)
-                    delivery.parts.append(part)
-                    delivery.indexes.append(index)
+            delivery.records += batch.records
+            delivery.parts += [part] * len(batch.records)
+            delivery.indexes += batch.indexes
             delivery.quarantined += batch.quarantined
             delivery.quarantined_parts += [part] * len(batch.quarantined)
-        return delivery
+        keys = list(map(_key_of, delivery.records))
+        if len(set(keys)) == len(keys):
+            return delivery
+        seen: set[object] = set()
+        repeated = set()
+        for position, key in enumerate(keys):
+            if key in seen:
+                repeated.add(position)
+            seen.add(key)
+        return delivery.without(repeated)
 
     def without(self, positions: set[int]) -> Delivery:
         """Return the same without some records."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.cube.rollups import ROLLUPS, Rollup
+from app.cube.rollups import BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS, Rollup
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +186,17 @@ def select_rollup_rows(rollup: Rollup, source: str) -> str:
     return f"SELECT {columns} FROM {source} GROUP BY {positions} ORDER BY {positions}"
 
 
-def upsert_rollup(rollup: Rollup, source: str) -> str:
-    """Return the INSERT that adds the aggregate of `source` to the stored rollup."""
+def _sum_rollup_rows(rollup: Rollup, source: str) -> str:
+    """The same from the rows of a finer rollup of the same dimensions and measures, with the bucket's beginning as the instant."""
+    positions = ", ".join(str(position) for position in range(1, len(rollup.key) + 1))
+    columns = ", ".join((*rollup.group_expressions.values(), *(f"sum({measure.name})" for measure in rollup.measures)))
+    return f"SELECT {columns} FROM {source} GROUP BY {positions} ORDER BY {positions}"
+
+
+def _upsert_rollup(rollup: Rollup, rows: str) -> str:
+    """The INSERT that adds rows, given by a SELECT in the order of the key, to the stored rollup."""
     sums = ", ".join(f"{measure.name} = {rollup.name}.{measure.name} + excluded.{measure.name}" for measure in rollup.measures)
-    return (
-        f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
-        f" ON CONFLICT ({', '.join(rollup.key)}) DO UPDATE SET {sums}"
-    )
+    return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {rows} ON CONFLICT ({', '.join(rollup.key)}) DO UPDATE SET {sums}"
 
 
 def insert_rollup(rollup: Rollup, source: str) -> str:
@@ -217,9 +221,15 @@ _SHARES = """(SELECT jsonb_object_agg(part, inserted_count) FROM (
 
 def _steps_after(source: str, *, named: str | None) -> list[str]:
     """What follows from records that went in, which `source` holds: names to remember, rollups, closed days to be closed anew."""
+    rows = {rollup: select_rollup_rows(rollup, source) for rollup in ROLLUPS}
+    # The days by model are sums of the hours, which are few.
+    columns = _column_list(BY_HOUR_MODEL).replace(BY_HOUR_MODEL.grain.value, "occurred_at", 1)
+    hours = f"hours ({columns}) AS MATERIALIZED ({rows[BY_HOUR_MODEL]})"
+    rows[BY_HOUR_MODEL] = f"SELECT * FROM hours ORDER BY {', '.join(map(str, range(1, len(BY_HOUR_MODEL.key) + 1)))}"
+    rows[BY_DAY_MODEL] = _sum_rollup_rows(BY_DAY_MODEL, "hours")
     # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the last to the first.
-    rollups = [f"rolled_{number} AS ({upsert_rollup(rollup, source)})" for number, rollup in enumerate(ROLLUPS)]
-    return [_REOPENED.format(source=source), *reversed(rollups), *([] if named is None else [named])]
+    rollups = [f"rolled_{number} AS ({_upsert_rollup(rollup, rows[rollup])})" for number, rollup in enumerate(ROLLUPS)]
+    return [hours, _REOPENED.format(source=source), *reversed(rollups), *([] if named is None else [named])]
 
 
 def ingest_statement(*, with_names: bool, with_shares: bool) -> str:
