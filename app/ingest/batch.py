@@ -15,7 +15,7 @@ from app.domain.time_range import format_instant
 from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
 from app.ingest.columns import Identities, Phrases
 from app.ingest.encode import array_literals, encode_rows
-from app.ingest.large import Expectation, Load, NotNewError, write_load
+from app.ingest.large import Expectation, Load, NotNewError, are_known, write_load
 from app.ingest.names import Names, register, resolve
 from app.ingest.quarantine import QUARANTINE_IS_FULL, keep_quarantined
 from app.ingest.receipt import Receipt
@@ -185,25 +185,26 @@ class Ingestor:
     async def _write_once(self, delivery: Delivery, state: WriteState, written: Written, *, all_new: bool = False) -> Written:
         records = delivery.records
         is_large = len(records) > ARRAYS_UP_TO
+        names, phrases = Names(), Phrases()
         async with self._database.transaction() as connection:
-            if is_large:
+            if is_large and self._expectation.repeats and await are_known(connection, records, self._phrases, state):
+                pass
+            elif is_large:
                 identities = Identities.of(records, self._phrases)
                 strangers = identities.unknown()
                 learned = [records[position] for position in strangers]
                 names, written.private_models = await self._resolve(connection, learned)
-                phrases = Phrases()
                 phrases.learn(learned, names)
                 identities.fill(strangers, records, phrases)
                 load = Load(records, delivery.parts, len(delivery.batches), identities)
                 written.inserted = await write_load(connection, load, state, all_new=all_new, ahead=not self._expectation.repeats)
-            else:
+            elif records:
                 names, written.private_models = await self._resolve(connection, records)
-                if records:
-                    written.inserted = await _write_few(connection, records, delivery.parts, len(delivery.batches), names, state)
+                written.inserted = await _write_few(connection, records, delivery.parts, len(delivery.batches), names, state)
             await _write_rest(connection, delivery, written)
         if is_large:
             self._expectation.learn(len(records), sum(written.inserted))
-        self._remember(names, phrases if is_large else None, state)
+        self._remember(names, phrases, state)
         return written
 
     async def _write_carefully(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
@@ -237,20 +238,19 @@ class Ingestor:
 
             await write(0, len(delivery.records))
             await _write_rest(connection, delivery, written)
-        self._remember(names, None, state)
+        self._remember(names, phrases, state)
         return written
 
     async def _resolve(self, connection: Connection, records: list[UsageRecord]) -> tuple[Names, list[str]]:
         names, missing = resolve(records, self._names)
         return names, await register(connection, missing, names) if missing else []
 
-    def _remember(self, names: Names, phrases: Phrases | None, state: WriteState) -> None:
+    def _remember(self, names: Names, phrases: Phrases, state: WriteState) -> None:
         # Another write may have noticed meanwhile that the state is another one: then these are as stale as what was forgotten.
         if self._state is not None and self._state.epoch == state.epoch:
             self._names.add(names)
             self._names.trim()
-            if phrases is not None:
-                self._phrases.add(phrases)
+            self._phrases.add(phrases)
 
 
 def _months_of(records: Sequence[UsageRecord]) -> set[Month]:

@@ -86,7 +86,7 @@ class Identities:
     def of(cls, records: Sequence[UsageRecord], phrases: Phrases) -> Identities:
         """Look up the phrases of records."""
         return cls(
-            list(map(phrases.tenants.get, map(_tenant_of, records))),
+            find_tenants(records, phrases),
             list(map(phrases.callers.get, map(_caller_of, records))),
             list(map(phrases.served.get, map(_served_of, records))),
         )
@@ -119,6 +119,9 @@ class UuidArray(bytes):
     """A uuid[] in PostgreSQL's binary format."""
 
 
+Keys = tuple[IntegerArray, UuidArray]
+"""The tenants and the digests of the ids of some records."""
+
 _INTEGER_OID: Final = 23
 _UUID_OID: Final = 2950
 
@@ -130,11 +133,15 @@ def _encode_array(oid: int, width: int, elements: Sequence[bytes]) -> bytes:
     return b"".join((header, length, length.join(elements)))
 
 
-def encode_keys(records: Sequence[UsageRecord], identities: Identities) -> tuple[IntegerArray, UuidArray]:
-    """Return the tenants and the digests of the ids of at least one record."""
-    tenants = _complete(identities.tenants)
+def find_tenants(records: Sequence[UsageRecord], phrases: Phrases) -> list[bytes | None]:
+    """Return each record's tenant, None where it is not known."""
+    return list(map(phrases.tenants.get, map(_tenant_of, records)))
+
+
+def encode_keys(records: Sequence[UsageRecord], tenants: list[bytes | None]) -> Keys:
+    """Return the keys of at least one record, all tenants being known."""
     digests = [digest_of(record.request_id) for record in records]
-    return IntegerArray(_encode_array(_INTEGER_OID, 4, tenants)), UuidArray(_encode_array(_UUID_OID, 16, digests))
+    return IntegerArray(_encode_array(_INTEGER_OID, 4, _complete(tenants))), UuidArray(_encode_array(_UUID_OID, 16, digests))
 
 
 def _complete(column: list[_Text | None]) -> list[_Text]:

@@ -18,8 +18,8 @@ from psycopg.pq import Format
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.columns import CopyText, Identities, IntegerArray, UuidArray, encode_copy, encode_keys
-from app.ingest.rollup import CLAIM_ALL, CLAIM_SOME, CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
+from app.ingest.columns import CopyText, Identities, IntegerArray, Keys, Phrases, UuidArray, encode_copy, encode_keys, find_tenants
+from app.ingest.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
 from app.ingest.state import StaleWriterError, WriteState
 
 _BOTH = (False, True)
@@ -29,9 +29,6 @@ _STORE_ALL = {(names, narrow): store_all(with_names=names, is_narrow=narrow) for
 
 _MOSTLY = 0.5
 _MAX_PENALTY = 256
-
-
-Keys = tuple[IntegerArray, UuidArray]
 
 
 class _ReadyDumper(Dumper):
@@ -125,13 +122,27 @@ class Load:
         return Load(list(compress(self.records, wanted)), list(compress(self.parts, wanted)), self.part_count, self.identities.only(wanted))
 
 
+async def are_known(connection: Connection, records: Sequence[UsageRecord], phrases: Phrases, state: WriteState) -> bool:
+    """Tell whether every record is known, for certain if so; a look that a replay can end with. StaleWriterError: the state is another."""
+    tenants = find_tenants(records, phrases)
+    if None in tenants:
+        return False
+    told = await (await connection.execute(ALL_KNOWN, await asyncio.to_thread(encode_keys, records, tenants))).fetchone()
+    if told is None:
+        raise AssertionError("the statement always gives a row")
+    all_known, epoch = told
+    if epoch != state.epoch:
+        raise StaleWriterError
+    return bool(all_known)
+
+
 async def write_load(connection: Connection, load: Load, state: WriteState, *, all_new: bool, ahead: bool) -> list[int]:
     """Write a load and return how many records went in of each part.
 
     `all_new`: it is expected to be; NotNewError if it is not. `ahead`: encode before it is known what is new. StaleWriterError: the state
     is another by now. The transaction may have written another load before.
     """
-    keys = await asyncio.to_thread(encode_keys, load.records, load.identities)
+    keys = await asyncio.to_thread(encode_keys, load.records, load.identities.tenants)
     encoding = asyncio.create_task(asyncio.to_thread(load.encode)) if ahead else None
     try:
         if all_new:

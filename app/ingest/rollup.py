@@ -116,6 +116,14 @@ SELECT fresh, (SELECT epoch FROM write_state),
 FROM counted"""
 """Claims those keys of two arrays that are new: how many, the epoch of `write_state`, and which, by position, if not all or none."""
 
+# The tables in the order in which a rotation locks them, the keys in that of the index, which so is read page by page.
+ALL_KNOWN = f"""/* app:known */ SELECT NOT EXISTS (
+  SELECT FROM (SELECT * FROM {_KEYS} AS given (tenant_id, digest) ORDER BY tenant_id, digest) AS keys
+  WHERE NOT EXISTS (SELECT FROM recent_requests r WHERE r.tenant_id = keys.tenant_id AND r.digest = keys.digest)
+    AND NOT EXISTS (SELECT FROM previous_requests p WHERE p.tenant_id = keys.tenant_id AND p.digest = keys.digest)
+), (SELECT epoch FROM write_state)"""
+"""Whether each key of two arrays is known, and the epoch of `write_state`. It takes no lock of a row and ends at the first that is not."""
+
 _PRICED_COLUMNS = """coalesce(b.provider_id, m.provider_id) AS provider_id,
     coalesce(b.cost_usd,
       b.prompt_tokens * coalesce(p.cost_per_input_token, 0) + b.completion_tokens * coalesce(p.cost_per_output_token, 0)) AS cost_usd,

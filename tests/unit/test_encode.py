@@ -107,7 +107,7 @@ def test_keys_are_those_of_the_rows(records: list[UsageRecord]) -> None:
     names = names_of(records)
     rows = encode_rows(records, [0] * len(records), names)
     position = {column.name: number for number, column in enumerate(STAGE)}
-    tenants, digests = encode_keys(records, identities_of(records, names))
+    tenants, digests = encode_keys(records, identities_of(records, names).tenants)
     assert [int.from_bytes(element, "big") for element in read_array(tenants, 23)] == [row[position["tenant_id"]] for row in rows]
     assert [element.hex() for element in read_array(digests, 2950)] == [row[position["digest"]] for row in rows]
 
