@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import psycopg
 
@@ -13,22 +13,23 @@ from app.db.partitions import Month, ensure_partitions, month_of
 from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 from app.domain.time_range import format_instant
 from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
-from app.ingest.encode import array_literals, encode_copy, encode_rows
+from app.ingest.columns import Identities, Phrases
+from app.ingest.encode import array_literals, encode_rows
+from app.ingest.large import Expectation, Load, NotNewError, are_known, write_load
 from app.ingest.names import Names, register, resolve
 from app.ingest.quarantine import QUARANTINE_IS_FULL, keep_quarantined
 from app.ingest.receipt import Receipt
-from app.ingest.rollup import COPY_STAGE, CREATE_STAGE, EMPTY_STAGE, FROM_ARRAYS, FROM_STAGE, ingest_statement
+from app.ingest.rollup import ingest_statement
 from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
 
 ARRAYS_UP_TO = 500
-"""Batches up to this many records travel as array parameters of the one statement; larger ones by COPY through a staging table."""
+"""Batches up to this many records travel as array parameters of the one statement; larger ones as `large` says."""
 
 _OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
 _TRIES = 3
-_EVERYTHING = slice(None)
+_key_of = itemgetter(UsageRecord._fields.index("tenant_id"), UsageRecord._fields.index("request_id"))
 _STATEMENTS = {
-    (source, with_names, with_shares): ingest_statement(source, with_names=with_names, with_shares=with_shares)
-    for source in (FROM_ARRAYS, FROM_STAGE)
+    (with_names, with_shares): ingest_statement(with_names=with_names, with_shares=with_shares)
     for with_names in (False, True)
     for with_shares in (False, True)
 }
@@ -54,18 +55,22 @@ class Delivery:
     def of(cls, batches: Sequence[ParsedBatch], also: Also | None = None) -> Delivery:
         """Return what there is to write of the batches."""
         delivery = cls(batches, also)
-        seen: set[tuple[str, str]] = set()
         for part, batch in enumerate(batches):
-            for index, record in zip(batch.indexes, batch.records, strict=True):
-                key = (record.tenant_id, record.request_id)
-                if key not in seen:
-                    seen.add(key)
-                    delivery.records.append(record)
-                    delivery.parts.append(part)
-                    delivery.indexes.append(index)
+            delivery.records += batch.records
+            delivery.parts += [part] * len(batch.records)
+            delivery.indexes += batch.indexes
             delivery.quarantined += batch.quarantined
             delivery.quarantined_parts += [part] * len(batch.quarantined)
-        return delivery
+        keys = list(map(_key_of, delivery.records))
+        if len(set(keys)) == len(keys):
+            return delivery
+        seen: set[object] = set()
+        repeated = set()
+        for position, key in enumerate(keys):
+            if key in seen:
+                repeated.add(position)
+            seen.add(key)
+        return delivery.without(repeated)
 
     def without(self, positions: set[int]) -> Delivery:
         """Return the same without some records."""
@@ -98,6 +103,8 @@ class Ingestor:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._names = Names()
+        self._phrases = Phrases()
+        self._expectation = Expectation()
         self._months: set[Month] = set()
         self._state: WriteState | None = None
 
@@ -147,6 +154,7 @@ class Ingestor:
     def _forget(self) -> None:
         # The server may have come back as another one (a restored backup): what was remembered may not be there.
         self._names.clear()
+        self._phrases.clear()
         self._months.clear()
         self._state = None
 
@@ -156,35 +164,66 @@ class Ingestor:
         state = self._state
         refused = _too_old(whole, state)
         delivery = whole.without(set(refused)) if refused else whole
-        months = {month_of(record.occurred_at) for record in delivery.records} - self._months
+        months = _months_of(delivery.records) - self._months
         if months:
             await ensure_partitions(self._database, months)
             self._months |= months
-        written = Written([0] * len(delivery.batches), refused=list(refused.values()))
-        try:
-            return await self._write_once(delivery, state, written)
-        except psycopg.errors.NumericValueOutOfRange:
-            written = Written([0] * len(delivery.batches), refused=list(refused.values()))
-            return await self._write_carefully(delivery, state, written)
 
-    async def _write_once(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
+        def nothing_written() -> Written:
+            return Written([0] * len(delivery.batches), refused=list(refused.values()))
+
+        try:
+            if len(delivery.records) > ARRAYS_UP_TO and self._expectation.all_new:
+                try:
+                    return await self._write_once(delivery, state, nothing_written(), all_new=True)
+                except NotNewError:
+                    self._expectation.be_disappointed()
+            return await self._write_once(delivery, state, nothing_written())
+        except psycopg.errors.NumericValueOutOfRange:
+            return await self._write_carefully(delivery, state, nothing_written())
+
+    async def _write_once(self, delivery: Delivery, state: WriteState, written: Written, *, all_new: bool = False) -> Written:
+        records = delivery.records
+        is_large = len(records) > ARRAYS_UP_TO
+        names, phrases = Names(), Phrases()
         async with self._database.transaction() as connection:
-            names, written.private_models = await self._resolve(connection, delivery.records)
-            if delivery.records:
-                written.inserted = await _write_records(connection, delivery, names, state)
+            if is_large and self._expectation.repeats and await are_known(connection, records, self._phrases, state):
+                pass
+            elif is_large:
+                identities = Identities.of(records, self._phrases)
+                strangers = identities.unknown()
+                learned = [records[position] for position in strangers]
+                names, written.private_models = await self._resolve(connection, learned)
+                phrases.learn(learned, names)
+                identities.fill(strangers, records, phrases)
+                load = Load(records, delivery.parts, len(delivery.batches), identities)
+                written.inserted = await write_load(connection, load, state, all_new=all_new, ahead=not self._expectation.repeats)
+            elif records:
+                names, written.private_models = await self._resolve(connection, records)
+                written.inserted = await _write_few(connection, records, delivery.parts, len(delivery.batches), names, state)
             await _write_rest(connection, delivery, written)
-        self._remember(names, state)
+        if is_large:
+            self._expectation.learn(len(records), sum(written.inserted))
+        self._remember(names, phrases, state)
         return written
 
     async def _write_carefully(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
         """Write all but the records that no sum can hold, in one transaction."""
+        part_count = len(delivery.batches)
         async with self._database.transaction() as connection:
             names, written.private_models = await self._resolve(connection, delivery.records)
+            phrases = Phrases()
+            phrases.learn(delivery.records, names)
 
             async def write(first: int, last: int) -> None:
+                records, parts = delivery.records[first:last], delivery.parts[first:last]
                 try:
                     async with connection.transaction():
-                        inserted = await _write_records(connection, delivery, names, state, span=slice(first, last), reuse_stage=True)
+                        if len(records) > ARRAYS_UP_TO:
+                            load = Load(records, parts, part_count, Identities.of(records, phrases))
+                            inserted = await write_load(connection, load, state, all_new=False, ahead=False)
+                        else:
+                            inserted = await _write_few(connection, records, parts, part_count, names, state)
                 except psycopg.errors.NumericValueOutOfRange:
                     if last - first == 1:
                         written.refused.append((delivery.parts[first], Reject(delivery.indexes[first], None, _OVERFLOW_MESSAGE)))
@@ -199,18 +238,27 @@ class Ingestor:
 
             await write(0, len(delivery.records))
             await _write_rest(connection, delivery, written)
-        self._remember(names, state)
+        self._remember(names, phrases, state)
         return written
 
     async def _resolve(self, connection: Connection, records: list[UsageRecord]) -> tuple[Names, list[str]]:
         names, missing = resolve(records, self._names)
         return names, await register(connection, missing, names) if missing else []
 
-    def _remember(self, names: Names, state: WriteState) -> None:
+    def _remember(self, names: Names, phrases: Phrases, state: WriteState) -> None:
         # Another write may have noticed meanwhile that the state is another one: then these are as stale as what was forgotten.
         if self._state is not None and self._state.epoch == state.epoch:
             self._names.add(names)
             self._names.trim()
+            self._phrases.add(phrases)
+
+
+def _months_of(records: Sequence[UsageRecord]) -> set[Month]:
+    if not records:
+        return set()
+    instants = [record.occurred_at for record in records]
+    ends = {month_of(min(instants)), month_of(max(instants))}
+    return ends if len(ends) == 1 else {month_of(instant) for instant in instants}
 
 
 def _too_old(delivery: Delivery, state: WriteState) -> dict[int, tuple[int, Reject]]:
@@ -261,31 +309,18 @@ async def _write_rest(connection: Connection, delivery: Delivery, written: Writt
         await delivery.also(connection, written)
 
 
-async def _write_records(
-    connection: Connection, delivery: Delivery, names: Names, state: WriteState, *, span: slice = _EVERYTHING, reuse_stage: bool = False
+async def _write_few(
+    connection: Connection, records: Sequence[UsageRecord], parts: Sequence[int], part_count: int, names: Names, state: WriteState
 ) -> list[int]:
-    """Run the statement over a span of the records; return how many went in of each part. StaleWriterError: the state is another by now.
-
-    `reuse_stage`: the transaction may have staged others before.
-    """
-    records, parts = delivery.records[span], delivery.parts[span]
-    kind = any(record.username is not None for record in records), len(delivery.batches) > 1
-    if len(records) <= ARRAYS_UP_TO:
-        cursor = await connection.execute(_STATEMENTS[FROM_ARRAYS, *kind], array_literals(encode_rows(records, parts, names)))
-    else:
-        text = await asyncio.to_thread(encode_copy, records, parts, names)
-        await connection.execute(CREATE_STAGE)
-        if reuse_stage:
-            await connection.execute(EMPTY_STAGE)
-        async with connection.cursor().copy(COPY_STAGE) as copy:
-            await copy.write(text)
-        cursor = await connection.execute(_STATEMENTS[FROM_STAGE, *kind])
+    """Write records by the one statement; return how many went in of each part. StaleWriterError: the state is another by now."""
+    kind = any(record.username is not None for record in records), part_count > 1
+    cursor = await connection.execute(_STATEMENTS[kind], array_literals(encode_rows(records, parts, names)))
     told = await cursor.fetchone()
     if told is None:
         raise AssertionError("the ingest statement always gives a row")
     total, epoch, shares = told
     if epoch != state.epoch:
         raise StaleWriterError
-    if len(delivery.batches) == 1:
+    if part_count == 1:
         return [int(total)]
-    return [int((shares or {}).get(str(part), 0)) for part in range(len(delivery.batches))]
+    return [int((shares or {}).get(str(part), 0)) for part in range(part_count)]

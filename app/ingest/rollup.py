@@ -1,4 +1,7 @@
-"""The write, as SQL: one statement that keeps the records that are new and adds just those to every rollup. Pure; from the cube.
+"""The write, as SQL: keeps the records that are new and adds just those to every rollup. Pure; from the cube.
+
+A few records are one statement. Many are two in one transaction, so that their bulk is encoded while the server looks at their keys,
+and that of a replay not at all: one claims the keys, the other stores what was claimed.
 
 Every process locks rows in the same order: request ids, records, rollups in the cube's order, each sorted by its key, then the closed
 days that it reopens. So writers wait for each other but never in a circle.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.cube.rollups import ROLLUPS, Rollup
+from app.cube.rollups import BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS, Rollup
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,51 +54,115 @@ STAGE = (
 )
 """A batch, column by column. `provider_id` null: the model's; `cost_usd` null: priced from the catalog; `part`: number of the delivery."""
 
-STAGE_TABLE = "ingest_stage_2"
-"""Session-local staging table of large batches. The number changes with `STAGE`, so that a pooled session never has an old shape."""
-
 _NAMES = ", ".join(column.name for column in STAGE)
+_FROM_ARRAYS = "SELECT * FROM unnest(" + ", ".join(f"%s::text::{column.type}[]" for column in STAGE) + f") AS arrays ({_NAMES})"
+
+STAGE_TABLE = "ingest_stage_3"
+"""Session-local staging table of many records. The number changes with `STAGE`, so that a pooled session never has an old shape."""
+
+# In the order in which `columns.encode_copy` writes them.
+_COPIED = (
+    *("occurred_at", "request_id", "status_code", "traffic_mode"),
+    *(column.name for column in STAGE if column.type == "bigint"),
+    *("cost_usd", "latency_ms", "ttft_ms", "attempt", "cache_hit", "interrupted"),
+)
+_IDENTITIES = ("tenant_id", "project_id", "user_id", "caller_key_id", "model_id", "provider_id")
+_COUNTS = frozenset(column.name for column in STAGE if column.type == "bigint")
 
 CREATE_STAGE = (
     f"CREATE TEMPORARY TABLE IF NOT EXISTS {STAGE_TABLE} ("
-    + ", ".join(f"{column.name} {column.type}" for column in STAGE)
+    + ", ".join(f"{column.name} {column.type}" for column in STAGE if column.name != "digest")
     + ") ON COMMIT DELETE ROWS"
 )
 EMPTY_STAGE = f"DELETE FROM {STAGE_TABLE}"
-COPY_STAGE = f"COPY {STAGE_TABLE} ({_NAMES}) FROM STDIN"
 
-FROM_STAGE = f"SELECT {_NAMES} FROM {STAGE_TABLE}"
-FROM_ARRAYS = "SELECT * FROM unnest(" + ", ".join(f"%s::text::{column.type}[]" for column in STAGE) + f") AS arrays ({_NAMES})"
+
+def copy_stage(*, with_names: bool, with_parts: bool) -> str:
+    """Return the COPY into the staging table, of `columns.encode_copy`'s lines."""
+    columns = (*_COPIED, *(["username"] if with_names else []), *_IDENTITIES, *(["part"] if with_parts else []))
+    return f"COPY {STAGE_TABLE} ({', '.join(columns)}) FROM STDIN"
+
 
 _DERIVED = ("provider_id", "cost_usd", "is_priced")
 _RECORD = tuple(column.name for column in STAGE if column.name not in ("digest", "username", "part", *_DERIVED))
 
-_FRESH = """
-fresh AS (
-  INSERT INTO recent_requests (tenant_id, digest)
-  SELECT b.tenant_id, b.digest FROM batch b
+_INSERT_KEYS = """INSERT INTO recent_requests (tenant_id, digest)
+  SELECT b.tenant_id, b.digest FROM {keys} b
   WHERE NOT EXISTS (SELECT FROM previous_requests p WHERE p.tenant_id = b.tenant_id AND p.digest = b.digest)
-  ORDER BY b.tenant_id, b.digest
+  ORDER BY b.tenant_id, b.digest"""
+
+_ONLY_NEW = """
   ON CONFLICT DO NOTHING
-  RETURNING tenant_id, digest
+  RETURNING"""
+
+_FRESH = f"""
+fresh AS (
+  {_INSERT_KEYS.format(keys="batch")}{_ONLY_NEW} tenant_id, digest
 )"""
 
-_INSERTED = f"""
+_KEYS = "unnest(%b::integer[], %b::uuid[])"
+
+CLAIM_ALL = f"/* app:claim */ {_INSERT_KEYS.format(keys=f'(SELECT * FROM {_KEYS} AS keys (tenant_id, digest))')}"
+"""Claims keys, given as two arrays, that are taken for new. A unique violation if one is not, unless it is of the generation before: then
+fewer rows are inserted."""
+
+CLAIM_SOME = f"""/* app:claim */ WITH batch AS MATERIALIZED (
+  SELECT * FROM {_KEYS} WITH ORDINALITY AS keys (tenant_id, digest, number)
+),{_FRESH},
+counted AS MATERIALIZED (SELECT (SELECT count(*) FROM fresh) AS fresh, (SELECT count(*) FROM batch) AS given)
+SELECT fresh, (SELECT epoch FROM write_state),
+  CASE WHEN fresh > 0 AND fresh < given
+    THEN (SELECT array_agg(number - 1 ORDER BY number) FROM batch JOIN fresh USING (tenant_id, digest)) END
+FROM counted"""
+"""Claims those keys of two arrays that are new: how many, the epoch of `write_state`, and which, by position, if not all or none."""
+
+# The tables in the order in which a rotation locks them, the keys in that of the index, which so is read page by page.
+ALL_KNOWN = f"""/* app:known */ SELECT NOT EXISTS (
+  SELECT FROM (SELECT * FROM {_KEYS} AS given (tenant_id, digest) ORDER BY tenant_id, digest) AS keys
+  WHERE NOT EXISTS (SELECT FROM recent_requests r WHERE r.tenant_id = keys.tenant_id AND r.digest = keys.digest)
+    AND NOT EXISTS (SELECT FROM previous_requests p WHERE p.tenant_id = keys.tenant_id AND p.digest = keys.digest)
+), (SELECT epoch FROM write_state)"""
+"""Whether each key of two arrays is known, and the epoch of `write_state`. It takes no lock of a row and ends at the first that is not."""
+
+_PRICED_COLUMNS = """coalesce(b.provider_id, m.provider_id) AS provider_id,
+    coalesce(b.cost_usd,
+      b.prompt_tokens * coalesce(p.cost_per_input_token, 0) + b.completion_tokens * coalesce(p.cost_per_output_token, 0)) AS cost_usd,
+    b.cost_usd IS NOT NULL OR (p.cost_per_input_token IS NOT NULL AND p.cost_per_output_token IS NOT NULL) AS is_priced"""
+_PRICES = """JOIN models m ON m.id = b.model_id
+  LEFT JOIN model_prices p ON p.model_id = m.entry_id AND b.occurred_at >= p.valid_from AND b.occurred_at < p.valid_to"""
+
+
+def _inserted(source: str) -> str:
+    return f"""
 inserted AS (
   INSERT INTO usage_records ({", ".join((*_RECORD, *_DERIVED))})
   SELECT {", ".join(f"b.{name}" for name in _RECORD)},
-    coalesce(b.provider_id, m.provider_id),
-    coalesce(b.cost_usd,
-      b.prompt_tokens * coalesce(p.cost_per_input_token, 0) + b.completion_tokens * coalesce(p.cost_per_output_token, 0)),
-    b.cost_usd IS NOT NULL OR (p.cost_per_input_token IS NOT NULL AND p.cost_per_output_token IS NOT NULL)
-  FROM batch b
-  JOIN fresh USING (tenant_id, digest)
-  JOIN models m ON m.id = b.model_id
-  LEFT JOIN model_prices p ON p.model_id = m.entry_id AND b.occurred_at >= p.valid_from AND b.occurred_at < p.valid_to
-  ORDER BY b.tenant_id, b.occurred_at, b.request_id
-  ON CONFLICT DO NOTHING
-  RETURNING *
+    {_PRICED_COLUMNS}
+  FROM {source}
+  {_PRICES}
+  ORDER BY b.tenant_id, b.occurred_at, b.request_id{_ONLY_NEW} *
 )"""
+
+
+# A sum of integers is a bigint, one of bigints a numeric, which takes longer to make and to store.
+def _priced(*, with_names: bool, is_narrow: bool) -> str:
+    columns = [f"b.{name}::integer" if is_narrow and name in _COUNTS else f"b.{name}" for name in _RECORD]
+    return f"""
+priced AS MATERIALIZED (
+  SELECT {", ".join(columns)}, {"b.username, " if with_names else ""}{_PRICED_COLUMNS}
+  FROM {STAGE_TABLE} b
+  {_PRICES}
+)"""
+
+
+_STORED = f"""
+stored AS (
+  INSERT INTO usage_records ({", ".join((*_RECORD, *_DERIVED))})
+  SELECT {", ".join((*_RECORD, *_DERIVED))} FROM priced
+  ORDER BY tenant_id, occurred_at, request_id
+)"""
+
+_GIVEN = "inserted i JOIN batch b USING (occurred_at, tenant_id, request_id)"
 
 _NAMED = """
 named AS (
@@ -103,10 +170,10 @@ named AS (
   FROM (
     SELECT o.tenant_id, o.user_id, n.username, n.occurred_at
     FROM tenant_users o JOIN (
-      SELECT DISTINCT ON (i.tenant_id, i.user_id) i.tenant_id, i.user_id, b.username, i.occurred_at
-      FROM inserted i JOIN batch b USING (occurred_at, tenant_id, request_id)
-      WHERE b.username IS NOT NULL AND i.user_id <> 0
-      ORDER BY i.tenant_id, i.user_id, i.occurred_at DESC, b.username COLLATE "C" DESC
+      SELECT DISTINCT ON (tenant_id, i.user_id) tenant_id, i.user_id, {username}, occurred_at
+      FROM {given}
+      WHERE {username} IS NOT NULL AND i.user_id <> 0
+      ORDER BY tenant_id, i.user_id, occurred_at DESC, {username} COLLATE "C" DESC
     ) n USING (tenant_id, user_id)
     WHERE o.username_at IS NULL OR (n.occurred_at, n.username COLLATE "C") > (o.username_at, o.username COLLATE "C")
     ORDER BY o.tenant_id, o.user_id FOR NO KEY UPDATE OF o
@@ -127,13 +194,17 @@ def select_rollup_rows(rollup: Rollup, source: str) -> str:
     return f"SELECT {columns} FROM {source} GROUP BY {positions} ORDER BY {positions}"
 
 
-def upsert_rollup(rollup: Rollup, source: str) -> str:
-    """Return the INSERT that adds the aggregate of `source` to the stored rollup."""
+def _sum_rollup_rows(rollup: Rollup, source: str) -> str:
+    """The same from the rows of a finer rollup of the same dimensions and measures, with the bucket's beginning as the instant."""
+    positions = ", ".join(str(position) for position in range(1, len(rollup.key) + 1))
+    columns = ", ".join((*rollup.group_expressions.values(), *(f"sum({measure.name})" for measure in rollup.measures)))
+    return f"SELECT {columns} FROM {source} GROUP BY {positions} ORDER BY {positions}"
+
+
+def _upsert_rollup(rollup: Rollup, rows: str) -> str:
+    """The INSERT that adds rows, given by a SELECT in the order of the key, to the stored rollup."""
     sums = ", ".join(f"{measure.name} = {rollup.name}.{measure.name} + excluded.{measure.name}" for measure in rollup.measures)
-    return (
-        f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
-        f" ON CONFLICT ({', '.join(rollup.key)}) DO UPDATE SET {sums}"
-    )
+    return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {rows} ON CONFLICT ({', '.join(rollup.key)}) DO UPDATE SET {sums}"
 
 
 def insert_rollup(rollup: Rollup, source: str) -> str:
@@ -145,7 +216,7 @@ def insert_rollup(rollup: Rollup, source: str) -> str:
 _REOPENED = """
 reopened AS (
   INSERT INTO reopened_days (day, marks)
-  SELECT DISTINCT (i.occurred_at AT TIME ZONE 'UTC')::date, 1 FROM inserted i
+  SELECT DISTINCT (i.occurred_at AT TIME ZONE 'UTC')::date, 1 FROM {source} i
   WHERE i.occurred_at < (SELECT closed_until::timestamp AT TIME ZONE 'UTC' FROM closing_state)
   ORDER BY 1
   ON CONFLICT (day) DO UPDATE SET marks = reopened_days.marks + 1
@@ -156,14 +227,55 @@ _SHARES = """(SELECT jsonb_object_agg(part, inserted_count) FROM (
 ) shares)"""
 
 
-def ingest_statement(source: str, *, with_names: bool, with_shares: bool) -> str:
-    """Return the statement that writes a batch read from `source` (FROM_ARRAYS or FROM_STAGE): exactly once, rollups included.
+def _steps_after(source: str, *, named: str | None) -> list[str]:
+    """What follows from records that went in, which `source` holds: names to remember, rollups, closed days to be closed anew."""
+    rows = {rollup: select_rollup_rows(rollup, source) for rollup in ROLLUPS}
+    # The days by model are sums of the hours, which are few.
+    columns = _column_list(BY_HOUR_MODEL).replace(BY_HOUR_MODEL.grain.value, "occurred_at", 1)
+    hours = f"hours ({columns}) AS MATERIALIZED ({rows[BY_HOUR_MODEL]})"
+    rows[BY_HOUR_MODEL] = f"SELECT * FROM hours ORDER BY {', '.join(map(str, range(1, len(BY_HOUR_MODEL.key) + 1)))}"
+    rows[BY_DAY_MODEL] = _sum_rollup_rows(BY_DAY_MODEL, "hours")
+    # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the last to the first.
+    rollups = [f"rolled_{number} AS ({_upsert_rollup(rollup, rows[rollup])})" for number, rollup in enumerate(ROLLUPS)]
+    return [hours, _REOPENED.format(source=source), *reversed(rollups), *([] if named is None else [named])]
+
+
+def ingest_statement(*, with_names: bool, with_shares: bool) -> str:
+    """Return the statement that writes a batch of arrays: exactly once, rollups included.
 
     It gives one row: how many records were inserted, the epoch of `write_state`, and, `with_shares`, how many of each part that had any,
     as a JSON object. `with_names`: whether any record carries a username to remember.
     """
-    # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the hottest to the coldest.
-    rollups = [f"rolled_{number} AS ({upsert_rollup(rollup, 'inserted')})" for number, rollup in enumerate(ROLLUPS)]
-    steps = [f"batch AS MATERIALIZED ({source})", _FRESH, _INSERTED, _REOPENED, *reversed(rollups), *([_NAMED] if with_names else [])]
+    return _statement(
+        f"batch AS MATERIALIZED ({_FROM_ARRAYS})",
+        _FRESH,
+        _inserted("batch b JOIN fresh USING (tenant_id, digest)"),
+        with_names=with_names,
+        with_shares=with_shares,
+    )
+
+
+def _statement(*first: str, with_names: bool, with_shares: bool) -> str:
+    named = _NAMED.format(given=_GIVEN, username="b.username") if with_names else None
+    steps = [*first, *_steps_after("inserted", named=named)]
     shares = _SHARES if with_shares else "NULL"
     return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT count(*) FROM inserted), (SELECT epoch FROM write_state), {shares}"
+
+
+def store_some(*, with_names: bool, with_shares: bool) -> str:
+    """Return the statement that stores what is staged, all of it claimed, but for records that are there from before the retry window.
+
+    It gives what `ingest_statement` gives.
+    """
+    batch = f"batch AS MATERIALIZED (SELECT * FROM {STAGE_TABLE})"
+    return _statement(batch, _inserted("batch b"), with_names=with_names, with_shares=with_shares)
+
+
+def store_all(*, with_names: bool, is_narrow: bool) -> str:
+    """Return the statement that stores what is staged, all of it claimed; a unique violation if any record is there already.
+
+    It gives the epoch of `write_state`. `is_narrow`: each count fits an integer.
+    """
+    named = _NAMED.format(given="priced i", username="i.username") if with_names else None
+    steps = [_priced(with_names=with_names, is_narrow=is_narrow), *_steps_after("priced", named=named), _STORED]
+    return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT epoch FROM write_state)"

@@ -1,0 +1,204 @@
+"""The write of many records: claims their keys, encodes them meanwhile, stores those whose keys were new.
+
+In the caller's transaction, at READ COMMITTED: what the second statement sees is newer than what the first one locked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from app.db.engine import Connection
+from app.domain.usage import UsageRecord
+from app.ingest.columns import CopyText, Identities, IntegerArray, Keys, Phrases, UuidArray, encode_copy, encode_keys, find_tenants
+from app.ingest.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
+from app.ingest.state import StaleWriterError, WriteState
+
+_BOTH = (False, True)
+_COPY = {(names, parts): copy_stage(with_names=names, with_parts=parts) for names in _BOTH for parts in _BOTH}
+_STORE_SOME = {(names, shares): store_some(with_names=names, with_shares=shares) for names in _BOTH for shares in _BOTH}
+_STORE_ALL = {(names, narrow): store_all(with_names=names, is_narrow=narrow) for names in _BOTH for narrow in _BOTH}
+
+_MOSTLY = 0.5
+_MAX_PENALTY = 256
+
+
+class _ReadyDumper(Dumper):
+    """Sends what is in the binary format already."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        """Return it as it is."""
+        return obj
+
+
+class _IntegerArrayDumper(_ReadyDumper):
+    oid = psycopg.adapters.types["int4"].array_oid
+
+
+class _UuidArrayDumper(_ReadyDumper):
+    oid = psycopg.adapters.types["uuid"].array_oid
+
+
+psycopg.adapters.register_dumper(IntegerArray, _IntegerArrayDumper)
+psycopg.adapters.register_dumper(UuidArray, _UuidArrayDumper)
+
+
+class NotNewError(Exception):
+    """Records that were taken for new are not all: roll back, and write without that expectation."""
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What the large deliveries of late were like, and so what the next is taken for. It decides how fast a write is, never what it does.
+
+    `repeats`: mostly known records, not worth encoding before it is known which are new.
+    """
+
+    repeats: bool = False
+    _wary_for: int = 0
+    _penalty: int = 0
+
+    @property
+    def all_new(self) -> bool:
+        """Whether nothing but new records is expected."""
+        return not self.repeats and self._wary_for == 0
+
+    def be_disappointed(self) -> None:
+        """Expect known records for a while: the longer the more often that was wrong."""
+        self._penalty = min(2 * self._penalty + 1, _MAX_PENALTY)
+        self._wary_for = self._penalty
+
+    def learn(self, records: int, inserted: int) -> None:
+        """Take note of what became of a delivery."""
+        self.repeats = inserted < records * _MOSTLY
+        if inserted < records:
+            return
+        if self._wary_for:
+            self._wary_for -= 1
+        elif self._penalty:
+            self._penalty -= 1
+
+
+@dataclass(frozen=True)
+class Load:
+    """Records to write, each (tenant, request id) once. `parts[i]`: which of the `part_count` deliveries `records[i]` came with."""
+
+    records: Sequence[UsageRecord]
+    parts: Sequence[int]
+    part_count: int
+    identities: Identities
+
+    @cached_property
+    def has_names(self) -> bool:
+        """Whether any record carries a username to remember."""
+        return any(record.username is not None for record in self.records)
+
+    def encode(self) -> CopyText:
+        """Return the lines of the COPY."""
+        return encode_copy(self.records, self.parts if self.part_count > 1 else None, self.identities, with_names=self.has_names)
+
+    def count_parts(self) -> list[int]:
+        """Return the number of records of each part."""
+        if self.part_count == 1:
+            return [len(self.records)]
+        counts = Counter(self.parts)
+        return [counts[part] for part in range(self.part_count)]
+
+    def only(self, positions: Sequence[int]) -> Load:
+        """Return the same with the records at some positions only."""
+        wanted = bytearray(len(self.records))
+        for position in positions:
+            wanted[position] = 1
+        return Load(list(compress(self.records, wanted)), list(compress(self.parts, wanted)), self.part_count, self.identities.only(wanted))
+
+
+async def are_known(connection: Connection, records: Sequence[UsageRecord], phrases: Phrases, state: WriteState) -> bool:
+    """Tell whether every record is known, for certain if so; a look that a replay can end with. StaleWriterError: the state is another."""
+    tenants = find_tenants(records, phrases)
+    if None in tenants:
+        return False
+    told = await (await connection.execute(ALL_KNOWN, await asyncio.to_thread(encode_keys, records, tenants))).fetchone()
+    if told is None:
+        raise AssertionError("the statement always gives a row")
+    all_known, epoch = told
+    if epoch != state.epoch:
+        raise StaleWriterError
+    return bool(all_known)
+
+
+async def write_load(connection: Connection, load: Load, state: WriteState, *, all_new: bool, ahead: bool) -> list[int]:
+    """Write a load and return how many records went in of each part.
+
+    `all_new`: it is expected to be; NotNewError if it is not. `ahead`: encode before it is known what is new. StaleWriterError: the state
+    is another by now. The transaction may have written another load before.
+    """
+    keys = await asyncio.to_thread(encode_keys, load.records, load.identities.tenants)
+    encoding = asyncio.create_task(asyncio.to_thread(load.encode)) if ahead else None
+    try:
+        if all_new:
+            return await _write_all(connection, load, state, keys, encoding)
+        return await _write_some(connection, load, state, keys, encoding)
+    finally:
+        if encoding is not None and not encoding.cancel():
+            encoding.exception()  # if nobody waited for it, nobody has to know
+
+
+async def _write_all(
+    connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
+) -> list[int]:
+    try:
+        claimed = await connection.execute(CLAIM_ALL, keys)
+        if claimed.rowcount != len(load.records):
+            raise NotNewError
+        text = await (encoding or asyncio.to_thread(load.encode))
+        await _stage(connection, load, text)
+        stored = await connection.execute(_STORE_ALL[load.has_names, text.is_narrow])
+    except psycopg.errors.UniqueViolation as error:
+        raise NotNewError from error
+    if await stored.fetchone() != (state.epoch,):
+        raise StaleWriterError
+    return load.count_parts()
+
+
+async def _write_some(
+    connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
+) -> list[int]:
+    told = await (await connection.execute(CLAIM_SOME, keys)).fetchone()
+    if told is None:
+        raise AssertionError("the claim always gives a row")
+    fresh, epoch, positions = told
+    if epoch != state.epoch:
+        raise StaleWriterError
+    if fresh == 0:
+        return [0] * load.part_count
+    if positions is not None:
+        load, encoding = load.only(positions), None
+    text = await (encoding or asyncio.to_thread(load.encode))
+    await _stage(connection, load, text)
+    told = await (await connection.execute(_STORE_SOME[load.has_names, load.part_count > 1])).fetchone()
+    if told is None:
+        raise AssertionError("the statement always gives a row")
+    total, epoch, shares = told
+    if epoch != state.epoch:
+        raise StaleWriterError
+    if load.part_count == 1:
+        return [int(total)]
+    return [int((shares or {}).get(str(part), 0)) for part in range(load.part_count)]
+
+
+async def _stage(connection: Connection, load: Load, text: CopyText) -> None:
+    await connection.execute(CREATE_STAGE)
+    await connection.execute(EMPTY_STAGE)
+    async with connection.cursor().copy(_COPY[load.has_names, load.part_count > 1]) as copy:
+        for lines in text.slices:
+            await copy.write(lines)
