@@ -22,7 +22,7 @@ from typing import Any
 from app.cube.rollups import CONDENSED, ROLLUPS, Condensed
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, next_month
-from app.domain.time_range import TimeRange
+from app.domain.time_range import TimeRange, midnight
 from app.ingest.closing import close_days
 from app.ingest.condense import RANK_DAYS, select_condensed
 from app.ingest.rollup import insert_rollup
@@ -277,7 +277,7 @@ async def _close_days(database: Database) -> None:
         dates = [START.date() + timedelta(days=number) for number in range((open_from - START.date()).days)]
         for first in range(0, len(dates), 31):
             await connection.execute(RANK_DAYS, {"days": dates[first : first + 31]})
-        await connection.execute("UPDATE closing_state SET closed_until = %s", [open_from])
+        await connection.execute("UPDATE closing_state SET closed_until = %s, partly_until = %s", [open_from, midnight(open_from)])
         await connection.execute("DELETE FROM reopened_days")
     if await close_days(database, END) is None:
         raise BenchmarkError("the last days could not be closed")

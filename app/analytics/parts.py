@@ -1,6 +1,7 @@
 """From which stored sums an answer is taken: all time, closed months, closed days, open days; each day counts in one of them. Pure.
 
-What is closed changes while questions are asked, so it is looked up by the very SELECT that uses it, in its snapshot.
+The day that is not over is closed in parts where days of the cube are kept: its last minutes are taken from the records. What is closed
+changes while questions are asked, so it is looked up by the very SELECT that uses it, in its snapshot.
 """
 
 from __future__ import annotations
@@ -8,11 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ARRAY, CTE, Boolean, ColumnElement, Date, Table, and_, bindparam, cast, func, literal_column, not_, select, text
+from sqlalchemy import (
+    ARRAY,
+    CTE,
+    Boolean,
+    ColumnElement,
+    Date,
+    DateTime,
+    Table,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    not_,
+    select,
+    text,
+)
 
 from app.analytics.plan import Shape
 from app.cube.dimensions import Grain
-from app.db.models import ROLLUP_TABLES
+from app.cube.rollups import BY_DAY_ALL
+from app.db.models import ROLLUP_TABLES, metadata
 
 RANKINGS_ARE_STALE = "EXISTS (SELECT FROM ranked_models r JOIN models m ON m.id = r.model_id WHERE m.is_public <> r.is_public)"
 
@@ -24,8 +42,13 @@ _MONTH_BOUNDS = (
 _CLOSING = """
 SELECT greatest(first_day, least(end_day, used_until)) AS open_from, used_until <= end_day AS is_whole,
   ARRAY(SELECT day FROM reopened_days WHERE day >= first_day AND day < least(end_day, used_until)) AS reopened{months}
-FROM {bounds} AS bounds, (SELECT {until} AS used_until FROM closing_state) AS usable
+FROM {bounds} AS bounds, (SELECT {until} AS used_until{partly_until} FROM closing_state) AS usable
 """
+_PARTLY_CLOSED = "partly_until > closed_until::timestamp AT TIME ZONE 'UTC'"
+_REST = f""",
+  CASE WHEN {_PARTLY_CLOSED} AND closed_until >= first_day AND closed_until < end_day
+    AND NOT EXISTS (SELECT FROM reopened_days WHERE day = closed_until) THEN partly_until ELSE 'infinity' END AS rest_from,
+  (closed_until + 1)::timestamp AT TIME ZONE 'UTC' AS rest_until"""
 _MONTHS_UNTIL = "greatest(first_month, least(last_month, date_trunc('month', used_until::timestamp)::date))"
 _MONTHS = f""",
   {_MONTHS_UNTIL} AS months_until,
@@ -36,15 +59,23 @@ _MONTHS = f""",
     ) months, generate_series(month, month + interval '1 month' - interval '1 day', interval '1 day') AS day) AS days_of_reopened"""
 
 
-def closing_sql(*, with_months: bool = False, unusable: str | None = None) -> str:
+def closing_sql(*, with_months: bool = False, with_rest: bool = False, unusable: str | None = None) -> str:
     """Return the SELECT of the one row that says what is closed of the range `:start` to `:end`.
 
     Days before `open_from` are closed but for `reopened`; `is_whole`: no closed day lies after the range. `with_months`: months from
-    `:first_month` to before `months_until` are closed but for `reopened_months`, whose days are `days_of_reopened`. `unusable`: an SQL
+    `:first_month` to before `months_until` are closed but for `reopened_months`, whose days are `days_of_reopened`. `with_rest`: a day
+    that is closed in part counts as closed, and its records from `rest_from` to before `rest_until` are to be added. `unusable`: an SQL
     condition under which no day counts as closed.
     """
     until = "closed_until" if unusable is None else f"CASE WHEN {unusable} THEN DATE '2000-01-01' ELSE closed_until END"
-    return _CLOSING.format(months=_MONTHS if with_months else "", bounds=_MONTH_BOUNDS if with_months else _BOUNDS, until=until)
+    if with_rest:
+        until = f"closed_until + CASE WHEN {_PARTLY_CLOSED} THEN 1 ELSE 0 END"
+    return _CLOSING.format(
+        months=(_MONTHS if with_months else "") + (_REST if with_rest else ""),
+        bounds=_MONTH_BOUNDS if with_months else _BOUNDS,
+        until=until,
+        partly_until=", closed_until, partly_until" if with_rest else "",
+    )
 
 
 _TYPES: dict[str, Any] = {
@@ -57,6 +88,7 @@ _MONTH_TYPES: dict[str, Any] = {
     "reopened_months": ARRAY(Date()),
     "days_of_reopened": ARRAY(Date()),
 }
+_REST_TYPES: dict[str, Any] = {"rest_from": DateTime(timezone=True), "rest_until": DateTime(timezone=True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +98,11 @@ class Closing:
     cte: CTE
 
     @classmethod
-    def of(cls, *, with_months: bool = False, unusable: str | None = None) -> Closing:
+    def of(cls, *, with_months: bool = False, with_rest: bool = False, unusable: str | None = None) -> Closing:
         """Return the row for a SELECT that is to be compiled."""
-        columns = _TYPES | _MONTH_TYPES if with_months else _TYPES
-        return cls(text(closing_sql(with_months=with_months, unusable=unusable)).columns(**columns).cte("closing"))
+        columns = _TYPES | (_MONTH_TYPES if with_months else {}) | (_REST_TYPES if with_rest else {})
+        statement = closing_sql(with_months=with_months, with_rest=with_rest, unusable=unusable)
+        return cls(text(statement).columns(**columns).cte("closing"))
 
     def value(self, name: str) -> Any:
         """Return one of its values, as an expression; arrays are fit for ANY and ALL."""
@@ -78,11 +111,15 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Rows of a stored rollup to be summed. `where`: those of the range; `sign` -1: they are taken off, because they are stale."""
+    """Rows of a stored rollup to be summed. `where`: those of the range; `sign` -1: they are taken off, because they are stale.
+
+    `of_records`: they are records, to be aggregated.
+    """
 
     table: Table
     where: ColumnElement[bool]
     sign: int = 1
+    of_records: bool = False
 
 
 def _days(name: str) -> Any:
@@ -96,8 +133,11 @@ def split_range(shape: Shape) -> list[Part]:
         bucket = source.c[shape.rollup.grain.value]
         start, end = bindparam("start", type_=bucket.type), bindparam("end", type_=bucket.type)
         return [Part(source, and_(bucket >= start, bucket < end))]
-    closing = Closing.of(with_months=shape.with_months)
+    with_rest = shape.rollup is BY_DAY_ALL
+    closing = Closing.of(with_months=shape.with_months, with_rest=with_rest)
     parts = _open_parts(shape, source, closing)
+    if with_rest:
+        parts.append(_rest(closing))
     of_days: list[Part] = []
     if shape.condensed.by_day is not None:
         of_days += _closed_days(ROLLUP_TABLES[shape.condensed.by_day.name], closing, with_months=shape.with_months)
@@ -148,6 +188,19 @@ def _open_parts(shape: Shape, source: Table, closing: Closing) -> list[Part]:
     ]
 
 
+def _rest(closing: Closing) -> Part:
+    """The records of the last minutes, of the day that is closed in part."""
+    records = metadata.tables["usage_records"]
+    at = records.c.occurred_at
+    # They are in the range; that it is said once more lets the server leave out the months that are not.
+    start, end = (func.timezone("UTC", cast(_days(name), DateTime())) for name in ("start", "end"))
+    return Part(
+        records,
+        and_(at >= closing.value("rest_from"), at < closing.value("rest_until"), at >= start, at < end),
+        of_records=True,
+    )
+
+
 def _closed_days(table: Table, closing: Closing, *, with_months: bool) -> list[Part]:
     day, open_from = table.c[Grain.DAY.value], closing.value("open_from")
     clean = _not_in(day, closing, "reopened")
@@ -165,5 +218,7 @@ def bucket_of(part: Part, shape: Shape) -> ColumnElement[Any]:
     """Return the start of the bucket that the shape asks for, of a part's rows."""
     if shape.bucket is None:
         raise ValueError("no bucket is asked for")
+    if part.of_records:
+        return literal_column(shape.bucket.expression.format(column=shape.rollup.grain.record_expression), Date())
     stored = part.table.c[Grain.MONTH.value] if Grain.MONTH.value in part.table.c else part.table.c[shape.rollup.grain.value]
     return literal_column(shape.bucket.expression.format(column=f"{part.table.name}.{stored.name}"), stored.type)

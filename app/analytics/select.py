@@ -21,6 +21,7 @@ from sqlalchemy import (
     case,
     cast,
     func,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -33,10 +34,11 @@ from sqlalchemy.sql.expression import FromClause
 from app.analytics.parts import RANKINGS_ARE_STALE, Closing, Part, bucket_of, split_range
 from app.analytics.plan import Shape
 from app.cube.dimensions import TENANT
-from app.cube.metrics import REQUEST_COUNT, Metric
+from app.cube.metrics import MEASURES, REQUEST_COUNT, Metric
 from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
 from app.db.models import ROLLUP_TABLES, metadata
 
+_AGGREGATES = {measure.name: measure.aggregate for measure in MEASURES}
 _DIALECT: Any = PGDialect_psycopg(paramstyle="pyformat")  # type: ignore[no-untyped-call]
 
 
@@ -76,7 +78,7 @@ def _sums(shape: Shape, part: Part, keys: list[str], measures: list[str]) -> Sel
     """The sums of one part, by key; none where it has no rows, but for a question without groups."""
     table = part.table
     bucket = [] if shape.bucket is None else [bucket_of(part, shape).label("bucket")]
-    totals = [func.sum(table.c[name]) for name in measures]
+    totals = [literal_column(_AGGREGATES[name]) if part.of_records else func.sum(table.c[name]) for name in measures]
     columns = [(total if part.sign > 0 else -total).label(name) for total, name in zip(totals, measures, strict=True)]
     groups = [*(column.element for column in bucket), *(table.c[key] for key in keys)]
     statement = select(*bucket, *(table.c[key] for key in keys), *columns).where(part.where, *_conditions(shape, table))

@@ -1,223 +1,238 @@
-"""The users who spent most in a range, without summing every user: Fagin's threshold algorithm over days, months and all time.
+"""The users who spent most in a range, without summing every user: Fagin's threshold algorithm over few buckets that cover the range.
 
-Each closed day and month has its users in the order of what they spent. Whoever is not among the first M of any bucket of the range spent
-no more than the sum of what stands in the M-th places. So if the last user to be answered, summed exactly, spent more than that, nobody
-else belongs there. Buckets are ordered by the pair (cost, requests): pairs compare and add up as numbers do. Pure; SQL.
+Each stored month has its users in the order of what they spent, and so have each day and all time. Whoever is not among the first M of any
+bucket that covers a part of the range spent no more in the range than the sum of what stands in the M-th places. So if the last user to be
+answered, summed exactly, spent more than that, nobody else belongs there. The buckets may hold more than the range: their cuts are bounds,
+and the few users found in them are summed from the range's own pieces. Buckets are ordered by the pair (cost, requests): pairs compare and
+add up as numbers do, and neither is negative. Pure; SQL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
 from app.analytics.parts import closing_sql
+from app.analytics.pieces import Pieces, month_after, month_of, split_days
 from app.analytics.plan import Plan, Shape
 from app.analytics.select import CompiledSelect
-from app.cube.dimensions import USER
+from app.cube.dimensions import MODEL, USER, Grain
 from app.cube.metrics import COST_USD, REQUEST_COUNT
-from app.cube.rollups import SPENDERS
+from app.cube.rollups import MODEL_SPENDERS, SPENDERS, Condensed, Rollup
 
-_WIDTH = 2
-"""M, as a multiple of the number of users that are asked for: of a month's users, or of a day's where the range has no whole month."""
+_NARROW, _WIDE = 3, 16
+"""M at least and at most, as multiples of the number of users that are asked for, before every user is summed."""
 
-_MANY = 12
-"""With so many times more users among the first of days, as a multiple likewise, they differ too much: it is better to sum all."""
+_FEW_DAYS = 3
+"""So many days are covered by themselves, more by their months. Of one model, whose users are in order by month only, they are summed."""
 
-_MANY_OF_MONTHS = 100
-"""The same where there are whole months, of which all are many more."""
-
-_BY_DAY, _BY_MONTH, _EVER = (rollup.name for rollup in SPENDERS.rollups)
-_FINE = SPENDERS.source.name
+_FEW_MONTHS = 4
+"""So many months are looked at one by one; a longer range is covered by all time, which holds little more or has been less skewed."""
 
 _PAIR = "cost_usd, request_count"
 _GREATEST = "ORDER BY cost_usd DESC, request_count DESC"
 _SUMS = "sum(cost_usd) AS cost_usd, sum(request_count) AS request_count"
 _REOPENED = "day = ANY((SELECT reopened FROM closing)::date[])"
-
-# `changes`: what days that are not closed add. Sums of all time hold the reopened days as they were, so that is taken off.
-_CHANGES = f"""
-changes AS MATERIALIZED (
-  SELECT user_id, {_SUMS} FROM (
-    SELECT user_id, {_PAIR} FROM {_FINE} WHERE user_id <> 0 AND day >= (SELECT open_from FROM closing) AND day < %(end)s
-    UNION ALL
-    SELECT user_id, {_PAIR} FROM {_FINE} WHERE user_id <> 0 AND {_REOPENED}
-    {{stale}}
-  ) open_days GROUP BY user_id
-)"""
-_STALE = f"UNION ALL SELECT user_id, -cost_usd, -request_count FROM {_BY_DAY} WHERE {_REOPENED}"
-
-# `placed`: the first M of each bucket; `cuts`: what stands in the M-th place of each that has so many users.
-_PLACED = f"""
-placed AS MATERIALIZED (
-  {{placed}}
-  UNION ALL
-  SELECT * FROM (SELECT 'open' AS bucket, user_id, {_PAIR} FROM changes {_GREATEST} LIMIT %(width)s) open_users
-),
-cuts AS MATERIALIZED (
-  SELECT * FROM (
-    {{cuts}}
-    UNION ALL
-    SELECT * FROM (SELECT 'open' AS bucket, {_PAIR} FROM changes {_GREATEST} OFFSET %(width)s - 1 LIMIT 1) open_cut
-  ) cuts WHERE ({_PAIR}) > (0, 0)
-),
-cut AS MATERIALIZED (
-  SELECT coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(request_count), 0) AS request_count, count(*) AS number FROM cuts
-)"""
-
-# Each user's cost lies between what is known of it and that and the cuts of the buckets where nothing is known.
-_CANDIDATES = """
-known AS MATERIALIZED (
-  SELECT p.user_id, sum(p.cost_usd) AS cost_usd, sum(p.cost_usd - coalesce(c.cost_usd, 0)) AS cost_above
-  FROM placed p LEFT JOIN cuts c USING (bucket)
-  WHERE (SELECT count(DISTINCT user_id) FROM placed) <= %(many)s OR (SELECT number FROM cut) = 0
-  GROUP BY p.user_id
-),
-candidates AS MATERIALIZED (
-  SELECT k.user_id FROM known k CROSS JOIN cut c
-  LEFT JOIN (SELECT cost_usd FROM known ORDER BY cost_usd DESC OFFSET %(limit)s - 1 LIMIT 1) surely ON true
-  WHERE surely.cost_usd IS NULL OR k.cost_above + c.cost_usd >= surely.cost_usd
-)"""
-
-_RESULT = f"""
-answer AS MATERIALIZED (
-  SELECT u.external_id, coalesce(o.cost_usd, 0) + coalesce(b.cost_usd, 0) AS cost_usd,
-    coalesce(o.request_count, 0) + coalesce(b.request_count, 0) AS request_count
-  FROM candidates c
-  JOIN users u ON u.id = c.user_id
-  LEFT JOIN changes o ON o.user_id = c.user_id
-  LEFT JOIN LATERAL (SELECT {_SUMS} FROM ({{closed}}) buckets) b ON true
-  WHERE coalesce(o.request_count, 0) + coalesce(b.request_count, 0) > 0
-  {_GREATEST}, external_id LIMIT %(limit)s
-),
-proof AS (
-  SELECT {{applies}} AND (cut.number = 0 OR (
-    (SELECT count(*) FROM answer) = %(limit)s AND (l.cost_usd, l.request_count) > (cut.cost_usd, cut.request_count)
-  )) AS is_proven
-  FROM cut LEFT JOIN (SELECT {_PAIR} FROM answer ORDER BY {_PAIR} LIMIT 1) l ON true
+# The range is said once more so that the server can leave out the months that are not in it.
+_REST = (
+    "occurred_at >= (SELECT rest_from FROM closing) AND occurred_at < (SELECT rest_until FROM closing)"
+    " AND occurred_at >= %(start)s::timestamp AT TIME ZONE 'UTC' AND occurred_at < %(end)s::timestamp AT TIME ZONE 'UTC'"
 )
-SELECT is_proven, external_id, {_PAIR} FROM proof LEFT JOIN answer ON true {_GREATEST}, external_id
-"""
+_OF_MODELS = "model_id = ANY((SELECT ids FROM asked)::integer[])"
 
 
-def _placed(table: str, bucket: str, buckets: str) -> str:
-    first = f"SELECT user_id, {_PAIR} FROM {table} WHERE {bucket} = b.bucket {_GREATEST} LIMIT %(width_of_{bucket})s"
-    return f"SELECT '{bucket}' || b.bucket AS bucket, t.* FROM {buckets} b, LATERAL ({first}) t"
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """All that decides the SQL.
 
-
-def _cut(table: str, bucket: str, buckets: str) -> str:
-    last = f"SELECT {_PAIR} FROM {table} WHERE {bucket} = b.bucket {_GREATEST} OFFSET %(width_of_{bucket})s - 1 LIMIT 1"
-    return f"SELECT '{bucket}' || b.bucket AS bucket, t.* FROM {buckets} b, LATERAL ({last}) t"
-
-
-def _closed(table: str, bucket: str, buckets: str) -> str:
-    return f"SELECT {_PAIR} FROM {table} WHERE user_id = c.user_id AND {bucket} = ANY(ARRAY(SELECT bucket FROM {buckets}))"
-
-
-def _days(*, with_months: bool) -> str:
-    in_no_month = (
-        " AND NOT (day >= %(first_month)s AND day < months_until AND date_trunc('month', day)::date <> ALL(reopened_months))"
-        if with_months
-        else ""
-    )
-    return (
-        "days AS MATERIALIZED (SELECT day::date AS bucket"
-        " FROM closing, generate_series(%(start)s::timestamp, open_from::timestamp - interval '1 day', interval '1 day') day"
-        f" WHERE day::date <> ALL(reopened){in_no_month})"
-    )
-
-
-_MONTHS = (
-    "months AS MATERIALIZED (SELECT month::date AS bucket"
-    " FROM closing, generate_series(%(first_month)s::timestamp, months_until::timestamp - interval '1 day', interval '1 month') month"
-    " WHERE month::date <> ALL(reopened_months))"
-)
-
-
-def _closing(*, with_months: bool) -> str:
-    select = closing_sql(with_months=with_months)
-    for name in ("start", "end", "first_month", "last_month"):
-        select = select.replace(f"CAST(:{name} AS date)", f"%({name})s::date")
-    return f"closing AS MATERIALIZED ({select})"
-
-
-@lru_cache(maxsize=2)
-def select_top_users_in_range(*, with_months: bool) -> CompiledSelect:
-    """Return the SELECT over the buckets of a range: (is_proven, user id, cost, requests), the greatest first.
-
-    Values: the plan's, `limit`, and `width`, how many of each bucket are looked at. The answer is right if `is_proven`. A row without
-    a user: there is none.
+    `cover`: the grain of the buckets; `signs`: of the days among the pieces; `is_ever`: all time is the range.
     """
-    sources = [(_BY_DAY, "day", "days")]
-    steps = [_closing(with_months=with_months), _days(with_months=with_months)]
-    if with_months:
-        steps.append(_MONTHS)
-        sources.append((_BY_MONTH, "month", "months"))
-    placed, cuts, closed = (" UNION ALL ".join(part(*source) for source in sources) for part in (_placed, _cut, _closed))
-    steps += [_CHANGES.format(stale=""), _PLACED.format(placed=placed, cuts=cuts), _CANDIDATES]
-    result = _RESULT.format(closed=closed, applies="true")
-    return CompiledSelect(f"/* app:top_users */ WITH {', '.join(steps)}, {result}", {})
+
+    condensed: Condensed
+    cover: Grain
+    has_months: bool
+    signs: tuple[int, ...]
+    is_ever: bool = False
+
+    @property
+    def stored(self) -> dict[Grain, Rollup]:
+        """The stored sums."""
+        return {rollup.grain: rollup for rollup in self.condensed.rollups}
+
+    @property
+    def conditions(self) -> list[str]:
+        """What every row read must be, beside its time."""
+        return [_OF_MODELS] if self.condensed is MODEL_SPENDERS else []
+
+    def rows(self, rollup: Rollup, *conditions: str, sign: int = 1) -> str:
+        """Return the SELECT of a user's rows."""
+        pair = _PAIR if sign > 0 else "-cost_usd AS cost_usd, -request_count AS request_count"
+        where = " AND ".join((*self.conditions, *conditions))
+        return f"SELECT user_id, {pair} FROM {rollup.name}{' WHERE ' if where else ''}{where}"
+
+    def pieces(self, *conditions: str) -> list[str]:
+        """Return the SELECTs whose rows add up to what the stored days of the range hold, for users under some conditions."""
+        stored = self.stored
+        if self.is_ever:
+            return [self.rows(stored[Grain.EVER], *conditions)]
+        months = [self.rows(stored[Grain.MONTH], *conditions, "month >= %(first_month)s AND month < %(last_month)s")]
+        days = [
+            self.rows(stored[Grain.DAY], *conditions, f"day >= %(start_{number})s AND day < %(end_{number})s", sign=sign)
+            for number, sign in enumerate(self.signs)
+        ]
+        return (months if self.has_months else []) + days
 
 
-@lru_cache(maxsize=2)
-def select_all_users(*, with_months: bool) -> CompiledSelect:
-    """Return the SELECT that sums every user of a range, always proven: as `select_top_users_in_range`."""
-    steps = [_closing(with_months=with_months), _days(with_months=with_months), _CHANGES.format(stale="")]
-    sources = [f"SELECT user_id, {_PAIR} FROM {_BY_DAY} WHERE day = ANY(ARRAY(SELECT bucket FROM days))"]
-    if with_months:
-        steps.append(_MONTHS)
-        sources.append(f"SELECT user_id, {_PAIR} FROM {_BY_MONTH} WHERE month = ANY(ARRAY(SELECT bucket FROM months))")
+def _beginning(form: _Form) -> list[str]:
+    """What is closed, which models are asked for, and `changes`: what days that are not closed add. Reopened ones are stored stale."""
+    closing = closing_sql(with_rest=True)
+    for name in ("start", "end"):
+        closing = closing.replace(f"CAST(:{name} AS date)", f"%({name})s::date")
+    source, by_day = form.condensed.source, form.stored[Grain.DAY]
+    open_days = [
+        form.rows(source, "user_id <> 0", "day >= (SELECT open_from FROM closing) AND day < %(end)s"),
+        form.rows(source, "user_id <> 0", _REOPENED),
+        form.rows(by_day, _REOPENED, sign=-1),
+        f"SELECT user_id, cost_usd, 1 FROM usage_records WHERE {' AND '.join((*form.conditions, 'user_id <> 0', _REST))}",
+    ]
+    asked = ["asked AS MATERIALIZED (SELECT ARRAY(SELECT id FROM models WHERE public_id = %(filter_0)s) AS ids)"] if form.conditions else []
+    changes = f"SELECT user_id, {_SUMS} FROM ({' UNION ALL '.join(open_days)}) open_days GROUP BY user_id"
+    return [f"closing AS MATERIALIZED ({closing})", *asked, f"changes AS MATERIALIZED ({changes})"]
+
+
+def _placed(form: _Form) -> str:
+    """`placed`: the first M of each bucket, with their places."""
+    rollup = form.stored[form.cover]
+    bucket = form.cover.value
+    place = f"row_number() OVER ({_GREATEST}) AS place"
+    buckets, conditions = [], []
+    if form.conditions:
+        buckets.append("(SELECT unnest(ids) AS id FROM asked) m")
+        conditions.append("model_id = m.id")
+    if form.cover is not Grain.EVER:
+        series = f"generate_series(%(cover_start)s::timestamp, %(cover_end)s::timestamp - interval '1 day', interval '1 {bucket}')"
+        buckets.append(f"(SELECT bucket::date AS bucket FROM {series} bucket) b")
+        conditions.append(f"{bucket} = b.bucket")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    first = f"SELECT user_id, {_PAIR}, {place} FROM {rollup.name}{where} {_GREATEST} LIMIT %(width)s"
+    stored = f"SELECT t.* FROM {', '.join(buckets)}, LATERAL ({first}) t" if buckets else f"SELECT * FROM ({first}) t"
+    changed = f"SELECT * FROM (SELECT user_id, {_PAIR}, {place} FROM changes {_GREATEST} LIMIT %(width)s) c"
+    return f"placed AS MATERIALIZED ({stored} UNION ALL {changed})"
+
+
+# A user who is in no bucket adds nothing by it, so a cut is never below zero; what was taken off may make one of `changes` so.
+_CUT = f"""
+cut AS MATERIALIZED (
+  SELECT coalesce(sum(cost_usd), 0) AS cost_usd, coalesce(sum(request_count), 0) AS request_count, count(*) AS number
+  FROM placed WHERE place = %(width)s AND ({_PAIR}) > (0, 0)
+)"""
+
+# The name is looked up for those who are answered only, each by the key, whatever number of them the server expects.
+_NAME = "(SELECT u.external_id FROM users u WHERE u.id = user_id) AS external_id"
+_FIRST = f"{_GREATEST} FETCH FIRST %(limit)s ROWS WITH TIES"
+_IN_ORDER = f"{_GREATEST}, external_id LIMIT %(limit)s"
+
+
+@lru_cache(maxsize=64)
+def _select_by_threshold(form: _Form) -> CompiledSelect:
+    """Return the SELECT over the first of the buckets: (is_proven, user id, cost, requests), the greatest first.
+
+    Values: those of `_values`, and `width`, how many of each bucket are looked at. The answer is right if `is_proven`. A row without a
+    user: there is none. `is_ever` is not proven where closed days lie after the range.
+    """
+    stored = " UNION ALL ".join(form.pieces("user_id = c.user_id"))
+    applies = "(SELECT is_whole FROM closing) AND " if form.is_ever else ""
+    steps = [
+        *_beginning(form),
+        _placed(form),
+        _CUT,
+        "candidates AS MATERIALIZED (SELECT DISTINCT user_id FROM placed)",
+        f"""first AS MATERIALIZED (
+  SELECT user_id, coalesce(o.cost_usd, 0) + coalesce(s.cost_usd, 0) AS cost_usd,
+    coalesce(o.request_count, 0) + coalesce(s.request_count, 0) AS request_count
+  FROM candidates c LEFT JOIN changes o USING (user_id) CROSS JOIN LATERAL (SELECT {_SUMS} FROM ({stored}) pieces) s
+  WHERE coalesce(o.request_count, 0) + coalesce(s.request_count, 0) > 0
+  {_FIRST}
+)""",
+    ]
+    proof = f"""proof AS MATERIALIZED (
+  SELECT {applies}(cut.number = 0 OR (
+    (SELECT count(*) FROM first) >= %(limit)s AND (l.cost_usd, l.request_count) > (cut.cost_usd, cut.request_count)
+  )) AS is_proven
+  FROM cut LEFT JOIN (SELECT {_PAIR} FROM first ORDER BY {_PAIR} LIMIT 1) l ON true
+)"""
     return CompiledSelect(
-        f"/* app:top_users_all */ WITH {', '.join(steps)}, sums AS ("
-        f"SELECT user_id, {_SUMS} FROM ({' UNION ALL '.join(sources)} UNION ALL SELECT * FROM changes) parts GROUP BY user_id"
-        f" ORDER BY sum(cost_usd) DESC, sum(request_count) DESC FETCH FIRST %(limit)s ROWS WITH TIES)"
-        f" SELECT true, u.external_id, {_PAIR} FROM sums JOIN users u ON u.id = user_id {_GREATEST}, external_id LIMIT %(limit)s",
+        f"/* app:top_users */ WITH {', '.join([*steps, proof])} SELECT is_proven, {_NAME}, {_PAIR} FROM proof LEFT JOIN first ON true"
+        f" {_IN_ORDER}",
         {},
     )
 
 
-@lru_cache(maxsize=1)
-def select_top_users_ever() -> CompiledSelect:
-    """Return the SELECT over the sums of all time, for a range that begins before them: as `select_top_users_in_range`.
-
-    It is not proven where closed days lie after the range.
-    """
-    ever = f"SELECT * FROM (SELECT 'ever' AS bucket, user_id, {_PAIR} FROM {_EVER} {_GREATEST} LIMIT %(width)s) ever"
-    cut = f"SELECT * FROM (SELECT 'ever' AS bucket, {_PAIR} FROM {_EVER} {_GREATEST} OFFSET %(width)s - 1 LIMIT 1) ever"
-    steps = [
-        _closing(with_months=False),
-        _CHANGES.format(stale=_STALE),
-        _PLACED.format(placed=ever, cuts=cut),
-        # What was taken off may be more than what came: nothing is known of a user but the sum.
-        "candidates AS (SELECT DISTINCT user_id FROM placed)",
-    ]
-    result = _RESULT.format(closed=f"SELECT {_PAIR} FROM {_EVER} WHERE user_id = c.user_id", applies="(SELECT is_whole FROM closing)")
-    return CompiledSelect(f"/* app:top_users_ever */ WITH {', '.join(steps)}, {result}", {})
+@lru_cache(maxsize=32)
+def _select_all(form: _Form) -> CompiledSelect:
+    """Return the SELECT that sums every user of a range, always proven: as `_select_by_threshold`."""
+    parts = " UNION ALL ".join([*form.pieces(), "SELECT * FROM changes"])
+    first = f"SELECT user_id, {_SUMS} FROM ({parts}) parts GROUP BY user_id HAVING sum(request_count) > 0 {_FIRST}"
+    return CompiledSelect(
+        f"/* app:top_users_all */ WITH {', '.join(_beginning(form))}, first AS ({first})"
+        f" SELECT true, {_NAME}, {_PAIR} FROM first {_IN_ORDER}",
+        {},
+    )
 
 
 def asks_for_top_users(shape: Shape) -> bool:
-    """Tell whether a shape is what this module answers: the users of all tenants, the greatest by cost and requests."""
+    """Tell whether a shape is what this module answers: users of all tenants, greatest by cost and requests, of all models or of one."""
+    filters = [MODEL] if shape.condensed is MODEL_SPENDERS else []
     return (
-        shape.condensed is SPENDERS
+        shape.condensed in (SPENDERS, MODEL_SPENDERS)
         and shape.dimensions == (USER,)
         and [metric.measures for metric in shape.metrics] == [(COST_USD,), (REQUEST_COUNT,)]
         and shape.greatest == shape.metrics
         and shape.limit is not None
-        and not (shape.filters or shape.in_tenant or shape.only_public or shape.bucket or shape.nonzero)
+        and [dimension for dimension, _ in shape.filters] == filters
+        and not (shape.in_tenant or shape.only_public or shape.bucket or shape.nonzero)
     )
+
+
+def _cover(start: date, end: date, *, by_days: bool) -> tuple[Grain, date, date]:
+    """Return the grain of the buckets that hold the range, and their bounds. `by_days`: whether days are ordered."""
+    if by_days and (end - start).days <= _FEW_DAYS:
+        return Grain.DAY, start, end
+    first, last = month_of(start), end if end.day == 1 else month_after(end)
+    months = (last.year - first.year) * 12 + last.month - first.month
+    return (Grain.MONTH if months <= _FEW_MONTHS else Grain.EVER), first, last
+
+
+def _widths(cover: Grain, days: int, covered: int) -> list[int]:
+    """Return the multiples to try: the more the buckets hold that is not asked for, the looser their bounds are."""
+    # How much all time holds is not known here.
+    first = 4 if cover is Grain.EVER else min(max(_NARROW, -(-2 * covered // max(days, 1))), _WIDE)
+    return [first, _WIDE] if first < _WIDE else [_WIDE]
+
+
+def _values(plan: Plan, pieces: Pieces) -> dict[str, Any]:
+    values: dict[str, Any] = {**plan.parameters(), "first_month": pieces.first_month, "last_month": pieces.last_month}
+    for number, days in enumerate(pieces.days):
+        values |= {f"start_{number}": days.start, f"end_{number}": days.end}
+    return values
 
 
 def try_top_users(plan: Plan) -> Iterator[tuple[CompiledSelect, dict[str, Any]]]:
     """Yield statements with their values, to be asked in turn until one is proven; the last is."""
     shape = plan.shape
-    if shape.limit is None:
+    if shape.limit is None or shape.condensed is None:
         raise ValueError("the number of users is not bounded")
-    width = _WIDTH * shape.limit
-    values = {**plan.parameters(), "limit": shape.limit, "width": width}
+    pieces = split_days(plan.range)
+    cover, cover_start, cover_end = _cover(plan.range.start.date(), plan.range.end.date(), by_days=shape.condensed is SPENDERS)
+    form = _Form(shape.condensed, cover, pieces.has_months, tuple(days.sign for days in pieces.days))
+    values = {**_values(plan, pieces), "limit": shape.limit, "cover_start": cover_start, "cover_end": cover_end}
     if shape.with_ever:
-        yield select_top_users_ever(), values
-    # Beside whole months, days matter little.
-    by_bucket = {"width_of_month": width, "width_of_day": shape.limit if shape.with_months else width}
-    many = (_MANY_OF_MONTHS if shape.with_months else _MANY) * shape.limit
-    yield select_top_users_in_range(with_months=shape.with_months), {**values, **by_bucket, "many": many}
-    yield select_all_users(with_months=shape.with_months), values
+        yield _select_by_threshold(_Form(shape.condensed, Grain.EVER, False, (), is_ever=True)), {**values, "width": 2 * shape.limit}
+    days = (plan.range.end - plan.range.start).days
+    if cover is Grain.DAY or days > _FEW_DAYS:
+        for width in _widths(cover, days, (cover_end - cover_start).days):
+            yield _select_by_threshold(form), {**values, "width": width * shape.limit}
+    yield _select_all(form), values

@@ -87,7 +87,8 @@ def _condensed(name: str, grain: Grain, dimensions: tuple[Dimension, ...], measu
     keys = tuple(dimension.key for dimension in dimensions)
     bucket = () if grain is Grain.EVER else (grain.value,)
     # By model one asks for a period, by caller for the periods of one.
-    key = (*bucket, *keys) if MODEL in dimensions else (*keys, *bucket)
+    by_caller = {TENANT, USER} & set(dimensions)
+    key = (*bucket, *keys) if MODEL in dimensions and not by_caller else (*keys, *bucket)
     return Rollup(name, grain, dimensions, measures, key, is_condensed=True)
 
 
@@ -100,14 +101,18 @@ BY_PROJECT = _condensed("usage_by_project", Grain.EVER, (TENANT, PROJECT), OUTCO
 BY_DAY_USER = _condensed("usage_by_day_user", Grain.DAY, (USER,), _SPENDING)
 BY_MONTH_USER = _condensed("usage_by_month_user", Grain.MONTH, (USER,), _SPENDING)
 BY_USER = _condensed("usage_by_user", Grain.EVER, (USER,), _SPENDING)
+BY_DAY_MODEL_USER = _condensed("usage_by_day_model_user", Grain.DAY, (MODEL, USER), _SPENDING)
+BY_MONTH_MODEL_USER = _condensed("usage_by_month_model_user", Grain.MONTH, (MODEL, USER), _SPENDING)
+BY_MODEL_USER = _condensed("usage_by_model_user", Grain.EVER, (MODEL, USER), _SPENDING)
 
 DAYS = Condensed(BY_DAY_MODEL, BY_DAY)
 MODELS = Condensed(BY_DAY_MODEL, by_month=BY_MONTH_MODEL)
 TENANTS = Condensed(BY_DAY_ALL, BY_DAY_TENANT)
 PROJECTS = Condensed(BY_DAY_ALL, BY_DAY_PROJECT, BY_MONTH_PROJECT, BY_PROJECT)
 SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_USER, BY_MONTH_USER, BY_USER, only=USER)
+MODEL_SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_MODEL_USER, BY_MONTH_MODEL_USER, BY_MODEL_USER, only=USER)
 
-CONDENSED = (DAYS, MODELS, TENANTS, PROJECTS, SPENDERS)
+CONDENSED = (DAYS, MODELS, TENANTS, PROJECTS, SPENDERS, MODEL_SPENDERS)
 """The narrowest first: the planner takes the first that fits."""
 
 RANKED_MODELS = 50

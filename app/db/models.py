@@ -35,8 +35,19 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from app.cube.dimensions import DIMENSIONS, Grain
-from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_DAY_PROJECT, BY_DAY_TENANT, CONDENSED, ROLLUPS, SPENDERS, Rollup
+from app.cube.dimensions import DIMENSIONS, USER, Grain
+from app.cube.rollups import (
+    BY_DAY_ALL,
+    BY_DAY_MODEL,
+    BY_DAY_MODEL_USER,
+    BY_DAY_PROJECT,
+    BY_DAY_TENANT,
+    CONDENSED,
+    MODEL_SPENDERS,
+    ROLLUPS,
+    SPENDERS,
+    Rollup,
+)
 
 metadata = SQLModel.metadata
 
@@ -191,6 +202,13 @@ class UsageRecordRow(SQLModel, table=True):
         CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
         CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
         CheckConstraint("attempt >= 1", name="usage_records_attempt"),
+        # The last minutes of all tenants. Records come in nearly by time, so a few bytes for many of them tell where those are.
+        Index(
+            "usage_records_occurred_at",
+            "occurred_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 16, "autosummarize": "on"},
+        ),
         {"postgresql_partition_by": "RANGE (occurred_at)"},
     )
     occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
@@ -263,12 +281,23 @@ class WriteState(SQLModel, table=True):
 
 
 class ClosingState(SQLModel, table=True):
-    """Which days are closed: one row. Days before `closed_until` are, but those in `reopened_days`."""
+    """Which days are closed: one row. Days before `closed_until` are, but those in `reopened_days`.
+
+    What is kept of the cube holds also that day's records from before `partly_until`; it is the day's start where there are none.
+    """
 
     __tablename__ = "closing_state"
-    __table_args__: ClassVar[Any] = (CheckConstraint("id = 1", name="closing_state_single"),)
+    __table_args__: ClassVar[Any] = (
+        CheckConstraint("id = 1", name="closing_state_single"),
+        CheckConstraint(
+            "partly_until >= closed_until::timestamp AT TIME ZONE 'UTC'"
+            " AND partly_until < (closed_until + 1)::timestamp AT TIME ZONE 'UTC'",
+            name="closing_state_partly",
+        ),
+    )
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     closed_until: date = Field(sa_type=Date)
+    partly_until: datetime = _instant()
 
 
 class ReopenedDay(SQLModel, table=True):
@@ -341,6 +370,8 @@ _MORE_INDEXES = {
     # All tenants, all projects of some days.
     BY_DAY_TENANT.name: ("day",),
     BY_DAY_PROJECT.name: ("day",),
+    # What is closed anew, and a few days of one model.
+    BY_DAY_MODEL_USER.name: ("day", "model_id"),
 }
 
 
@@ -351,11 +382,11 @@ def _build_rollup_table(rollup: Rollup) -> Table:
     if rollup.name in _MORE_INDEXES:
         columns = _MORE_INDEXES[rollup.name]
         indexes.append(Index(f"{rollup.name}_{columns[0].removesuffix('_id')}", *columns))
-    is_ranked = rollup in SPENDERS.rollups
-    if is_ranked:
+    is_spending = rollup in (*SPENDERS.rollups, *MODEL_SPENDERS.rollups)
+    if is_spending and rollup is not BY_DAY_MODEL_USER:
         # Each bucket's greatest, without a look at the table; the columns are the measures in their order.
         ranks: list[str | ColumnElement[Any]] = [desc(measure) for measure in measures]
-        before = [] if rollup.grain is Grain.EVER else [rollup.grain.value]
+        before = [column for column in rollup.key if column != USER.key]
         indexes.append(Index(f"{rollup.name}_greatest", *before, *ranks, postgresql_include=["user_id"]))
     return Table(
         rollup.name,
@@ -368,9 +399,9 @@ def _build_rollup_table(rollup: Rollup) -> Table:
             Column(measure.name, Numeric() if rollup.column_type(measure) == "numeric" else BigInteger(), nullable=False)
             for measure in rollup.measures
         ),
-        PrimaryKeyConstraint(*rollup.key, postgresql_include=measures if is_ranked else None),
+        PrimaryKeyConstraint(*rollup.key, postgresql_include=measures if is_spending else None),
         *indexes,
-        postgresql_with={"fillfactor": 80},
+        postgresql_with={"fillfactor": 100 if rollup is BY_DAY_MODEL_USER else 80},
     )
 
 

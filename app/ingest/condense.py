@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.cube.dimensions import Grain
-from app.cube.rollups import RANKED_MODELS, Condensed, Rollup
+from app.cube.rollups import BY_DAY_ALL, RANKED_MODELS, Condensed, Rollup
+from app.ingest.rollup import select_rollup_rows
 
 
 def _measures(rollup: Rollup) -> list[str]:
@@ -27,7 +28,16 @@ def select_condensed(condensed: Condensed, rollup: Rollup, source: str) -> str:
     return f"SELECT {', '.join(keys)}, {_listed('sum({name}) AS {name}', _measures(rollup))} FROM {source}{where} GROUP BY {groups}"
 
 
-def _fresh_and_stored(condensed: Condensed, rollup: Rollup) -> list[str]:
+def _columns(rollup: Rollup) -> str:
+    return ", ".join((*rollup.key, *_measures(rollup)))
+
+
+_PART = "(SELECT * FROM usage_records WHERE occurred_at >= %(from)s AND occurred_at < %(until)s) records"
+_PART_OF_DAY = f"(SELECT * FROM ({select_rollup_rows(BY_DAY_ALL, _PART)}) AS part ({_columns(BY_DAY_ALL)}))"
+"""The cube of the records of a part of a day, from the records: the stored one holds the whole day."""
+
+
+def _fresh_and_stored(condensed: Condensed, rollup: Rollup, source: str) -> list[str]:
     """Common tables `fresh`, `stored` and `difference`: key, each measure as it should be and as much as it grows, whether it is to go."""
     columns = ", ".join((*rollup.key, *_measures(rollup)))
     bucket = rollup.grain.value
@@ -36,7 +46,7 @@ def _fresh_and_stored(condensed: Condensed, rollup: Rollup) -> list[str]:
     buckets = f"SELECT {rollup.grain.day_expression} FROM unnest(%(days)s::date[]) day"
     return [
         f"fresh ({columns}) AS MATERIALIZED"
-        f" ({select_condensed(condensed, rollup, f'(SELECT * FROM {condensed.source.name} WHERE day = ANY(%(days)s)) days')})",
+        f" ({select_condensed(condensed, rollup, f'(SELECT * FROM {source} cube WHERE day = ANY(%(days)s)) days')})",
         f"stored AS MATERIALIZED (SELECT {columns} FROM {rollup.name} WHERE {bucket} IN ({buckets}))",
         f"difference AS MATERIALIZED (SELECT {key}, {_listed('f.{name} AS fresh_{name}', names)},"
         f" {_listed('coalesce(f.{name}, 0) - coalesce(s.{name}, 0) AS {name}', names)}, f.request_count IS NULL AS is_gone"
@@ -56,16 +66,17 @@ def _accumulate(rollup: Rollup) -> str:
     )
 
 
-def condense_days(condensed: Condensed) -> str:
+def condense_days(condensed: Condensed, *, in_part: bool = False) -> str:
     """Return the statement that derives `by_day` anew for the days, and adds what differs to the months and to all time.
 
+    `in_part`: only from the records between the parameters `from` and `until`, of one day.
     It gives one row: how many rows of `by_day` went away, whose months and totals may be empty then.
     """
     rollup = condensed.by_day
     if rollup is None:
         raise ValueError("there are no days to derive")
     sums = [f"sums_{number} AS ({_accumulate(coarser)})" for number, coarser in enumerate(condensed.rollups[1:])]
-    return f"/* app:condense_days */ {_replace(condensed, rollup, sums)}"
+    return f"/* app:condense_days */ {_replace(condensed, rollup, sums, _PART_OF_DAY if in_part else condensed.source.name)}"
 
 
 def condense_months(condensed: Condensed) -> str:
@@ -73,14 +84,14 @@ def condense_months(condensed: Condensed) -> str:
     rollup = condensed.by_month
     if rollup is None or condensed.by_day is not None:
         raise ValueError("the months are sums of stored days")
-    return f"/* app:condense_months */ {_replace(condensed, rollup, [])}"
+    return f"/* app:condense_months */ {_replace(condensed, rollup, [], condensed.source.name)}"
 
 
-def _replace(condensed: Condensed, rollup: Rollup, more: list[str]) -> str:
+def _replace(condensed: Condensed, rollup: Rollup, more: list[str], source: str) -> str:
     names = _measures(rollup)
     match = " AND ".join(f"t.{column} = d.{column}" for column in rollup.key)
     steps = [
-        *_fresh_and_stored(condensed, rollup),
+        *_fresh_and_stored(condensed, rollup, source),
         f"gone AS (DELETE FROM {rollup.name} t USING difference d WHERE d.is_gone AND {match})",
         f"kept AS (INSERT INTO {rollup.name} ({', '.join((*rollup.key, *names))})"
         f" SELECT {', '.join(rollup.key)}, {_listed('fresh_{name}', names)} FROM difference WHERE NOT is_gone"
@@ -153,6 +164,23 @@ _CLEAN_MONTH = (
     "{month} >= %(start)s AND {month} < %(end)s AND {month} < (SELECT date_trunc('month', closed_until::timestamp) FROM closing_state)"
     " AND NOT EXISTS (SELECT FROM reopened_days r WHERE date_trunc('month', r.day::timestamp)::date = {month})"
 )
+
+
+def select_wrong_part(condensed: Condensed) -> str:
+    """Return the SELECT of the rows kept of a day that is closed in part that differ from its records, as `select_wrong_sums`.
+
+    Parameters: `days`, that one, and `from` and `until`.
+    """
+    rollup = condensed.by_day
+    if rollup is None:
+        raise ValueError("there are no days")
+    names = _measures(rollup)
+    steps = _fresh_and_stored(condensed, rollup, _PART_OF_DAY)[:2]
+    return (
+        f"/* app:verify {rollup.name} */ WITH {', '.join(steps)} SELECT {', '.join(rollup.key)}, {_listed('s.{name}', names)},"
+        f" {_listed('f.{name}', names)} FROM stored s FULL JOIN fresh f USING ({', '.join(rollup.key)})"
+        f" WHERE ({_listed('s.{name}', names)}) IS DISTINCT FROM ({_listed('f.{name}', names)}) ORDER BY {', '.join(rollup.key)}"
+    )
 
 
 def select_wrong_sums(condensed: Condensed, rollup: Rollup) -> str:

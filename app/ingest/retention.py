@@ -65,6 +65,14 @@ async def _advance(database: Database, since: datetime) -> None:
     async with database.transaction() as connection:
         # Whoever makes a partition has looked at the instant before: what it made is there to be dropped, or it sees the new one.
         await lock_partitions(connection)
+        # The last minutes of a day that is closed in part are answered from records. Where those go while nobody closes days, the cube
+        # answers the day.
+        await connection.execute(
+            "INSERT INTO reopened_days (day, marks) SELECT closed_until, 1 FROM closing_state"
+            " WHERE partly_until > closed_until::timestamp AT TIME ZONE 'UTC' AND partly_until < %s"
+            " ON CONFLICT (day) DO UPDATE SET marks = reopened_days.marks + 1",
+            [since],
+        )
         await connection.execute(
             "/* app:retain */ UPDATE write_state SET epoch = epoch + 1, records_since = %s"
             " WHERE records_since IS NULL OR records_since < %s",

@@ -212,12 +212,13 @@ def insert_rollup(rollup: Rollup, source: str) -> str:
     return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
 
 
-# A day that is closed is to be closed anew. Counting the marks locks the row until the commit, so that whoever closes the day waits for it.
+# A day that is closed, be it in part, is to be closed anew. Counting the marks locks the row until the commit, so that whoever closes the
+# day waits for it.
 _REOPENED = """
 reopened AS (
   INSERT INTO reopened_days (day, marks)
   SELECT DISTINCT (i.occurred_at AT TIME ZONE 'UTC')::date, 1 FROM {source} i
-  WHERE i.occurred_at < (SELECT closed_until::timestamp AT TIME ZONE 'UTC' FROM closing_state)
+  WHERE i.occurred_at < (SELECT partly_until FROM closing_state)
   ORDER BY 1
   ON CONFLICT (day) DO UPDATE SET marks = reopened_days.marks + 1
 )"""

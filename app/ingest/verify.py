@@ -11,13 +11,13 @@ from datetime import date, datetime
 from typing import Any
 
 from app.cube.dimensions import Grain
-from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
+from app.cube.rollups import BY_DAY_ALL, CONDENSED, ROLLUPS, Condensed, Rollup
 from app.db.engine import Connection, Database
 from app.db.partitions import next_month
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant, midnight
 from app.ingest.closing import hold_closing, reopen_days
-from app.ingest.condense import WRONG_RANKINGS, select_wrong_sums
+from app.ingest.condense import WRONG_RANKINGS, select_wrong_part, select_wrong_sums
 from app.ingest.rollup import insert_rollup, select_rollup_rows
 from app.ingest.state import read_write_state
 
@@ -89,6 +89,8 @@ async def _find_wrong_sums(database: Database, chunk: Chunk, limit: int) -> list
             for rollup in condensed.rollups:
                 if len(found) < limit and (chunk.with_ever or rollup.grain is not Grain.EVER):
                     found += await _find_wrong(connection, condensed, rollup, bounds, limit - len(found))
+        if chunk.with_ever and len(found) < limit:
+            found += await _find_wrong_part(connection, limit - len(found))
         rows = await (await connection.execute(WRONG_RANKINGS, bounds, prepare=False)).fetchall()
     found += [
         Difference("rankings_by_day", {"day": day, "place": place}, _values(_RANKED, stored), _values(_RANKED, expected))
@@ -96,6 +98,25 @@ async def _find_wrong_sums(database: Database, chunk: Chunk, limit: int) -> list
         for stored, expected in [(tuple(cells[:2]), tuple(cells[2:]))]
     ]
     return found[:limit]
+
+
+async def _find_wrong_part(connection: Connection, limit: int) -> list[Difference]:
+    """The rows kept of the day that is closed in part that are not what its records say; none while it is reopened."""
+    cursor = await connection.execute(
+        "SELECT closed_until, partly_until FROM closing_state WHERE NOT EXISTS (SELECT FROM reopened_days WHERE day = closed_until)"
+    )
+    row = await cursor.fetchone()
+    since = (await read_write_state(connection)).records_since
+    if row is None or (since is not None and since > midnight(row[0])):
+        return []
+    values = {"days": [row[0]], "from": midnight(row[0]), "until": row[1]}
+    found: list[Difference] = []
+    for condensed in CONDENSED:
+        if condensed.source is BY_DAY_ALL and condensed.by_day is not None and len(found) < limit:
+            statement = f"{select_wrong_part(condensed)} LIMIT {limit - len(found)}"
+            rows = await (await connection.execute(statement, values, prepare=False)).fetchall()
+            found += _differences(condensed.by_day, rows)
+    return found
 
 
 _RANKED = ["permaslug", "tokens"]

@@ -15,7 +15,7 @@ from app.analytics.fetch import fetch_plan, fetch_rows_on
 from app.analytics.plan import Plan, Question, plan_question
 from app.analytics.top_users import asks_for_top_users, try_top_users
 from app.analytics.usage import COST
-from app.cube.dimensions import USER
+from app.cube.dimensions import MODEL, USER
 from app.cube.metrics import REQUESTS
 from app.db.engine import Database
 from app.domain.principal import Scope
@@ -29,6 +29,9 @@ FIRST = date(2026, 1, 20)
 DAYS = 75
 NOW = datetime(2026, 4, 6, tzinfo=UTC)
 ALL = Scope(tenant_key=None, identities=True)
+# Two of them are one public model.
+_MODELS = ("a/one", "a/one", "a/two")
+_SLUGS = ("a/one-2025", "a/one-2025:free", "a/two")
 RANGES = {
     "all time": (date(2020, 1, 1), date(2026, 4, 7)),
     "all time up to a closed day": (date(2020, 1, 1), date(2026, 3, 10)),
@@ -61,7 +64,12 @@ def _make(kind: str) -> list[UsageRecord]:
         active = random.sample(range(60), 35) if kind != "skewed" else sorted({*range(12), *random.sample(range(60), 25)})
         records += [
             make_record(
-                occurred_at=at + timedelta(minutes=user), user_id=f"u{user:02d}", cost_usd=_spend(kind, random, user), tenant_id="t"
+                occurred_at=at + timedelta(minutes=user),
+                user_id=f"u{user:02d}",
+                cost_usd=_spend(kind, random, user),
+                tenant_id="t",
+                model_id=_MODELS[(user + day) % 3],
+                model_permaslug=_SLUGS[(user + day) % 3],
             )
             for user in active
         ]
@@ -69,17 +77,21 @@ def _make(kind: str) -> list[UsageRecord]:
     return records
 
 
-def _expected(records: Sequence[UsageRecord], start: date, end: date, limit: int) -> list[tuple[str, Decimal, int]]:
+def _expected(
+    records: Sequence[UsageRecord], start: date, end: date, limit: int, model: str | None = None
+) -> list[tuple[str, Decimal, int]]:
     sums: dict[str, list[Any]] = defaultdict(lambda: [Decimal(0), 0])
     for record in records:
-        if record.user_id is not None and start <= record.occurred_at.date() <= end:
+        if record.user_id is not None and start <= record.occurred_at.date() <= end and model in (None, record.model_id):
             sums[record.user_id][0] += record.cost_usd or 0
             sums[record.user_id][1] += 1
     return sorted(((user, cost, requests) for user, (cost, requests) in sums.items()), key=lambda row: (-row[1], -row[2], row[0]))[:limit]
 
 
-def _plan(start: date, end: date, limit: int) -> Plan:
-    asked = Question("top", (COST, REQUESTS), TimeRange.of_dates(start, end), (USER,), greatest=(COST, REQUESTS), limit=limit)
+def _plan(start: date, end: date, limit: int, model: str | None = None) -> Plan:
+    filters = () if model is None else ((MODEL, model),)
+    window = TimeRange.of_dates(start, end)
+    asked = Question("top", (COST, REQUESTS), window, (USER,), filters=filters, greatest=(COST, REQUESTS), limit=limit)
     return plan_question(asked, ALL)
 
 
@@ -89,33 +101,36 @@ async def test_it_is_exact(database: Database, ingestor: Ingestor, kind: str) ->
     await ingestor.ingest(make_batch(records))
     await close_days(database, NOW - timedelta(days=2))
     late = [
-        make_record(occurred_at=datetime(2026, 3, 5, 4, tzinfo=UTC), user_id=f"u{user:02d}", cost_usd=Decimal(7)) for user in (3, 40, 71)
+        make_record(occurred_at=datetime(2026, 3, 5, 4, tzinfo=UTC), user_id=f"u{user:02d}", cost_usd=Decimal(7), model_id="a/two")
+        for user in (3, 40, 71)
     ]
     await ingestor.ingest(make_batch(late))
     async with database.read_connection() as connection:
         for name, (start, end) in RANGES.items():
             for limit in (1, 3, 10, 100):
-                rows = await fetch_plan(connection, _plan(start, end, limit))
-                assert rows == _expected([*records, *late], start, end, limit), (name, limit)
+                for model in (None, "a/one", "a/two", "nobody's"):
+                    rows = await fetch_plan(connection, _plan(start, end, limit, model))
+                    assert rows == _expected([*records, *late], start, end, limit, model), (name, limit, model)
 
 
-async def test_each_proof_holds_by_itself(database: Database, ingestor: Ingestor) -> None:
+@pytest.mark.parametrize("model", [None, "a/one"])
+async def test_each_proof_holds_by_itself(database: Database, ingestor: Ingestor, model: str | None) -> None:
     """Whatever statement says that it is proven gives the answer; for skewed users the first one does."""
     records = _make("skewed")
     await ingestor.ingest(make_batch(records))
     await close_days(database, NOW)
-    first_ones = []
+    first_ones = {}
     async with database.read_connection() as connection:
-        for start, end in RANGES.values():
+        for name, (start, end) in RANGES.items():
             proven = []
-            for statement, values in try_top_users(_plan(start, end, 3)):
+            for statement, values in try_top_users(_plan(start, end, 3, model)):
                 rows = await fetch_rows_on(connection, statement, values)
                 proven.append(not rows or rows[0][0])
                 if proven[-1]:
-                    assert [row[1:] for row in rows if row[1] is not None] == _expected(records, start, end, 3)
+                    assert [row[1:] for row in rows if row[1] is not None] == _expected(records, start, end, 3, model)
             assert proven[-1]
-            first_ones.append(proven[0])
-    assert first_ones == [name != "all time up to a closed day" for name in RANGES]
+            first_ones[name] = proven[0]
+    assert {name for name, is_proven in first_ones.items() if not is_proven} == {"all time up to a closed day"}
 
 
 def test_a_tenant_is_answered_from_its_own_rows() -> None:
@@ -124,3 +139,52 @@ def test_a_tenant_is_answered_from_its_own_rows() -> None:
     assert plan.shape.condensed is None
     assert not asks_for_top_users(plan.shape)
     assert plan.shape.in_tenant
+
+
+def _rows_read(node: dict[str, Any]) -> dict[str, int]:
+    """Rows that a plan read, by table."""
+    read: dict[str, int] = defaultdict(int)
+    if "Relation Name" in node:
+        read[node["Relation Name"]] += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    for child in node.get("Plans", []):
+        for table, rows in _rows_read(child).items():
+            read[table] += rows
+    return read
+
+
+async def _count_rows(database: Database, plan: Plan) -> dict[str, int]:
+    async with database.read_connection() as connection:
+        statement, values = next(try_top_users(plan))
+        rows = await fetch_rows_on(connection, statement, values)
+        assert rows[0][0], "proven by the first statement"
+        cursor = await connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.sql}", values, prepare=False)
+        row = await cursor.fetchone()
+    assert row is not None
+    return {table: count for table, count in _rows_read(row[0][0]["Plan"]).items() if table.startswith("usage_")}
+
+
+@pytest.mark.parametrize("model", [None, "a/one"])
+async def test_the_rows_read_do_not_grow_with_the_users(database: Database, ingestor: Ingestor, model: str | None) -> None:
+    """A few spend much, more and more spend little: neither these nor the records of the day that is not over are looked at."""
+    window = (date(2026, 2, 20), date(2026, 3, 20))
+    read = []
+    for number in (40, 400):
+        await ingestor.ingest(
+            make_batch(
+                make_record(
+                    request_id=f"{number}-{user}-{day}",
+                    occurred_at=datetime(2026, 2, 20, 1, tzinfo=UTC) + timedelta(days=day),
+                    user_id=f"u{user:03d}",
+                    cost_usd=Decimal(1000 - user if user < 10 else 1),
+                    model_id="a/one",
+                )
+                for user in range(number)
+                for day in range(0, 29, 4)
+            )
+        )
+        await close_days(database, datetime(2026, 3, 20, 12, tzinfo=UTC))
+        async with database.transaction() as connection:
+            await connection.execute("ANALYZE")
+        read.append(await _count_rows(database, _plan(*window, 2, model)))
+    assert "usage_by_day_all" not in {table for table, rows in read[1].items() if rows}
+    assert sum(read[1].values()) <= 1.5 * sum(read[0].values()) < 1000
