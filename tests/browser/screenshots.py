@@ -33,6 +33,8 @@ class Picture:
     height: int | None = None
     point: str | None = None
     """What the pointer rests on, if anything."""
+    button: str | None = None
+    """What is pressed first, if anything, by its name."""
 
 
 PICTURES = (
@@ -43,6 +45,7 @@ PICTURES = (
     Picture("rankings", "/rankings", "light", height=1500),
     Picture("rankings-dark", "/rankings", "dark", height=1500, point=".reader"),
     Picture("rankings-phone", "/rankings", "light", PHONE, height=1500),
+    Picture("graphiql", "/graphql", "dark", button="Execute query"),
 )
 
 
@@ -54,6 +57,11 @@ async def take(browser: Browser, site: Site, key: str, picture: Picture) -> byte
     await context.add_init_script(f"sessionStorage.setItem('tokengraph.key', {key!r})")
     page = await context.new_page()
     await page.goto(site.url + picture.path, wait_until="networkidle")
+    if picture.button is not None:
+        async with page.expect_response(lambda answer: answer.request.method == "POST"):
+            await page.get_by_role("button", name=picture.button).click()
+        await page.wait_for_load_state("networkidle")
+        await page.wait_for_timeout(1000)  # the answer is laid out in steps
     await _rest_on(page, picture.point)
     png = await page.screenshot()
     await context.close()
