@@ -48,7 +48,9 @@ def upgrade() -> None:
     op.execute(f"UPDATE closing_state SET partly_until = {DAY_STARTS}")
     op.alter_column("closing_state", "partly_until", nullable=False)
     op.create_check_constraint(
-        "closing_state_partly", "closing_state", f"partly_until >= {DAY_STARTS} AND partly_until < {DAY_STARTS.replace('closed_until', '(closed_until + 1)')}"
+        "closing_state_partly",
+        "closing_state",
+        f"partly_until >= {DAY_STARTS} AND partly_until < {DAY_STARTS.replace('closed_until', '(closed_until + 1)')}",
     )
     op.create_index(
         "usage_records_occurred_at",
@@ -64,11 +66,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Sums of months and all time would hold a part of a day that counts as open.
-    op.execute("DO $$ BEGIN IF EXISTS (SELECT FROM closing_state WHERE partly_until > "
-        f"{DAY_STARTS}) THEN RAISE EXCEPTION 'a day is closed in part'; END IF; END $$")
-    op.drop_index("usage_records_occurred_at", table_name="usage_records")
+    # The sums of months and all time hold a part of a day: so it is a day that was closed, and reopened.
     op.drop_constraint("closing_state_partly", "closing_state")
+    op.execute(
+        f"INSERT INTO reopened_days (day, marks) SELECT closed_until, 1 FROM closing_state WHERE partly_until > {DAY_STARTS}"
+        " ON CONFLICT (day) DO UPDATE SET marks = reopened_days.marks + 1"
+    )
+    op.execute(f"UPDATE closing_state SET closed_until = closed_until + 1 WHERE partly_until > {DAY_STARTS}")
+    op.drop_index("usage_records_occurred_at", table_name="usage_records")
     op.drop_column("closing_state", "partly_until")
     for table, _, _ in reversed(TABLES):
         op.drop_table(table)
