@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 from app.db.migrate import include_object
-from app.db.models import metadata
+from app.db.rollup_tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(

@@ -30,7 +30,8 @@ from sqlalchemy import (
 from app.analytics.plan import Shape
 from app.cube.dimensions import Grain
 from app.cube.rollups import BY_DAY_ALL
-from app.db.models import ROLLUP_TABLES, metadata
+from app.db.models import metadata
+from app.db.rollup_tables import ROLLUP_TABLES
 
 RANKINGS_ARE_STALE = "EXISTS (SELECT FROM ranked_models r JOIN models m ON m.id = r.model_id WHERE m.is_public <> r.is_public)"
 

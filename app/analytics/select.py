@@ -36,7 +36,8 @@ from app.analytics.plan import Shape
 from app.cube.dimensions import TENANT
 from app.cube.metrics import MEASURES, REQUEST_COUNT, Metric
 from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
-from app.db.models import ROLLUP_TABLES, metadata
+from app.db.models import metadata
+from app.db.rollup_tables import ROLLUP_TABLES
 
 _AGGREGATES = {measure.name: measure.aggregate for measure in MEASURES}
 _DIALECT: Any = PGDialect_psycopg(paramstyle="pyformat")  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from app.db.migrate import HEAD_REVISION, alembic_config, current_revision, include_object, sqlalchemy_url, upgrade
-from app.db.models import metadata
+from app.db.rollup_tables import metadata
 
 
 def test_the_code_asks_for_the_newest_migration() -> None:

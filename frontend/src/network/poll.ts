@@ -45,9 +45,10 @@ export function startPolling(polled: Polled): void {
 
   const ask = async (): Promise<void> => {
     const headers: Record<string, string> = etag === "" ? {} : { "If-None-Match": etag };
+    const asked = Date.now();
     // The browser's own cache would give the same answer for ten minutes.
     const answer = await fetch(polled.url, { cache: "no-store", headers, signal: AbortSignal.timeout(20_000) });
-    setClockBy(answer);
+    setClockBy(answer, asked);
     if (answer.status === 304) return;
     if (!answer.ok) throw new Refusal(answer);
     const snapshot = (await answer.json()) as Snapshot;

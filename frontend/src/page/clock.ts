@@ -7,11 +7,13 @@ export function now(): number {
   return Date.now() + ahead;
 }
 
-/** Take the gateway's time from an answer that it has just given. */
-export function setClockBy(answer: Response): void {
+/** Take the gateway's time from an answer that it has just given. `asked`: when, by this machine's `Date.now()`. */
+export function setClockBy(answer: Response, asked: number): void {
   const date = Date.parse(answer.headers.get("date") ?? "");
-  // The header has whole seconds: less than two of difference may be its rounding and the way here.
-  if (!Number.isNaN(date)) ahead = Math.abs(date - Date.now()) < 2000 ? 0 : date - Date.now();
+  const arrived = Date.now();
+  // The header has whole seconds, and may be as old as the answer was long under way: a difference no greater than that says nothing.
+  const unsure = 2000 + (arrived - asked);
+  if (!Number.isNaN(date)) ahead = Math.abs(date - arrived) < unsure ? 0 : date - arrived;
 }
 
 /** `40 seconds`, `3 minutes`, `2 hours`, `5 days`. */

@@ -12,6 +12,7 @@ export type Outcome =
   | { kind: "unreachable" };
 
 export async function fetchRankings(url: string, key: string, window: DateWindow, signal: AbortSignal): Promise<Outcome> {
+  const asked = Date.now();
   let answer: Response;
   try {
     answer = await fetch(url + windowSearch(window), { headers: { Authorization: `Bearer ${key}` }, cache: "no-store", signal });
@@ -19,7 +20,7 @@ export async function fetchRankings(url: string, key: string, window: DateWindow
     if (signal.aborted) throw error;
     return { kind: "unreachable" };
   }
-  setClockBy(answer);
+  setClockBy(answer, asked);
   if (answer.status === 401 || answer.status === 403) return { kind: "wrong-key" };
   if (answer.status === 429) return { kind: "limited", seconds: Math.max(1, Number(answer.headers.get("retry-after")) || 60) };
   try {
