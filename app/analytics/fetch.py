@@ -19,16 +19,13 @@ from app.domain.time_range import DateWindow
 
 async def fetch_rows(database: Database, statement: CompiledSelect, parameters: Mapping[str, Any]) -> Rows:
     """Run one SELECT. A connection that a restart has cut is replaced and the question asked once more."""
-    (rows,) = await _ask(database, [Asked(statement.sql, {**statement.constants, **parameters})])
+    (rows,) = await _ask(database, [_asked(statement, parameters)])
     return rows
 
 
-async def fetch_rows_on(
-    connection: Connection, statement: CompiledSelect, parameters: Mapping[str, Any], *, reuse_plan: bool = True
-) -> Rows:
-    """Run one SELECT on a connection that the caller holds. `reuse_plan`: PostgreSQL may plan it once for all values."""
-    cursor = await connection.execute(statement.sql, {**statement.constants, **parameters}, prepare=reuse_plan, binary=True)
-    return await cursor.fetchall()
+async def fetch_rows_on(connection: Connection, statement: CompiledSelect, parameters: Mapping[str, Any]) -> Rows:
+    """Run one SELECT on a connection that the caller holds, in its transaction."""
+    return await _ask_in_transaction(connection, _asked(statement, parameters))
 
 
 async def fetch_plans(database: Database, plans: Sequence[Plan]) -> list[Rows]:
@@ -48,11 +45,19 @@ async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     """Return the rows of one plan, on a connection that the caller holds. As `fetch_plans`."""
     questions = _top_users(plan) if asks_for_top_users(plan.shape) else (_first_question(plan),)
     for question in questions:
-        cursor = await connection.execute(question.sql, question.values, prepare=question.reuse_plan, binary=True)
-        rows = _shape(plan, await cursor.fetchall())
+        rows = _shape(plan, await _ask_in_transaction(connection, question))
         if rows is not None:
             return rows
     raise AssertionError("the last statement is always proven")
+
+
+def _asked(statement: CompiledSelect, parameters: Mapping[str, Any], *, reuse_plan: bool = True) -> Asked:
+    return Asked(statement.sql, {**statement.constants, **parameters}, reuse_plan)
+
+
+async def _ask_in_transaction(connection: Connection, question: Asked) -> Rows:
+    cursor = await connection.execute(question.sql, question.values, prepare=question.reuse_plan, binary=True)
+    return await cursor.fetchall()
 
 
 async def _ask(database: Database, questions: Sequence[Asked]) -> list[Rows]:
@@ -68,14 +73,13 @@ def _first_question(plan: Plan) -> Asked:
     shape = plan.shape
     if asks_for_top_users(shape):
         return next(_top_users(plan))
-    statement = select_shape(shape)
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
     sums_cube = shape.rollup is BY_DAY_ALL and shape.condensed is None and not shape.in_tenant
-    return Asked(statement.sql, {**statement.constants, **plan.parameters()}, reuse_plan=not sums_cube)
+    return _asked(select_shape(shape), plan.parameters(), reuse_plan=not sums_cube)
 
 
 def _top_users(plan: Plan) -> Iterator[Asked]:
-    return (Asked(statement.sql, {**statement.constants, **values}) for statement, values in try_top_users(plan))
+    return (_asked(statement, values) for statement, values in try_top_users(plan))
 
 
 def _shape(plan: Plan, rows: Rows) -> Rows | None:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC
 from math import ceil
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 import orjson
 from graphql import DocumentNode, FieldNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
@@ -33,6 +32,7 @@ from app.rest.answer import json_response
 from app.rest.envelopes import Envelope, detailed, error_headers, gateway, numbered, typed
 from app.rest.execute import StoredDocuments
 from app.rest.json import etag_matches, etag_of
+from app.web.direct_routes import read_query
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ _GRAPHQL: Final = "/graphql"
 
 KEPT_ROOTS: Final = frozenset({"network", "usageAnalytics", "gatewayStats", "tenantAnalytics", "tenantUsage", "__typename"})
 PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
+"""Fields of the root type whose answer is the same for everybody."""
 KEPT_TYPES: Final = frozenset(
     {
         *("NetworkStats", "NetworkTotals", "NetworkModel", "NetworkTrend", "NetworkPoint"),
@@ -322,8 +323,7 @@ class AnswerCacheMiddleware:
         caller = await scope_of_caller(context)
         if caller is None or len(query) > _LONGEST_QUESTION:
             return None
-        # As the routes read them: of a parameter that is given twice, the last one.
-        given = tuple(sorted(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).items()))
+        given = tuple(sorted(read_query(query).items()))
         return surface.path, given, caller, context.now.astimezone(UTC).date()
 
     async def _obtain(self, surface: Surface, key: tuple[Any, ...], scope: Scope, request_id: str) -> KeptAnswer:

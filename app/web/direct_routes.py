@@ -16,7 +16,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.domain.errors import TokengraphError
 from app.rest.answer import json_response
+from app.rest.envelopes import typed
 from app.web.body_limit import TooLongError
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,11 @@ class DirectRoute:
     method: str
     path: str
     respond: Respond
+
+
+def read_query(query: bytes) -> dict[str, str]:
+    """Return a URL's parameters as Starlette reads them: of one that is given twice, the last."""
+    return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
 
 
 def direct_routes_of(routes: Iterable[object]) -> tuple[DirectRoute, ...]:
@@ -55,9 +62,7 @@ def _direct_route_of(route: APIRoute) -> DirectRoute:
         raise TypeError(f"{route.path} is no fixed path of GET")
 
     async def respond(request: Request) -> Response:
-        query: bytes = request.scope["query_string"]
-        # As Starlette reads it: of a parameter that is given twice, the last one.
-        given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query and names else {}
+        given = read_query(request.scope["query_string"]) if names else {}
         response: Response = await route.endpoint(request=request, **{name: given.get(name) for name in names})
         return response
 
@@ -90,4 +95,5 @@ class DirectRoutesMiddleware:
 
 def internal_error() -> Response:
     """Return the answer to a request that met a mistake of ours, of which it shows nothing."""
-    return json_response({"error": {"message": "Internal Server Error", "type": "server_error", "code": "internal"}}, 500)
+    error = TokengraphError()
+    return json_response(typed(error), error.status)

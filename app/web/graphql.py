@@ -19,6 +19,7 @@ from app.resolvers.context import RequestContext, Services
 from app.resolvers.errors import public_error
 from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import NETWORK_CACHE_CONTROL
+from app.web.answer_cache import PUBLIC_ROOTS
 from app.web.direct_routes import DirectRoute
 from app.web.documents import DocumentPolicy, Named, TrustedDocuments
 from app.web.pages.graphiql import prefers_html
@@ -30,8 +31,6 @@ _RESPONSE_JSON: Final = "application/graphql-response+json"
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 _IDS: Final = frozenset({"documentId", "extensions"})
 """Parameters of a GET that name a document which the page cannot open: not by its text."""
-_PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
-"""Fields of the root type whose answer is the same for everybody."""
 _KEY_HEADERS: Final = frozenset({"authorization", "x-api-key"})
 _VARY: Final = "Authorization, X-API-Key, Accept"
 
@@ -149,7 +148,7 @@ def _respond_kept(request: Request, answer: Answer, roots: frozenset[str]) -> Re
 
 
 def _cache_control(request: Request, answer: Answer, roots: frozenset[str]) -> str:
-    if not _KEY_HEADERS.isdisjoint(request.headers) or not roots <= _PUBLIC_ROOTS:
+    if not _KEY_HEADERS.isdisjoint(request.headers) or not roots <= PUBLIC_ROOTS:
         return "private, no-cache"
     # Before the first snapshot there are only zeros, which nobody may keep for ten minutes.
     return NETWORK_CACHE_CONTROL if _has_number(answer.data) else "public, no-cache"
