@@ -136,10 +136,7 @@ def _stock_fetches(rankings: Rows, usage: dict[str, Rows]) -> tuple[Any, Any]:
     """Objects are built anew for each request, as from a database."""
 
     async def fetch_rankings(*_: str) -> list[RankingsDailyRow]:
-        return [
-            RankingsDailyRow(date=DateText(day), model_permaslug=slug or "other", total_tokens=str(tokens))
-            for day, slug, tokens, *_ in rankings
-        ]
+        return [RankingsDailyRow(date=DateText(day), model_permaslug=slug, total_tokens=str(tokens)) for day, slug, tokens, *_ in rankings]
 
     async def fetch_usage(*_: str) -> tuple[list[UsagePoint], list[ModelUsage]]:
         points = [

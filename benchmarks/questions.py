@@ -87,7 +87,7 @@ WITH totals AS (
 ), placed AS (
   SELECT *, row_number() OVER (PARTITION BY day ORDER BY slug IS NULL, tokens DESC, slug) place FROM totals
 ), shown AS (SELECT day, CASE WHEN place <= 50 THEN slug END slug, sum(tokens) tokens FROM placed GROUP BY 1, 2)
-SELECT day, slug, tokens::VARCHAR FROM shown ORDER BY day, slug IS NULL, tokens DESC, slug
+SELECT day, coalesce(slug, 'other'), tokens::VARCHAR FROM shown ORDER BY day, slug IS NULL, tokens DESC, slug
 """
 
 _NETWORK = {

@@ -210,7 +210,7 @@ async def _make_peer_tables(database: Database) -> None:
         if len(rankings) != BIG_ROWS:
             raise BenchmarkError(f"{len(rankings)} rows of rankings instead of {BIG_ROWS}")
         for day in big.dates():
-            days[day] = [(day, place, slug or "other", tokens) for place, (at, slug, tokens, *_) in enumerate(rankings) if at == day]
+            days[day] = [(day, place, slug, tokens) for place, (at, slug, tokens, *_) in enumerate(rankings) if at == day]
         sections = await ask_small(database, small)
         start = small.start_date
         points += [(start, place, at.isoformat(), *row[:4]) for place, (at, *row) in enumerate(sections["time_series"])]

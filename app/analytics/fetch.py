@@ -102,7 +102,7 @@ def _shape(plan: Plan, rows: Rows) -> Rows | None:
 
 
 async def fetch_rankings(database: Database, window: DateWindow) -> Rows:
-    """Return (date, permaslug, tokens as decimal text) in answer order; permaslug None is the rest of the day."""
+    """Return (date, permaslug, tokens as decimal text) in answer order; permaslug `other` is the rest of the day."""
     bounds = window.range
     return await fetch_rows(database, select_rankings(), {"start": bounds.start.date(), "end": bounds.end.date()})
 

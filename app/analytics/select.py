@@ -38,6 +38,7 @@ from app.cube.metrics import MEASURES, REQUEST_COUNT, Metric
 from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
 from app.db.models import metadata
 from app.db.rollup_tables import ROLLUP_TABLES
+from app.domain.usage import OTHER
 
 _AGGREGATES = {measure.name: measure.aggregate for measure in MEASURES}
 _DIALECT: Any = PGDialect_psycopg(paramstyle="pyformat")  # type: ignore[no-untyped-call]
@@ -155,7 +156,7 @@ def _sum(sums: Subquery, metric: Metric) -> ColumnElement[Any]:
 def select_rankings() -> CompiledSelect:
     """Return the SQL of the daily rankings between `start` and `end` (dates, half-open): (day, permaslug, tokens), in answer order.
 
-    Permaslug null: the sum of all that is not among the day's first 50 public models, private models included.
+    Permaslug `other`: the sum of all that is not among the day's first 50 public models, private models included.
 
     Closed days are stored as they are to be answered; of the others, and of all while what is public changed since, the places are
     computed here.
@@ -199,7 +200,7 @@ def select_rankings() -> CompiledSelect:
         shown.c.day, shown.c.place, shown.c.permaslug
     )
     rows = union_all(closed, ranked).subquery("rows")
-    statement = select(rows.c.day, rows.c.permaslug, cast(rows.c.tokens, Text)).order_by(rows.c.day, rows.c.place)
+    statement = select(rows.c.day, func.coalesce(rows.c.permaslug, OTHER), cast(rows.c.tokens, Text)).order_by(rows.c.day, rows.c.place)
     return _compile("rankings_daily", statement)
 
 

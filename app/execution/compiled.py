@@ -43,9 +43,7 @@ _DEFINITION: Final = "strawberry-definition"
 _MAX_FIELDS: Final = 2_000
 # Values of these types are neither awaitable nor exceptions, so that a leaf of any of them may be serialized at once. Enums join when met.
 _SETTLED: Final[set[type]] = {bool, int, float, str, Decimal, bytes, date, datetime}
-_REMEMBERED: Final = 4_096
-# Equal values of one of these types are the same in every respect; two equal instants may be written with other offsets.
-_INTERCHANGEABLE: Final = frozenset({bool, int, str, bytes, date})
+REMEMBERED: Final = 4_096
 _INT_MIN: Final = -(2**31)
 _INT_MAX: Final = 2**31 - 1
 
@@ -66,11 +64,12 @@ class UnexpectedValueError(Exception):
 class Dialect:
     """`unchanged`: by the name of a scalar, the exact Python type whose values its serializer returns as they are.
 
-    `remembered`: scalars whose few values come again and again, so that what their serializers return is remembered.
+    `remembered`: by the name of a scalar, the exact Python type whose few values come again and again, so that what its serializer returns
+    for them is remembered. Equal values of the type must be the same in every respect, as two equal instants with other offsets are not.
     """
 
     unchanged: Mapping[str, type] = field(default_factory=dict)
-    remembered: frozenset[str] = frozenset()
+    remembered: Mapping[str, type] = field(default_factory=dict)
 
 
 BUILT_IN: Final = {
@@ -213,11 +212,11 @@ class Compiler:
         known = BUILT_IN.get(leaf_type.name) if unchanged is None else (self._bind("class", unchanged), "")
         value = access if access.isidentifier() else self._name("v")
         tests = []
+        remembered = self._dialect.remembered.get(leaf_type.name)
+        if remembered is not None:
+            tests.append((f"is {self._bind('class', remembered)}", f"{self._bind('memory', _memory(leaf_type))}[{value}]"))
         if known is not None:
             tests.append((f"is {known[0]}{known[1].format(v=value)}", value))
-        if leaf_type.name in self._dialect.remembered:
-            remembered = self._bind("remembered", _remembering(leaf_type))
-            tests.append((f"in {self._bind('kinds', _INTERCHANGEABLE)}", f"{remembered}({value})"))
         if not tests:
             return f"{serialize}({access})"
         kind = f"type({value})" if value == access else f"type({value} := {access})"
@@ -332,10 +331,25 @@ def _serializer(leaf_type: GraphQLLeafType) -> Completer:
     return serialize
 
 
+class _Memory(dict[Any, Any]):
+    """What a scalar's serializer returned, by value. A dict, because looking into one calls no function."""
+
+    def __init__(self, serialize: Completer) -> None:
+        super().__init__()
+        self._serialize = serialize
+
+    def __missing__(self, value: Any) -> Any:
+        found = self._serialize(value)
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[value] = found
+        return found
+
+
 @lru_cache(256)
-def _remembering(leaf_type: GraphQLLeafType) -> Completer:
-    """Return the serializer of a scalar with its memory, which all selections share."""
-    return lru_cache(_REMEMBERED, typed=True)(_serializer(leaf_type))
+def _memory(leaf_type: GraphQLLeafType) -> _Memory:
+    """Return a scalar's memory, which all selections share."""
+    return _Memory(_serializer(leaf_type))
 
 
 def _settle(kind: type) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 import strawberry
@@ -18,7 +19,7 @@ MAX_DEPTH: Final = 16
 MAX_ALIASES: Final = 100
 MAX_TOKENS: Final = 4_000
 
-DIALECT: Final = Dialect(unchanged={"BigInt": int, "DateTime": str, "Date": str}, remembered=frozenset({"Date"}))
+DIALECT: Final = Dialect(unchanged={"BigInt": int, "DateTime": str, "Date": str}, remembered={"Date": date})
 """Of the scalars in `scalars.py`, those whose serializers return such values as they are; a test holds them to it."""
 
 

@@ -8,7 +8,6 @@ import strawberry
 
 from app.analytics.fetch import fetch_rankings
 from app.domain.time_range import format_seconds, resolve_rankings_window
-from app.domain.usage import OTHER
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import CalendarDate, Instant
@@ -56,7 +55,7 @@ async def resolve_rankings_daily(info: ResolverInfo, start_date: StartDate = Non
     window = resolve_rankings_window(start_date, end_date, context.now)
     rows = await fetch_rankings(context.services.database, window)
     return RankingsDaily(
-        data=as_list(RowList(_ROW, [row if row[1] else (row[0], OTHER, row[2]) for row in rows])),
+        data=as_list(RowList(_ROW, rows)),
         meta=RankingsDailyMeta(
             as_of=Instant(format_seconds(context.now)),
             version="v1",

@@ -49,8 +49,7 @@ def shape_rankings(rows: dict[str, Rows]) -> dict[str, Any]:
     """Return the documented body, but for its `meta`."""
     return {
         "data": [
-            {"date": _day(day), "model_permaslug": slug or "other", "total_tokens": str(tokens)}
-            for day, slug, tokens, *_ in rows["rankings_daily"]
+            {"date": _day(day), "model_permaslug": slug, "total_tokens": str(tokens)} for day, slug, tokens, *_ in rows["rankings_daily"]
         ]
     }
 

@@ -271,7 +271,7 @@ async def test_instants_that_are_equal_and_written_with_other_offsets_are_rememb
             return [Item(day=given[position % len(given)]) for position in range(MANY)]
 
     scalars: dict[object, Any] = {written: strawberry.scalar(name="Day", serialize=str)}
-    pair = pair_of(Query, dialect=Dialect({"Day": str}, frozenset({"Day"})), config=StrawberryConfig(scalar_map=scalars))
+    pair = pair_of(Query, dialect=Dialect({"Day": str}, {"Day": date}), config=StrawberryConfig(scalar_map=scalars))
     await compare(pair, "{ items { day } }")
     await compare(pair, "{ items { again: day } }")
     assert pair.tally.completions

@@ -10,7 +10,7 @@ from graphql import GraphQLBoolean, GraphQLError, GraphQLFloat, GraphQLID, Graph
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.execution.compiled import BUILT_IN
+from app.execution.compiled import BUILT_IN, REMEMBERED, _memory
 from app.resolvers.engine import DIALECT
 from app.resolvers.schema import build_schema
 from tests.execution.differential import typed
@@ -44,6 +44,7 @@ def test_the_dialects_scalars_return_such_values_as_they_are(name: str, data: st
 @pytest.mark.parametrize("name", sorted(DIALECT.remembered))
 @given(data=st.data())
 def test_what_is_remembered_depends_on_the_value_alone(name: str, data: st.DataObject) -> None:
+    assert DIALECT.remembered[name] is date
     value = data.draw(st.dates())
     other = date(value.year, value.month, value.day)
     assert typed(scalar(name).coerce_output_value(value)) == typed(scalar(name).coerce_output_value(other))
@@ -86,3 +87,11 @@ def test_the_edges_of_the_built_in_scalars(built_in: GraphQLScalarType) -> None:
 def test_the_dialect_names_scalars_of_the_schema() -> None:
     assert {*DIALECT.unchanged, *DIALECT.remembered} <= set(SCHEMA.type_map)
     assert not {*DIALECT.unchanged, *DIALECT.remembered} & set(BUILT_IN)
+
+
+def test_what_is_remembered_is_bounded_and_shared_by_selections() -> None:
+    memory = _memory(scalar("Date"))
+    assert _memory(scalar("Date")) is memory
+    for ordinal in range(1, 3 * REMEMBERED):
+        assert memory[date.fromordinal(ordinal)] == date.fromordinal(ordinal).isoformat()
+        assert len(memory) <= REMEMBERED

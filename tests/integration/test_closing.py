@@ -22,7 +22,7 @@ from app.cube.rollups import BY_DAY_ALL, CONDENSED, ROLLUPS
 from app.db.engine import Connection, Database
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
-from app.domain.usage import UsageRecord
+from app.domain.usage import OTHER, UsageRecord
 from app.ingest.batch import Ingestor, Written
 from app.ingest.catalog import load_catalog, parse_catalog
 from app.ingest.closing import close_days
@@ -77,18 +77,18 @@ async def _publish(database: Database, public: Sequence[str]) -> None:
     await load_catalog(database, parse_catalog(entries), NOW)
 
 
-def _naive_rankings(records: Sequence[UsageRecord], public: Sequence[str]) -> list[tuple[date, str | None, str]]:
+def _naive_rankings(records: Sequence[UsageRecord], public: Sequence[str]) -> list[tuple[date, str, str]]:
     days: dict[date, dict[str | None, int]] = {}
     for record in records:
         slugs = days.setdefault(naive.day_of(record), {})
         slug = record.model_permaslug if record.model_id in public else None
         slugs[slug] = slugs.get(slug, 0) + record.prompt_tokens + record.completion_tokens
-    rows: list[tuple[date, str | None, str]] = []
+    rows: list[tuple[date, str, str]] = []
     for day in sorted(days):
         named = sorted(
             ((slug, tokens) for slug, tokens in days[day].items() if tokens), key=lambda row: (row[0] is None, -row[1], row[0] or "")
         )
-        rows += [(day, slug, str(tokens)) for slug, tokens in named]
+        rows += [(day, slug or OTHER, str(tokens)) for slug, tokens in named]
     return rows
 
 

@@ -267,7 +267,7 @@ def test_without_npm_the_peer_is_left_out_in_words(tmp_path: Path, monkeypatch: 
 
 def test_the_bare_application_shapes_rows_as_the_documents_say() -> None:
     day = date(2025, 3, 1)
-    rankings = shape_rankings({"rankings_daily": [(day, "a/b", "7"), (day, None, "3")]})
+    rankings = shape_rankings({"rankings_daily": [(day, "a/b", "7"), (day, "other", "3")]})
     assert [row["model_permaslug"] for row in rankings["data"]] == ["a/b", "other"]
     rows = {"usage_time_series": [(day, Decimal(1), Decimal(2), Decimal("0.5"), Decimal(3), Decimal(3))], "usage_by_model": []}
     point = {"period": "2025-03-01", "input_tokens": 1, "output_tokens": 2, "cost": 0.5, "request_count": 3}
