@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, cast
 
-from app.analytics.plan import Plan
+from app.analytics.plan import Plan, Shape
 from app.analytics.select import CompiledSelect, select_model_cards, select_rankings, select_shape
 from app.analytics.top_users import asks_for_top_users, try_top_users
 from app.cube.metrics import Unit
 from app.cube.rollups import BY_DAY_ALL
 from app.db.engine import Connection, Database
-from app.db.pipeline import Asked, Rows, ask
+from app.db.pipeline import Asked, Planning, Rows, ask
 from app.domain.errors import ConnectionLostError
 from app.domain.time_range import DateWindow
 
@@ -51,12 +51,12 @@ async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     raise AssertionError("the last statement is always proven")
 
 
-def _asked(statement: CompiledSelect, parameters: Mapping[str, Any], *, reuse_plan: bool = True) -> Asked:
-    return Asked(statement.sql, {**statement.constants, **parameters}, reuse_plan)
+def _asked(statement: CompiledSelect, parameters: Mapping[str, Any], planning: Planning = Planning.AS_IT_LIKES) -> Asked:
+    return Asked(statement.sql, {**statement.constants, **parameters}, planning)
 
 
 async def _ask_in_transaction(connection: Connection, question: Asked) -> Rows:
-    cursor = await connection.execute(question.sql, question.values, prepare=question.reuse_plan, binary=True)
+    cursor = await connection.execute(question.sql, question.values, prepare=question.planning is not Planning.EACH_TIME, binary=True)
     return await cursor.fetchall()
 
 
@@ -73,13 +73,18 @@ def _first_question(plan: Plan) -> Asked:
     shape = plan.shape
     if asks_for_top_users(shape):
         return next(_top_users(plan))
+    return _asked(select_shape(shape), plan.parameters(), _planning_of(shape))
+
+
+def _planning_of(shape: Shape) -> Planning:
+    if shape.in_tenant and shape.condensed is not None:
+        return Planning.ONCE
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
-    sums_cube = shape.rollup is BY_DAY_ALL and shape.condensed is None and not shape.in_tenant
-    return _asked(select_shape(shape), plan.parameters(), reuse_plan=not sums_cube)
+    return Planning.EACH_TIME if shape.rollup is BY_DAY_ALL and shape.condensed is None else Planning.AS_IT_LIKES
 
 
 def _top_users(plan: Plan) -> Iterator[Asked]:
-    return (_asked(statement, values) for statement, values in try_top_users(plan))
+    return (_asked(statement, values, Planning.ONCE) for statement, values in try_top_users(plan))
 
 
 def _shape(plan: Plan, rows: Rows) -> Rows | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import lru_cache
 from itertools import count
 from typing import Any, Final
@@ -31,16 +32,30 @@ MAX_PREPARED: Final = 500
 _BINARY: Final = Format.BINARY
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _COMMIT: Final = b"COMMIT"
+# What fails in between ends the transaction, and undoes the setting with it.
+_PLAN_ONCE: Final = b"SET plan_cache_mode = force_generic_plan"
+_PLAN_AS_BEFORE: Final = b"RESET plan_cache_mode"
 _PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)s)")
+
+
+class Planning(Enum):
+    """When PostgreSQL plans a statement that a connection asks again and again."""
+
+    AS_IT_LIKES = auto()
+    """By what it expects either way to cost: anew for each execution, or once for all values."""
+    ONCE = auto()
+    """Once for all values. For what is read by keys, whatever they are, in less time than it takes to plan it."""
+    EACH_TIME = auto()
+    """Anew with each execution. For what is to be read one way or another depending on the values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A SELECT with psycopg's named placeholders, and their values. `reuse_plan`: PostgreSQL may plan it once for all values."""
+    """A SELECT with psycopg's named placeholders, and their values."""
 
     sql: str
     values: Mapping[str, Any]
-    reuse_plan: bool = True
+    planning: Planning = Planning.AS_IT_LIKES
 
 
 @dataclass(slots=True)
@@ -72,13 +87,14 @@ def number_placeholders(sql: str) -> tuple[bytes, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class _Message:
-    """A question as it is sent. `key`: of its prepared statement; None: it is not prepared."""
+    """A question as it is sent. `key`: of its prepared statement; None: it is not prepared. `once`: it is to be planned once."""
 
     text: bytes
     values: Sequence[Any]
     types: tuple[int, ...]
     formats: Sequence[Any]
     key: tuple[str, tuple[int, ...]] | None
+    once: bool
 
 
 async def ask(connection: AsyncConnection[TupleRow], questions: Sequence[Asked]) -> list[Rows]:
@@ -125,8 +141,9 @@ def _encode(session: _Session, question: Asked) -> _Message:
     values = transformer.dump_sequence([question.values[name] for name in names], [PyFormat.AUTO] * len(names))
     types = transformer.types or ()
     key = (question.sql, types)
-    is_kept = question.reuse_plan and (key in session.prepared or len(session.prepared) < MAX_PREPARED)
-    return _Message(text, values, types, transformer.formats or (), key if is_kept else None)
+    is_kept = question.planning is not Planning.EACH_TIME and (key in session.prepared or len(session.prepared) < MAX_PREPARED)
+    once = is_kept and question.planning is Planning.ONCE
+    return _Message(text, values, types, transformer.formats or (), key if is_kept else None, once)
 
 
 def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: list[tuple[str, tuple[int, ...]]]) -> list[int]:
@@ -137,6 +154,9 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
         pgconn.send_query_params(_BEGIN, None, result_format=_BINARY)
         sent += 1
     for message in messages:
+        if message.once:
+            pgconn.send_query_params(_PLAN_ONCE, None, result_format=_BINARY)
+            sent += 1
         if message.key is None:
             pgconn.send_query_params(
                 message.text, message.values, param_types=message.types, param_formats=message.formats, result_format=_BINARY
@@ -151,6 +171,9 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
             pgconn.send_query_prepared(name, message.values, param_formats=message.formats, result_format=_BINARY)
         places.append(sent)
         sent += 1
+        if message.once:
+            pgconn.send_query_params(_PLAN_AS_BEFORE, None, result_format=_BINARY)
+            sent += 1
     if len(messages) > 1:
         pgconn.send_query_params(_COMMIT, None, result_format=_BINARY)
     pgconn.pipeline_sync()

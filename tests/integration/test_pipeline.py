@@ -12,7 +12,7 @@ import pytest
 
 from app.db import pipeline
 from app.db.engine import Database
-from app.db.pipeline import Asked, ask, number_placeholders
+from app.db.pipeline import Asked, Planning, ask, number_placeholders
 from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError
 
 ONE = Asked("SELECT 1", {})
@@ -59,7 +59,7 @@ async def test_values_come_and_go_as_they_are(database: Database) -> None:
         ((row,), ((one,),), empty) = await rows_of(database, Asked(f"SELECT {columns}", values), ONE, Asked("SELECT 1 WHERE false", {}))
         assert row == tuple(values.values())
         assert (one, empty) == (1, [])
-    ((planned_anew,),) = await rows_of(database, Asked(f"SELECT {columns}", values, reuse_plan=False))
+    ((planned_anew,),) = await rows_of(database, Asked(f"SELECT {columns}", values, Planning.EACH_TIME))
     assert planned_anew == tuple(values.values())
 
 
@@ -162,3 +162,20 @@ async def test_no_more_is_prepared_than_is_bounded(database_url: str, monkeypatc
             assert await rows_of(database, Asked(f"SELECT {number}", {})) == [[(number,)]]
         counted = Asked("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE '_tokengraph%%'", {})
         assert await rows_of(database, counted) == [[(5,)]]
+
+
+async def test_what_is_to_be_planned_once_is_and_the_session_is_as_before(database_url: str) -> None:
+    async with Database(database_url, min_size=1, max_size=1) as database:
+        once, divided = (
+            Asked("SELECT 10 / %(by)s::int", {"by": 5}, Planning.ONCE),
+            Asked("SELECT 1 / %(by)s::int", {"by": 0}, Planning.ONCE),
+        )
+        for questions in ((once,), (ONE, once, once), (once, ONE)):
+            assert await rows_of(database, *questions) == [[(1,)] if one is ONE else [(2,)] for one in questions]
+        plans = Asked("SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE 'SELECT 10 /%%'", {})
+        assert await rows_of(database, plans) == [[(4, 0)]]
+        for questions in ((divided,), (ONE, divided, once)):
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                await rows_of(database, *questions)
+            assert await rows_of(database, Asked("SHOW plan_cache_mode", {})) == [[("auto",)]]
+        assert await rows_of(database, once, Asked("SHOW plan_cache_mode", {})) == [[(2,)], [("auto",)]]
