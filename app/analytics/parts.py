@@ -33,7 +33,7 @@ from app.cube.rollups import BY_DAY_ALL
 from app.db.models import metadata
 from app.db.rollup_tables import ROLLUP_TABLES
 
-RANKINGS_ARE_STALE = "EXISTS (SELECT FROM ranked_models r JOIN models m ON m.id = r.model_id WHERE m.is_public <> r.is_public)"
+RANKINGS_ARE_STALE = "EXISTS (SELECT FROM models WHERE is_ranking_stale)"
 
 _BOUNDS = "(SELECT CAST(:start AS date) AS first_day, CAST(:end AS date) AS end_day)"
 _MONTH_BOUNDS = (

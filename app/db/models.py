@@ -13,8 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     ForeignKey,
@@ -62,11 +64,16 @@ class Model(SQLModel, table=True):
     """One served model: a public id and the dated permaslug and variant under it.
 
     `entry_id` is the catalog entry whose prices, name and publicity hold for it: itself when it is listed, the entry of its public id
-    when it is not, null when the catalog knows neither. `is_public` is the entry's, kept here for the readers.
+    when it is not, null when the catalog knows neither. `is_public` is the entry's, kept here for the readers; `ranked_public`: what it was
+    when the closed days were ranked. Where they differ, those rankings are not to be used.
     """
 
     __tablename__ = "models"
-    __table_args__: ClassVar[Any] = (UniqueConstraint("public_id", "permaslug"), Index("models_permaslug", "permaslug"))
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("public_id", "permaslug"),
+        Index("models_permaslug", "permaslug"),
+        Index("models_ranking_stale", "id", postgresql_where="is_ranking_stale"),
+    )
     id: int | None = _surrogate()
     public_id: str = _name()
     permaslug: str = _name()
@@ -75,6 +82,9 @@ class Model(SQLModel, table=True):
     entry_id: int | None = Field(sa_column=Column(Integer, ForeignKey("models.id"), nullable=True))
     is_listed: bool
     is_public: bool
+    ranked_public: bool
+    # A column, so that the server knows how few rows have it and looks into the index.
+    is_ranking_stale: bool | None = Field(sa_column=Column(Boolean, Computed("is_public <> ranked_public", persisted=True)))
 
 
 class ModelPrice(SQLModel, table=True):
@@ -299,14 +309,6 @@ class DayRanking(SQLModel, table=True):
     place: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
     permaslug: str | None = Field(sa_type=Text(collation="C"))
     tokens: Decimal = Field(sa_type=Numeric)
-
-
-class RankedModel(SQLModel, table=True):
-    """Whether a model was public when the closed days were ranked. Where it is otherwise now, those rankings are not to be used."""
-
-    __tablename__ = "ranked_models"
-    model_id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    is_public: bool
 
 
 class QuarantinedRecord(SQLModel, table=True):

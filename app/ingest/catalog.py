@@ -160,9 +160,9 @@ async def _store_entry(connection: Connection, entry: CatalogEntry, provider: in
     found = await cursor.fetchone()
     if found is None:
         cursor = await connection.execute(
-            "INSERT INTO models (public_id, permaslug, name, provider_id, is_listed, is_public)"
-            " VALUES (%s, %s, %s, %s, false, false) RETURNING id, is_listed",
-            [entry.model_id, entry.permaslug, entry.name or entry.model_id, provider],
+            "INSERT INTO models (public_id, permaslug, name, provider_id, is_listed, is_public, ranked_public)"
+            " VALUES (%s, %s, %s, %s, false, %s, %s) RETURNING id, is_listed",
+            [entry.model_id, entry.permaslug, entry.name or entry.model_id, provider, bool(entry.public), bool(entry.public)],
         )
         found = await cursor.fetchone()
     if found is None:

@@ -203,7 +203,7 @@ async def _condense(connection: Connection, condensed: Condensed, statement: str
 
 async def _rank_changed_models(database: Database) -> bool:
     """Rank anew the closed days of models that were published, or withdrawn, since; False if another process is at it."""
-    changed = "SELECT r.model_id FROM ranked_models r JOIN models m ON m.id = r.model_id WHERE m.is_public <> r.is_public"
+    changed = "SELECT id FROM models WHERE is_ranking_stale"
     async with database.read_connection() as connection:
         if await _one(connection, f"/* app:publicity */ {changed} LIMIT 1") is None:
             return True
@@ -211,8 +211,9 @@ async def _rank_changed_models(database: Database) -> bool:
         if not await _is_alone(connection):
             return False
         await connection.execute("SET LOCAL statement_timeout = 0")
+        # One that is being published or withdrawn meanwhile is left to the next run: nobody waits for another here, in any order of rows.
         cursor = await connection.execute(
-            f"UPDATE ranked_models r SET is_public = NOT r.is_public FROM ({changed}) c WHERE c.model_id = r.model_id RETURNING r.model_id"
+            f"UPDATE models SET ranked_public = is_public WHERE id IN ({changed} FOR NO KEY UPDATE SKIP LOCKED) RETURNING id"
         )
         models = [model for (model,) in await cursor.fetchall()]
         cursor = await connection.execute(

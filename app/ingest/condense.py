@@ -121,13 +121,9 @@ def sum_days_anew(condensed: Condensed, rollup: Rollup) -> list[str]:
 
 
 _RANKED = f"""
-publicity AS MATERIALIZED (
-  SELECT m.id, m.permaslug, coalesce(r.is_public, m.is_public) AS is_public, r.model_id IS NULL AS is_new
-  FROM models m LEFT JOIN ranked_models r ON r.model_id = m.id
-),
 totals AS (
-  SELECT d.day, CASE WHEN p.is_public THEN p.permaslug END AS permaslug, sum(d.prompt_tokens) + sum(d.completion_tokens) AS tokens
-  FROM usage_by_day_model d JOIN publicity p ON p.id = d.model_id
+  SELECT d.day, CASE WHEN m.ranked_public THEN m.permaslug END AS permaslug, sum(d.prompt_tokens) + sum(d.completion_tokens) AS tokens
+  FROM usage_by_day_model d JOIN models m ON m.id = d.model_id
   WHERE d.day = ANY(%(days)s) GROUP BY 1, 2 HAVING sum(d.prompt_tokens) + sum(d.completion_tokens) > 0
 ),
 placed AS (
@@ -144,16 +140,13 @@ fresh AS MATERIALIZED (
 RANK_DAYS = f"""/* app:rank_days */ WITH {_RANKED},
 gone AS (
   DELETE FROM rankings_by_day t WHERE t.day = ANY(%(days)s) AND NOT EXISTS (SELECT FROM fresh f WHERE f.day = t.day AND f.place = t.place)
-),
-learned AS (
-  INSERT INTO ranked_models (model_id, is_public) SELECT id, is_public FROM publicity WHERE is_new
 )
 INSERT INTO rankings_by_day AS t (day, place, permaslug, tokens)
 SELECT day, place, permaslug, tokens FROM fresh ORDER BY day, place
 ON CONFLICT (day, place) DO UPDATE SET permaslug = excluded.permaslug, tokens = excluded.tokens
 WHERE (t.permaslug, t.tokens) IS DISTINCT FROM (excluded.permaslug, excluded.tokens)
 """
-"""Ranks the days anew. A model is as public as `ranked_models` says; one that is not there is added to it."""
+"""Ranks the days anew. A model is as public as its `ranked_public` says."""
 
 
 _CLEAN_DAY = (
@@ -215,4 +208,4 @@ stored AS (SELECT x.day, x.place, x.permaslug, x.tokens FROM rankings_by_day x W
 SELECT day, place, s.permaslug, s.tokens, e.permaslug, e.tokens FROM stored s FULL JOIN fresh e USING (day, place)
 WHERE (s.permaslug, s.tokens) IS DISTINCT FROM (e.permaslug, e.tokens) ORDER BY day, place
 """
-"""The stored rankings that are not as `ranked_models` has them, in the form of `select_wrong_sums`."""
+"""The stored rankings that are not as `models.ranked_public` has them, in the form of `select_wrong_sums`."""

@@ -207,9 +207,9 @@ async def _register_models(connection: Connection, wanted: Collection[ModelName]
     await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [CATALOG_LOCK])
     await register_providers(connection, {implied_provider(model_id) for model_id, _ in unseen}, names.providers)
     await connection.execute(
-        "INSERT INTO models (public_id, permaslug, name, provider_id, entry_id, is_listed, is_public)"
+        "INSERT INTO models (public_id, permaslug, name, provider_id, entry_id, is_listed, is_public, ranked_public)"
         " SELECT w.public_id, w.permaslug, coalesce(e.name, w.public_id), coalesce(e.provider_id, w.provider_id), e.id, false,"
-        "   coalesce(e.is_public, false)"
+        "   coalesce(e.is_public, false), coalesce(e.is_public, false)"
         " FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)"
         f" LEFT JOIN LATERAL ({entry_lookup('w.public_id', 'w.permaslug')}) e ON true"
         " ORDER BY w.position ON CONFLICT DO NOTHING",

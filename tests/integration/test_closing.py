@@ -66,7 +66,7 @@ def _records(draw: st.DrawFn) -> UsageRecord:
 
 async def _empty(database: Database) -> None:
     stored = [*ROLLUPS, *(rollup for condensed in CONDENSED for rollup in condensed.rollups)]
-    tables = ["usage_records", "recent_requests", "users", "models", "rankings_by_day", "ranked_models", "reopened_days"]
+    tables = ["usage_records", "recent_requests", "users", "models", "rankings_by_day", "reopened_days"]
     async with database.transaction() as connection:
         await connection.execute(f"TRUNCATE {', '.join([*tables, *(rollup.name for rollup in stored)])} CASCADE")
         await connection.execute("UPDATE closing_state SET closed_until = '2020-01-01', partly_until = '2020-01-01 00:00+00'")
@@ -240,6 +240,40 @@ async def test_the_day_that_is_not_over_is_closed_in_parts(database: Database, i
         assert await close_days(database, NOW + timedelta(hours=later)) is not None
         await _assert_kept_is_right(database)
         assert await _requests_by_user(database) == {**dict.fromkeys(hours, 1), "open": 2, "early": 2}
+
+
+async def _stale(database: Database) -> list[str]:
+    async with database.read_connection() as connection:
+        cursor = await connection.execute("SELECT public_id FROM models WHERE is_ranking_stale ORDER BY 1")
+        return [name for (name,) in await cursor.fetchall()]
+
+
+async def test_ranking_anew_waits_for_nobody_who_publishes(database: Database, ingestor: Ingestor) -> None:
+    await _publish(database, ())
+    records = [make_record(occurred_at=NOW - timedelta(days=3), model_id=name, prompt_tokens=9) for name in ("a/one", "a/two", "b/three")]
+    await ingestor.ingest(make_batch(records))
+    assert await close_days(database, NOW) is not None
+    assert await _stale(database) == []
+    await _publish(database, ("a/one", "b/three"))
+    assert await _stale(database) == ["a/one", "b/three"]
+    await _assert_equal(database, records, ("a/one", "b/three"), FOREVER)
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE models SET is_public = false WHERE public_id = 'b/three'")
+        async with asyncio.timeout(60):
+            assert await close_days(database, NOW) is not None
+        assert await _stale(database) == ["b/three"], "the one that nobody changes is ranked anew"
+    # The other came back to what was ranked.
+    assert await _stale(database) == []
+    await _assert_equal(database, records, ("a/one",), FOREVER)
+    await _assert_kept_is_right(database)
+
+
+async def test_a_new_model_leaves_the_rankings_as_they_are(database: Database, ingestor: Ingestor) -> None:
+    await ingestor.ingest(make_batch([make_record(occurred_at=NOW - timedelta(days=3), model_id="plain")]))
+    assert await close_days(database, NOW) is not None
+    await _publish(database, ("a/one",))
+    await ingestor.ingest(make_batch([make_record(occurred_at=NOW - timedelta(days=2), model_id="a/one", model_permaslug="a/one:free")]))
+    assert await _stale(database) == []
 
 
 async def test_verify_finds_what_is_wrong_of_a_day_that_is_not_over(database: Database, ingestor: Ingestor) -> None:
