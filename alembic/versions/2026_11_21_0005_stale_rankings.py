@@ -26,6 +26,7 @@ def upgrade() -> None:
     op.add_column("models", sa.Column("is_ranking_stale", sa.Boolean(), sa.Computed("is_public <> ranked_public", persisted=True)))
     op.create_index("models_ranking_stale", "models", ["id"], postgresql_where=sa.text("is_ranking_stale"))
     op.drop_table("ranked_models")
+    op.execute("ANALYZE models")  # so that the index is used from the start
 
 
 def downgrade() -> None:
