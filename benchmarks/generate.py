@@ -1,8 +1,8 @@
 """Makes millions of records inside PostgreSQL: an INSERT ... SELECT a month over 24 months, two months at a time, then the rollups.
 
 Everything follows from hashes of the row's number, so the same count gives the same rows. Callers and models are drawn by Zipf's law.
-Months are filled before they are partitions and rollups before they have indexes, each index being built at the end: so 100M records take
-minutes, not hours. What comes out is what the product would have written: a month of every rollup is compared with its records.
+Months are filled before they are partitions and every sum before it has indexes, each being built at the end: so 100M records take less
+than an hour on two cores. What comes out is what the product would have written: a month of every rollup is compared with its records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from math import log10
 from pathlib import Path
 from typing import Any
 
-from app.cube.rollups import CONDENSED, ROLLUPS, Condensed
+from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, next_month
 from app.domain.time_range import TimeRange, midnight
@@ -217,23 +217,37 @@ async def _make_records(database: Database, slices: Sequence[Slice]) -> None:
             await connection.execute(f"ALTER TABLE {part.table} DROP CONSTRAINT bench_range")
 
 
+async def _drop_indexes(connection: Connection, rollups: Iterable[Rollup]) -> list[str]:
+    """Drop the indexes of tables that are about to be filled; return the statements that build them."""
+    statements = []
+    for rollup in rollups:
+        cursor = await connection.execute(
+            "SELECT i.indexrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid)"
+            " FROM pg_index i LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'p'"
+            f" WHERE i.indrelid = '{rollup.name}'::regclass"
+        )
+        for index, constraint, definition, statement in await cursor.fetchall():
+            if constraint is None:
+                await connection.execute(f"DROP INDEX {index}")
+                statements.append(statement)
+            else:
+                await connection.execute(f"ALTER TABLE {rollup.name} DROP CONSTRAINT {constraint}")
+                statements.append(f"ALTER TABLE {rollup.name} ADD CONSTRAINT {constraint} {definition}")
+    return statements
+
+
+async def _build_indexes(database: Database, statements: Iterable[str]) -> None:
+    """Build one after the other: each uses the server's own parallel workers, and two of one table would wait for each other."""
+    for statement in statements:
+        async with database.transaction() as connection:
+            await connection.execute(_MEMORY)
+            await connection.execute(statement, prepare=False)
+
+
 async def _make_rollups(database: Database, slices: Sequence[Slice]) -> None:
     """Fill the rollups, two months at a time, without indexes; then build those."""
-    indexes: list[str] = []
     async with database.transaction() as connection:
-        for rollup in ROLLUPS:
-            cursor = await connection.execute(
-                "SELECT i.indexrelid::regclass::text, c.conname, pg_get_constraintdef(c.oid), pg_get_indexdef(i.indexrelid)"
-                " FROM pg_index i LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype = 'p'"
-                f" WHERE i.indrelid = '{rollup.name}'::regclass"
-            )
-            for index, constraint, definition, statement in await cursor.fetchall():
-                if constraint is None:
-                    await connection.execute(f"DROP INDEX {index}")
-                    indexes.append(statement)
-                else:
-                    await connection.execute(f"ALTER TABLE {rollup.name} DROP CONSTRAINT {constraint}")
-                    indexes.append(f"ALTER TABLE {rollup.name} ADD CONSTRAINT {constraint} {definition}")
+        indexes = await _drop_indexes(connection, ROLLUPS)
 
     async def fill(part: Slice) -> None:
         for rollup in ROLLUPS:
@@ -241,15 +255,8 @@ async def _make_rollups(database: Database, slices: Sequence[Slice]) -> None:
                 await connection.execute(_MEMORY)
                 await connection.execute(insert_rollup(rollup, part.table), prepare=False)
 
-    async def build(statement: str) -> None:
-        async with database.transaction() as connection:
-            await connection.execute(_MEMORY)
-            await connection.execute(statement, prepare=False)
-
     await _two_at_a_time(partial(fill, part) for part in slices)
-    # One after the other: each uses the server's own parallel workers, and two of one table would wait for each other.
-    for statement in indexes:
-        await build(statement)
+    await _build_indexes(database, indexes)
 
 
 async def _close_days(database: Database) -> None:
@@ -264,14 +271,19 @@ async def _close_days(database: Database) -> None:
             async with database.transaction() as connection:
                 await connection.execute(_MEMORY)
                 order = ", ".join(str(position) for position in range(1, len(rollup.key) + 1))
+                indexes = await _drop_indexes(connection, [rollup])
                 await connection.execute(f"INSERT INTO {rollup.name} ({columns}) {rows} ORDER BY {order}", prepare=False)
+            await _build_indexes(database, indexes)
             if rollup is condensed.by_day:
                 source = rollup.name  # months and all time are sums of the days, as they are stored
 
     async with database.read_connection() as connection:
         await connection.execute("SET statement_timeout = 0")
         await connection.execute(f"ANALYZE {', '.join(rollup.name for rollup in ROLLUPS)}")
-    await _two_at_a_time(partial(fill, condensed) for condensed in CONDENSED)
+    # The largest last and by itself, so that no two large sorts are on the disk at once.
+    *smaller, largest = sorted(CONDENSED, key=lambda condensed: max(len(rollup.key) for rollup in condensed.rollups))
+    await _two_at_a_time(partial(fill, condensed) for condensed in smaller)
+    await fill(largest)
     async with database.transaction() as connection:
         await connection.execute(_MEMORY)
         dates = [START.date() + timedelta(days=number) for number in range((open_from - START.date()).days)]
