@@ -38,7 +38,7 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 LAST = date(2026, 12, 31)
 """Their last day."""
 
-_WAL_AND_SORTS = 8 * 10**9
+_WAL_AND_SORTS = 12 * 10**9
 _AT_ONCE = 2
 _MICROSECOND = timedelta(microseconds=1)
 _MEMORY = "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = off; SET LOCAL work_mem = '192MB'"
@@ -125,7 +125,7 @@ def slice_months(rows: int) -> Iterator[Slice]:
 
 def disk_needed(rows: int) -> int:
     """Return the bytes that so many records take with their keys and rollups: the more there are, the more of them share a rollup's row."""
-    return round(rows * max(1200 - 330 * max(log10(rows) - 6, 0), 540))
+    return round(rows * max(1500 - 400 * max(log10(rows) - 6, 0), 700))
 
 
 def check_disk(rows: Sequence[int], folder: Path, beside: int = 0) -> int:
