@@ -77,7 +77,7 @@ def _first_question(plan: Plan) -> Asked:
 
 
 def _planning_of(shape: Shape) -> Planning:
-    if shape.in_tenant and shape.condensed is not None:
+    if shape.condensed is not None and (shape.in_tenant or any(dimension.in_tenant for dimension, _ in shape.filters)):
         return Planning.ONCE
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
     return Planning.EACH_TIME if shape.rollup is BY_DAY_ALL and shape.condensed is None else Planning.AS_IT_LIKES

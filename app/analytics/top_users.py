@@ -35,6 +35,8 @@ _FEW_MONTHS = 4
 _PAIR = "cost_usd, request_count"
 _GREATEST = "ORDER BY cost_usd DESC, request_count DESC"
 _SUMS = "sum(cost_usd) AS cost_usd, sum(request_count) AS request_count"
+# One by one and not as a range, of which the server would expect far more days than there are.
+_OPEN = "day = ANY((SELECT days FROM open_days)::date[])"
 _REOPENED = "day = ANY((SELECT reopened FROM closing)::date[])"
 # The range is said once more so that the server can leave out the months that are not in it.
 _REST = (
@@ -92,15 +94,20 @@ def _beginning(form: _Form) -> list[str]:
     for name in ("start", "end"):
         closing = closing.replace(f"CAST(:{name} AS date)", f"%({name})s::date")
     source, by_day = form.condensed.source, form.stored[Grain.DAY]
-    open_days = [
-        form.rows(source, "user_id <> 0", "day >= (SELECT open_from FROM closing) AND day < %(end)s"),
+    parts = [
+        form.rows(source, "user_id <> 0", _OPEN),
         form.rows(source, "user_id <> 0", _REOPENED),
         form.rows(by_day, _REOPENED, sign=-1),
         f"SELECT user_id, cost_usd, 1 FROM usage_records WHERE {' AND '.join((*form.conditions, 'user_id <> 0', _REST))}",
     ]
     asked = ["asked AS MATERIALIZED (SELECT ARRAY(SELECT id FROM models WHERE public_id = %(filter_0)s) AS ids)"] if form.conditions else []
-    changes = f"SELECT user_id, {_SUMS} FROM ({' UNION ALL '.join(open_days)}) open_days GROUP BY user_id"
-    return [f"closing AS MATERIALIZED ({closing})", *asked, f"changes AS MATERIALIZED ({changes})"]
+    series = "generate_series(open_from::timestamp, %(end)s::timestamp - interval '1 day', interval '1 day')"
+    return [
+        f"closing AS MATERIALIZED ({closing})",
+        f"open_days AS MATERIALIZED (SELECT ARRAY(SELECT day::date FROM closing, {series} day) AS days)",
+        *asked,
+        f"changes AS MATERIALIZED (SELECT user_id, {_SUMS} FROM ({' UNION ALL '.join(parts)}) parts GROUP BY user_id)",
+    ]
 
 
 def _placed(form: _Form) -> str:

@@ -33,8 +33,8 @@ _BINARY: Final = Format.BINARY
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _COMMIT: Final = b"COMMIT"
 # What fails in between ends the transaction, and undoes the setting with it.
-_PLAN_ONCE: Final = b"SET plan_cache_mode = force_generic_plan"
-_PLAN_AS_BEFORE: Final = b"RESET plan_cache_mode"
+_PLAN_ONCE: Final = (b"SET plan_cache_mode = force_generic_plan", b"SET max_parallel_workers_per_gather = 0")
+_PLAN_AS_BEFORE: Final = (b"RESET plan_cache_mode", b"RESET max_parallel_workers_per_gather")
 _PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)s)")
 
 
@@ -44,7 +44,7 @@ class Planning(Enum):
     AS_IT_LIKES = auto()
     """By what it expects either way to cost: anew for each execution, or once for all values."""
     ONCE = auto()
-    """Once for all values. For what is read by keys, whatever they are, in less time than it takes to plan it."""
+    """Once for all values. For what is read by keys, whatever they are, in less time than it takes to plan it, or to start a helper."""
     EACH_TIME = auto()
     """Anew with each execution. For what is to be read one way or another depending on the values."""
 
@@ -155,8 +155,7 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
         sent += 1
     for message in messages:
         if message.once:
-            pgconn.send_query_params(_PLAN_ONCE, None, result_format=_BINARY)
-            sent += 1
+            sent += _send_all(pgconn, _PLAN_ONCE)
         if message.key is None:
             pgconn.send_query_params(
                 message.text, message.values, param_types=message.types, param_formats=message.formats, result_format=_BINARY
@@ -172,12 +171,17 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
         places.append(sent)
         sent += 1
         if message.once:
-            pgconn.send_query_params(_PLAN_AS_BEFORE, None, result_format=_BINARY)
-            sent += 1
+            sent += _send_all(pgconn, _PLAN_AS_BEFORE)
     if len(messages) > 1:
         pgconn.send_query_params(_COMMIT, None, result_format=_BINARY)
     pgconn.pipeline_sync()
     return places
+
+
+def _send_all(pgconn: PGconn, commands: Sequence[bytes]) -> int:
+    for command in commands:
+        pgconn.send_query_params(command, None, result_format=_BINARY)
+    return len(commands)
 
 
 _numbers = count(1)
