@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="TOKENGRAPH_", frozen=True, extra="ignore")
 
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, postgresql://...; unset: the embedded server.")
+    database_connections: int = Field(10, ge=4, le=1000, description="Connections to the database that a worker opens at most.")
     data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded server keeps its data.")
     redis_url: str | None = Field(None, description="Shared store of rate limits, redis://...; needed for more than one worker.")
     gateway_api_key: str | None = Field(

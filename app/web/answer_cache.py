@@ -73,8 +73,8 @@ ScopeKey = tuple[str | int | None, ...]
 class WatchedDatabase(Database):
     """A database that tells when something may have been committed through it, before whoever committed goes on."""
 
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
+    def __init__(self, url: str, *, max_size: int = 10) -> None:
+        super().__init__(url, max_size=max_size)
         self.on_commit: Callable[[], None] = lambda: None
 
     @asynccontextmanager

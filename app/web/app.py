@@ -84,7 +84,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     wiring = wiring or Wiring(answer_age=settings.answer_age, owns_process=True)
     if settings.database_url is None:
         raise ValueError("create_app needs a database URL")
-    database = WatchedDatabase(settings.database_url)
+    database = WatchedDatabase(settings.database_url, max_size=settings.database_connections)
     limiter = build_limiter(settings.redis_url)
     metrics = Metrics()
     counts = build_counts(limiter, metrics.observe_limit_store, wiring.seconds)
