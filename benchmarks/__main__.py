@@ -21,7 +21,7 @@ from benchmarks.http_reads import measure_reads
 from benchmarks.in_process import measure_in_process
 from benchmarks.ingest import measure_ingest
 from benchmarks.machine import describe_machine
-from benchmarks.options import Options, parse_arguments
+from benchmarks.options import Options, duck_bytes, parse_arguments
 from benchmarks.over_http import measure_http
 from benchmarks.plot import render_svg
 from benchmarks.report import Comparison, print_report, render_markdown
@@ -42,17 +42,16 @@ class _Run:
 
     def measure(self) -> list[Comparison]:
         options = self.options
-        cost = f"about {options.expected_seconds / 60:.0f} minutes"
-        if "answers" in options.only:
-            cost += f" and up to {options.disk_bytes / 1e9:.1f} GB of disk, the log and sorts beside"
-        self.say(f"this takes {cost}")
         if options.data is not None:
             options.data.mkdir(parents=True, exist_ok=True)
         with open_server(None if options.data is None else options.data / "server") as server:
-            if "answers" in options.only:
-                missing = [size for size in options.rows if kept_name(size) not in server.kept_databases()]
-                if missing:
-                    check_disk(missing, options.data or Path(tempfile.gettempdir()), options.beside)
+            kept = server.kept_databases()
+            missing = [size for size in options.rows if "answers" in options.only and kept_name(size) not in kept]
+            cost = f"about {options.expected_seconds(missing) / 60:.0f} minutes"
+            if missing:
+                cost += f" and up to {options.disk_bytes(missing) / 1e9:.1f} GB of disk, the log and sorts beside"
+                check_disk(missing, options.data or Path(tempfile.gettempdir()), duck_bytes(missing))
+            self.say(f"this takes {cost}")
             self.machine = describe_machine(server.url)
             return [line for part in options.only for line in self._measure_part(part, server)]
 

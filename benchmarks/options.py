@@ -28,19 +28,12 @@ class Options:
     data: Path | None
     output: Path | None
 
-    @property
-    def beside(self) -> int:
-        """Bytes that DuckDB's files take."""
-        return sum(self.rows) * BYTES_PER_RECORD
+    def disk_bytes(self, to_make: Sequence[int]) -> int:
+        """Bytes that the run takes at most, as far as they grow with the numbers of records that are to be made."""
+        return sum(map(disk_needed, to_make)) + duck_bytes(to_make) if "answers" in self.only else 0
 
-    @property
-    def disk_bytes(self) -> int:
-        """Bytes that the run takes at most, as far as they grow with the records."""
-        return sum(map(disk_needed, self.rows)) + self.beside if "answers" in self.only else 0
-
-    @property
-    def expected_seconds(self) -> float:
-        """How long the run takes on two cores, roughly."""
+    def expected_seconds(self, to_make: Sequence[int]) -> float:
+        """How long the run takes on two cores, roughly; `to_make` as for `disk_bytes`."""
         once = {
             "startup": 6.0,
             "execution": 6 * self.seconds / 3,
@@ -52,9 +45,14 @@ class Options:
         fixed = 40.0 if "reads" in self.only else 15.0
         seconds = fixed + self.repeats * sum(once[part] for part in self.only)
         if "answers" in self.only:
-            seconds += sum(self.rows) / 1e6 * (_SECONDS_PER_MILLION + _SECONDS_PER_MILLION_DUCK)
+            seconds += sum(to_make) / 1e6 * (_SECONDS_PER_MILLION + _SECONDS_PER_MILLION_DUCK)
             seconds += 2 * _QUESTIONS * self.seconds * len(self.rows)
         return seconds
+
+
+def duck_bytes(rows: Sequence[int]) -> int:
+    """Return the bytes that DuckDB's files of so many records take."""
+    return sum(rows) * BYTES_PER_RECORD
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> Options:
