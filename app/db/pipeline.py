@@ -195,8 +195,7 @@ def _communicate(pgconn: PGconn) -> PQGen[list[PGresult]]:
             pgconn.consume_input()
     results: list[PGresult] = []
     while True:
-        yield Wait.R
-        pgconn.consume_input()
+        # Before waiting: all of it may have come while the last of the questions was on its way.
         while not pgconn.is_busy():
             result = pgconn.get_result()
             if result is None:
@@ -204,6 +203,8 @@ def _communicate(pgconn: PGconn) -> PQGen[list[PGresult]]:
             if result.status == ExecStatus.PIPELINE_SYNC:
                 return results
             results.append(result)
+        yield Wait.R
+        pgconn.consume_input()
 
 
 def _leave(pgconn: PGconn) -> None:

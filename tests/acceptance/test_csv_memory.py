@@ -44,7 +44,7 @@ def test_a_long_statement_takes_little_memory(tmp_path: Path) -> None:
             asyncio.run(fill(server.url))
         headers = {"Authorization": f"Bearer {make_key(data_dir, '--role', 'tenant', '--tenant', 'acme')}"}
         statement = f"{url}/v1/customer/billing/usage-statement.csv"
-        assert httpx.get(statement, params={"month": "2021-01"}, headers=headers).status_code == 200
+        assert httpx.get(statement, params={"month": "2021-01"}, headers=headers, timeout=60).status_code == 200
         before = rss_bytes(process.pid)
         lines, last, peak = 0, "", before
         with httpx.stream("GET", statement, params={"month": MONTH.strftime("%Y-%m")}, headers=headers, timeout=900) as response:

@@ -90,7 +90,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[str] | None = None, sec
         if process is not None and process.poll() is not None:
             raise AssertionError(process.stdout.read() if process.stdout else "it ended")
         try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
+            if httpx.get(f"{url}/readyz", timeout=60).status_code == 200:
                 return
         except httpx.TransportError:
             pass
@@ -133,7 +133,7 @@ def test_records_in_answers_out(data_dir: Path, tmp_path: Path) -> None:
         ingest, reader = make_key(data_dir, "--role", "ingest"), make_key(data_dir, "--role", "tenant", "--tenant", "acme")
 
         sent = {"records": [*records(50), *records(3, request_id="same", model_id="x/private")]}
-        receipt = httpx.post(f"{url}/v1/ingest/usage", json=sent, headers={"Authorization": f"Bearer {ingest}"}).json()
+        receipt = httpx.post(f"{url}/v1/ingest/usage", json=sent, headers={"Authorization": f"Bearer {ingest}"}, timeout=60).json()
         assert (receipt["received"], receipt["inserted"], receipt["duplicates"]) == (53, 51, 2)
 
         with OpenRouter(api_key=reader, server_url=f"{url}/api/v1") as client:
@@ -144,11 +144,11 @@ def test_records_in_answers_out(data_dir: Path, tmp_path: Path) -> None:
         ]
 
         run(data_dir, "snapshot")
-        network = httpx.get(f"{url}/api/v1/analytics/network").json()
+        network = httpx.get(f"{url}/api/v1/analytics/network", timeout=60).json()
         assert network["totals"]["tokens"] == 51 * 100 + sum(range(50))
         assert [model["model_name"] for model in network["top_models"]] == ["GPT-4o"]
         asked = {"query": "{ network { totals { requests } } rankingsDaily { data { totalTokens } } }"}
-        graph = httpx.post(f"{url}/graphql", json=asked, headers={"X-API-Key": reader}).json()
+        graph = httpx.post(f"{url}/graphql", json=asked, headers={"X-API-Key": reader}, timeout=60).json()
         assert graph["data"]["network"]["totals"]["requests"] == 51
         assert len(graph["data"]["rankingsDaily"]["data"]) == 2
 
@@ -176,14 +176,16 @@ def test_keys_open_until_they_are_revoked(data_dir: Path) -> None:
         made = json.loads(run(data_dir, "keys", "create", "--role", "admin", "--name", "ops", "--json").stdout)
         headers = {"Authorization": f"Bearer {made['key']}"}
         rankings = f"{url}/api/v1/datasets/rankings-daily"
-        assert httpx.get(rankings, headers=headers).status_code == 200
+        assert httpx.get(rankings, headers=headers, timeout=60).status_code == 200
         assert made["key"] not in run(data_dir, "keys", "list").stdout
         listed = json.loads(run(data_dir, "keys", "list", "--json").stdout)
         assert [(key["id"], key["name"], key["status"]) for key in listed] == [(made["id"], "ops", "active")]
         run(data_dir, "keys", "revoke", made["id"])
-        refused = httpx.get(rankings, headers=headers)
+        refused = httpx.get(rankings, headers=headers, timeout=60)
         assert (refused.status_code, refused.json()["error"]["message"]) == (401, "Invalid credentials")
-        assert httpx.get(rankings, headers={"Authorization": "Bearer s3cret"}).status_code == 200, "GATEWAY_API_KEY is a valid key"
+        assert httpx.get(rankings, headers={"Authorization": "Bearer s3cret"}, timeout=60).status_code == 200, (
+            "GATEWAY_API_KEY is a valid key"
+        )
     assert run(data_dir, "keys", "revoke", "key_none", check=False).returncode == 1
     assert "needs a tenant" in run(data_dir, "keys", "create", "--role", "tenant", check=False).stderr
 
@@ -191,11 +193,11 @@ def test_keys_open_until_they_are_revoked(data_dir: Path) -> None:
 def test_a_server_that_is_killed_comes_back_with_all_that_was_acknowledged(data_dir: Path) -> None:
     with serving(data_dir) as (url, gateway):
         headers = {"Authorization": f"Bearer {make_key(data_dir, '--role', 'ingest')}"}
-        assert httpx.post(f"{url}/v1/ingest/usage", json=records(10), headers=headers).json()["inserted"] == 10
+        assert httpx.post(f"{url}/v1/ingest/usage", json=records(10), headers=headers, timeout=60).json()["inserted"] == 10
         postmaster = int((data_dir / "cluster" / "postmaster.pid").read_text().split()[0])
         os.kill(postmaster, signal.SIGKILL)
         deadline = time.monotonic() + 60
-        while (answer := httpx.post(f"{url}/v1/ingest/usage", json=records(12), headers=headers)).status_code != 200:
+        while (answer := httpx.post(f"{url}/v1/ingest/usage", json=records(12), headers=headers, timeout=60)).status_code != 200:
             assert answer.status_code == 503
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -203,7 +205,7 @@ def test_a_server_that_is_killed_comes_back_with_all_that_was_acknowledged(data_
         gateway.kill()
         gateway.wait()
     with serving(data_dir) as (url, _):
-        assert httpx.post(f"{url}/v1/ingest/usage", json=records(12), headers=headers).json()["duplicates"] == 12
+        assert httpx.post(f"{url}/v1/ingest/usage", json=records(12), headers=headers, timeout=60).json()["duplicates"] == 12
         assert "the rollups equal the records" in run(data_dir, "rollups", "verify").stdout
 
 
@@ -215,8 +217,10 @@ def test_the_demo_prints_keys_that_work_and_keeps_them(data_dir: Path) -> None:
             keys = json.loads((data_dir / "demo-keys.json").read_text())
             assert set(keys) == {"admin", "gateway", "tenant", "ingest"}
             for key in keys.values():
-                assert httpx.get(f"{url}/api/v1/datasets/rankings-daily", headers={"Authorization": f"Bearer {key}"}).json()["data"]
-            assert httpx.get(f"{url}/api/v1/analytics/network").json()["totals"]["requests"] > 1000
+                assert httpx.get(f"{url}/api/v1/datasets/rankings-daily", headers={"Authorization": f"Bearer {key}"}, timeout=60).json()[
+                    "data"
+                ]
+            assert httpx.get(f"{url}/api/v1/analytics/network", timeout=60).json()["totals"]["requests"] > 1000
             printed.append(keys)
             assert process.poll() is None
     assert printed[0] == printed[1]

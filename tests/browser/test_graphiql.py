@@ -87,7 +87,7 @@ async def test_questions_are_tabs_on_the_first_visit_and_changes_are_not(full_si
 async def test_the_answer_is_the_apis(full_site: Site, visit: Visits) -> None:
     page = await open_graphiql(visit, full_site)
     (network,) = (query for query in saved_queries() if query.name == "Network")
-    async with httpx.AsyncClient(base_url=full_site.url) as client:
+    async with httpx.AsyncClient(base_url=full_site.url, timeout=60) as client:
         assert await run(page) == (await client.post("/graphql", json={"query": network.text})).json()
 
 

@@ -17,7 +17,7 @@ SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 @SCHEMES
 async def test_with_data(full_site: Site, visit: Visits, axe: str, size: tuple[int, int], scheme: str) -> None:
     page = await visit(full_site.url + "/", size, scheme)
-    async with httpx.AsyncClient(base_url=full_site.url) as client:
+    async with httpx.AsyncClient(base_url=full_site.url, timeout=60) as client:
         totals = (await client.get("/api/v1/analytics/network")).json()["totals"]
     facts = page.locator(".facts data")
     await expect(facts.nth(0)).to_have_attribute("value", str(totals["tokens"]))
@@ -42,7 +42,7 @@ async def test_every_link_leads_somewhere(full_site: Site, visit: Visits) -> Non
     page = await visit(full_site.url + "/")
     links = set(await page.eval_on_selector_all("a", "links => links.map(link => link.getAttribute('href'))")) - {"#main"}
     assert links == {"/", "/network", "/rankings", "/graphql", "/docs", "/schema.graphql", "/healthz"}
-    async with httpx.AsyncClient(base_url=full_site.url, headers={"Accept": "text/html,*/*;q=0.8"}) as client:
+    async with httpx.AsyncClient(base_url=full_site.url, headers={"Accept": "text/html,*/*;q=0.8"}, timeout=60) as client:
         for link in links:
             assert (await client.get(link)).status_code == 200, link
 
@@ -62,7 +62,7 @@ async def test_by_keyboard(full_site: Site, visit: Visits) -> None:
 @pytest.mark.parametrize("site", [{"address_rate_limit": "1/minute"}], indirect=True)
 async def test_an_error_is_a_page_too(site: Site, visit: Visits, axe: str, size: tuple[int, int], scheme: str) -> None:
     visit.expect_console("429")
-    async with httpx.AsyncClient(base_url=site.url) as client:
+    async with httpx.AsyncClient(base_url=site.url, timeout=60) as client:
         assert (await client.get("/")).status_code == 200
     for path in ("/", "/network", "/rankings"):
         page = await visit(site.url + path, size, scheme)

@@ -24,7 +24,7 @@ SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 def answer_of(site: Site) -> dict[str, Any]:
     """Return what the API answers."""
-    body: dict[str, Any] = httpx.get(site.url + API).json()
+    body: dict[str, Any] = httpx.get(site.url + API, timeout=60).json()
     return body
 
 

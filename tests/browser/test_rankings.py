@@ -28,7 +28,7 @@ SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 
 def answer_of(site: Site, key: str, window: str = "") -> dict[str, Any]:
     """Return what the API answers."""
-    body: dict[str, Any] = httpx.get(site.url + API + window, headers={"Authorization": f"Bearer {key}"}).json()
+    body: dict[str, Any] = httpx.get(site.url + API + window, headers={"Authorization": f"Bearer {key}"}, timeout=60).json()
     return body
 
 
@@ -175,7 +175,7 @@ async def test_it_can_be_taken_away(full_site: Site, visit: Visits) -> None:
     link = urlsplit(await page.get_by_role("link", name="Open the query in GraphiQL").get_attribute("href") or "")
     asked = {name: values[0] for name, values in parse_qs(link.query).items()}
     request = {"query": asked["query"], "variables": json.loads(asked["variables"])}
-    async with httpx.AsyncClient(base_url=full_site.url) as client:
+    async with httpx.AsyncClient(base_url=full_site.url, timeout=60) as client:
         answer = (await client.post(link.path, json=request, headers={"Authorization": f"Bearer {key}"})).json()
     assert answer["data"]["rankingsDaily"]["data"] == body["data"]
 

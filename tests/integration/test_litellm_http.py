@@ -191,12 +191,12 @@ class Live:
     tenant: dict[str, str]
 
     def get(self, path: str, headers: dict[str, str], **parameters: str) -> Any:
-        answer = httpx.get(f"{self.url}{path}", headers=headers, params=parameters)
+        answer = httpx.get(f"{self.url}{path}", headers=headers, params=parameters, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def graphql(self, document: str, **variables: Any) -> Any:
-        answer = httpx.post(f"{self.url}/graphql", headers=self.admin, json={"query": document, "variables": variables}).json()
+        answer = httpx.post(f"{self.url}/graphql", headers=self.admin, json={"query": document, "variables": variables}, timeout=60).json()
         assert "errors" not in answer, answer
         return answer["data"]
 

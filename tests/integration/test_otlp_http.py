@@ -150,6 +150,7 @@ def test_the_official_exporter_through_to_graphql(live: Live, compression: Compr
             f"{live.url}/graphql",
             json={"query": USAGE, "variables": variables},
             headers={"Authorization": f"Bearer {live.admin}"},
+            timeout=60,
         ).json()
         assert answer.get("errors") is None, answer
         rows = sorted(answer["data"]["usageAnalytics"]["byModel"], key=lambda row: str(row["modelId"]))

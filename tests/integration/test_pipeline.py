@@ -179,3 +179,12 @@ async def test_what_is_to_be_planned_once_is_and_the_session_is_as_before(databa
                 await rows_of(database, *questions)
             assert await rows_of(database, Asked("SHOW plan_cache_mode", {})) == [[("auto",)]]
         assert await rows_of(database, once, Asked("SHOW plan_cache_mode", {})) == [[(2,)], [("auto",)]]
+
+
+async def test_long_questions_and_long_answers_do_not_wait_for_each_other(database: Database) -> None:
+    """Neither fits what the two sides hold for each other: answers come while the rest of the questions is on its way."""
+    text = "x" * 6_000_000
+    long = Asked("SELECT %(text)s::text, length(%(text)s::text)", {"text": text}, Planning.EACH_TIME)
+    async with asyncio.timeout(120):
+        for questions in ((long,), (long, ONE), (long, long, ONE, long)):
+            assert await rows_of(database, *questions) == [[(1,)] if one is ONE else [(text, len(text))] for one in questions]

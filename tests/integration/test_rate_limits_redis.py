@@ -407,7 +407,7 @@ async def test_two_real_workers_admit_exactly_thirty_and_leave_nobody_behind(
 
 async def test_nobodys_forwarded_address_is_believed_by_default(tmp_path: Path) -> None:
     with served(tmp_path / "data", [], {"TOKENGRAPH_ADDRESS_RATE_LIMIT": "3/minute"}) as (url, _):
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             answers = [await client.get(url + NETWORK, headers={"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         assert json.loads(answers[-1].content) == {"error": {"code": 429, "message": "Rate limit exceeded"}}

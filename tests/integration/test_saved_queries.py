@@ -29,7 +29,7 @@ async def stocked(server_url: str) -> AsyncIterator[Site]:
 
 async def ask(site: Site, query: SavedQuery, key: str | None, variables: dict[str, Any] | None = None) -> dict[str, Any]:
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    async with httpx.AsyncClient(base_url=site.url, headers=headers) as client:
+    async with httpx.AsyncClient(base_url=site.url, headers=headers, timeout=60) as client:
         answer: dict[str, Any] = (await client.post("/graphql", json={"query": query.text, "variables": variables})).json()
     return answer
 
