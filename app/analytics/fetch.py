@@ -77,10 +77,11 @@ def _first_question(plan: Plan) -> Asked:
 
 
 def _planning_of(shape: Shape) -> Planning:
-    if shape.condensed is not None and (shape.in_tenant or any(dimension.in_tenant for dimension, _ in shape.filters)):
-        return Planning.ONCE
+    if shape.condensed is not None:
+        is_keyed = shape.in_tenant or any(dimension.in_tenant for dimension, _ in shape.filters)
+        return Planning.ONCE if is_keyed else Planning.AS_IT_LIKES
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
-    return Planning.EACH_TIME if shape.rollup is BY_DAY_ALL and shape.condensed is None else Planning.AS_IT_LIKES
+    return Planning.EACH_TIME if shape.rollup is BY_DAY_ALL and not shape.in_tenant else Planning.AS_IT_LIKES
 
 
 def _top_users(plan: Plan) -> Iterator[Asked]:
