@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from app.domain.errors import BadInputError
+from app.domain.spreadsheet import plain_cell
 from app.domain.time_range import format_instant
 from app.domain.usage import Reason
 from app.ingest.fields import BrokenRuleError, read_count
@@ -38,13 +39,7 @@ CLOSING_ID: Final = "total"
 # The exports say that a request failed, not with which code.
 _STATUS_CODES: Final[dict[str | None, int]] = {"success": 200, "error": FAILED}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMULA: Final = ("'=", "'+", "'-", "'@", "'\t", "'\r")
 _MAX_DIGITS: Final = 40
-
-
-def plain_cell(cell: object) -> object:
-    """Undo the apostrophe that keeps a spreadsheet from taking a text cell for a formula."""
-    return cell[1:] if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def place_of(row_id: object) -> tuple[datetime, str] | None:

@@ -3,7 +3,8 @@ import type { Rankings } from "./days";
 import { type DateWindow, windowSearch } from "./window";
 
 const COLUMNS = ["date", "model_permaslug", "total_tokens"] as const;
-const FORMULA = /^[=+\-@\t\r]/;
+/** As the gateway guards its own CSV: signs of full width and small form count, and so do signs behind what a spreadsheet may drop. */
+const FORMULA = /^(?:[\t\r\n]|[\p{Cc}\p{Cf}\p{Z}']*[=+\-@\uff1d\uff0b\uff0d\uff20\ufe62\ufe63\ufe66\ufe6b])/u;
 
 /** RFC 4180, its text such that no spreadsheet takes it for a formula. */
 export function toCsv(rows: Rankings["data"]): string {
