@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Final
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.errors import BadInputError
+
+_PREFIX: Final = "TOKENGRAPH_"
+_SERVICE_LINK: Final = re.compile(r"TOKENGRAPH_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_\w+)")
+_SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 
 def default_data_dir() -> Path:
@@ -24,7 +32,7 @@ def default_data_dir() -> Path:
 class Settings(BaseSettings):
     """The settings of one process. Each is the environment variable `TOKENGRAPH_` plus its name."""
 
-    model_config = SettingsConfigDict(env_prefix="TOKENGRAPH_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, postgresql://...; unset: the embedded server.")
     database_connections: int = Field(10, ge=4, le=1000, description="Connections to the database that a worker opens at most.")
@@ -88,16 +96,32 @@ class Settings(BaseSettings):
         return None if self.record_retention_days is None else timedelta(days=self.record_retention_days)
 
 
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """BadInputError if a variable begins like ours and is no setting: a misspelt one would be as if it were not set.
+
+    Kubernetes' variables of a service that is named tokengraph are passed over.
+    """
+    known = {field.upper(): f"{_PREFIX}{field.upper()}" for field in Settings.model_fields} | {"GATEWAY_API_KEY": "GATEWAY_API_KEY"}
+    for name, value in environment.items():
+        written = name.upper()
+        if not written.startswith(_PREFIX) or written in known.values() or _SERVICE_LINK.fullmatch(written) or _SERVICE_URL.match(value):
+            continue
+        nearest = get_close_matches(written.removeprefix(_PREFIX), known, n=1)
+        hint = f"did you mean {known[nearest[0]]}?" if nearest else f"the settings are {', '.join(sorted(known.values()))}"
+        raise BadInputError(f"{name} is no setting: {hint}")
+
+
 def load(**given: object) -> Settings:
-    """Read the environment; `given` wins. BadInputError: a variable that cannot be right, by its name."""
-    empty = [name for name in os.environ if name.startswith("TOKENGRAPH_") and not os.environ[name]]
+    """Read the environment; `given` wins. BadInputError: a variable that is unknown or cannot be right, by its name."""
+    refuse_unknown(os.environ)
+    empty = [name for name in os.environ if name.startswith(_PREFIX) and not os.environ[name]]
     try:
-        unset = {name.removeprefix("TOKENGRAPH_").lower(): None for name in empty if name.endswith(("_URL", "_DAYS", "_DOCUMENTS"))}
+        unset = {name.removeprefix(_PREFIX).lower(): None for name in empty if name.endswith(("_URL", "_DAYS", "_DOCUMENTS"))}
         settings = Settings(**unset | given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).removeprefix("TOKENGRAPH_").upper()
-        raise BadInputError(f"{name if name == 'GATEWAY_API_KEY' else 'TOKENGRAPH_' + name}: {first['msg']}") from None
+        name = str(first["loc"][0]).removeprefix(_PREFIX).upper()
+        raise BadInputError(f"{name if name == 'GATEWAY_API_KEY' else _PREFIX + name}: {first['msg']}") from None
     if settings.workers > 1 and settings.redis_url is None:
         raise BadInputError("more than one worker needs TOKENGRAPH_REDIS_URL: rate limits in memory would count each worker by itself")
     if settings.redis_url is not None and not settings.redis_url.startswith(("redis://", "rediss://", "redis+unix://")):

@@ -55,4 +55,4 @@ def test_the_original_is_found_again(text: str) -> None:
 
 def test_rows_are_written_guarded() -> None:
     written = encode_rows([(text, -1) for text in FORMULAS]).decode()
-    assert [row for row in csv.reader(io.StringIO(written, newline=""))] == [[f"'{text}", "-1"] for text in FORMULAS]
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [[f"'{text}", "-1"] for text in FORMULAS]
