@@ -1,12 +1,13 @@
-"""API keys in the database: made, listed, revoked."""
+"""API keys in the database: made, taken over from other systems, listed, revoked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.auth.keys import NewKey, generate_key
-from app.db.engine import Database
+from app.auth.keys import NewKey, generate_key, take_over_key
+from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.principal import Role
 
@@ -44,28 +45,75 @@ class StoredKey:
         return "expired" if self.expires_at is not None and self.expires_at <= now else "active"
 
 
-async def create_key(database: Database, request: KeyRequest, now: datetime) -> NewKey:
-    """Make and store a key; its secret is in the answer and nowhere else. BadInputError: a tenant key without a tenant, a past expiry."""
+def _check(request: KeyRequest, now: datetime) -> None:
     if request.role is Role.TENANT and request.tenant_id is None:
         raise BadInputError("a key of role tenant needs a tenant")
     if request.role is Role.GATEWAY and request.tenant_id is not None:
         raise BadInputError("a key of role gateway belongs to no tenant")
     if request.expires_at is not None and request.expires_at <= now:
         raise BadInputError("expires must be in the future")
+
+
+async def _insert(connection: Connection, request: KeyRequest, keys: Sequence[NewKey], now: datetime) -> set[bytes]:
+    """Insert keys whose hashes are not there yet; return the hashes that were inserted."""
+    if request.tenant_id is not None:
+        await connection.execute(
+            "INSERT INTO tenants (external_id) SELECT %s WHERE NOT EXISTS (SELECT FROM tenants WHERE external_id = %s)"
+            " ON CONFLICT DO NOTHING",
+            [request.tenant_id, request.tenant_id],
+        )
+    cursor = await connection.execute(
+        "/* app:insert_keys */ INSERT INTO api_keys (id, key_hash, prefix, name, role, tenant_id, created_at, expires_at)"
+        " SELECT id, key_hash, prefix, %s, %s, (SELECT id FROM tenants WHERE external_id = %s), %s, %s"
+        " FROM unnest(%s::text[], %s::bytea[], %s::text[]) AS given (id, key_hash, prefix) ORDER BY key_hash"
+        " ON CONFLICT (key_hash) DO NOTHING RETURNING key_hash",
+        [
+            *(request.name, request.role.value, request.tenant_id, now, request.expires_at),
+            *([key.id for key in keys], [key.hash for key in keys], [key.prefix for key in keys]),
+        ],
+    )
+    return {key_hash for (key_hash,) in await cursor.fetchall()}
+
+
+async def create_key(database: Database, request: KeyRequest, now: datetime) -> NewKey:
+    """Make and store a key; its secret is in the answer and nowhere else. BadInputError: a tenant key without a tenant, a past expiry."""
+    _check(request, now)
     key = generate_key()
     async with database.transaction() as connection:
-        if request.tenant_id is not None:
-            await connection.execute(
-                "INSERT INTO tenants (external_id) SELECT %s WHERE NOT EXISTS (SELECT FROM tenants WHERE external_id = %s)"
-                " ON CONFLICT DO NOTHING",
-                [request.tenant_id, request.tenant_id],
-            )
-        await connection.execute(
-            "INSERT INTO api_keys (id, key_hash, prefix, name, role, tenant_id, created_at, expires_at)"
-            " VALUES (%s, %s, %s, %s, %s, (SELECT id FROM tenants WHERE external_id = %s), %s, %s)",
-            [key.id, key.hash, key.prefix, request.name, request.role.value, request.tenant_id, now, request.expires_at],
-        )
+        await _insert(connection, request, [key], now)
     return key
+
+
+async def import_keys(database: Database, request: KeyRequest, lines: Sequence[str], now: datetime) -> tuple[list[NewKey], int]:
+    """Take over keys of another system, one a line; return those that are new, and how many were here already, of the same kind.
+
+    All or none. BadInputError names the line: it is no key, may be guessed, or is here with another role or tenant, or closed.
+    """
+    _check(request, now)
+    keys: dict[bytes, tuple[int, NewKey]] = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                key = take_over_key(line.strip())
+            except BadInputError as error:
+                raise BadInputError(f"line {number}: {error.message}") from None
+            keys.setdefault(key.hash, (number, key))
+    async with database.transaction() as connection:
+        inserted = await _insert(connection, request, [key for _, key in keys.values()], now)
+        cursor = await connection.execute(
+            "/* app:known_keys */ SELECT k.key_hash, k.id, k.role, t.external_id, k.expires_at, k.disabled_at, k.revoked_at"
+            " FROM api_keys k LEFT JOIN tenants t ON t.id = k.tenant_id WHERE k.key_hash = ANY(%s)",
+            [[digest for digest in keys if digest not in inserted]],
+        )
+        known = await cursor.fetchall()
+        for digest, key_id, role, tenant_id, expires_at, disabled_at, revoked_at in known:
+            number = keys[digest][0]
+            if disabled_at is not None or revoked_at is not None or (expires_at is not None and expires_at <= now):
+                raise BadInputError(f"line {number}: this key is here as {key_id} and was closed; it does not open again")
+            if (role, tenant_id) != (request.role.value, request.tenant_id):
+                whose = "" if tenant_id is None else f" of tenant {tenant_id}"
+                raise BadInputError(f"line {number}: this key is here already, as {key_id} of role {role}{whose}")
+    return [key for digest, (_, key) in keys.items() if digest in inserted], len(known)
 
 
 async def list_keys(database: Database) -> list[StoredKey]:

@@ -1,9 +1,10 @@
-"""`tokengraph keys`: make, list, revoke. They work beside a running server."""
+"""`tokengraph keys`: make, import, list, revoke. They work beside a running server."""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
+from app.auth.store import KeyRequest, create_key, import_keys, list_keys, revoke_key
 from app.cli.main import keys
 from app.cli.session import run_with_database
 from app.domain.errors import BadInputError
@@ -33,23 +34,56 @@ def parse_expiry(text: str | None) -> datetime | None:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
+def _request(role: Role, tenant: str | None, name: str, expires: str | None) -> KeyRequest:
+    if tenant is not None and TENANT_PATTERN.fullmatch(tenant) is None:
+        raise BadInputError("--tenant must be 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
+    return KeyRequest(role=role, tenant_id=tenant, name=name, expires_at=parse_expiry(expires))
+
+
+KeyRole = Annotated[Role, typer.Option("--role", help="What the key may do.")]
+KeyTenant = Annotated[str | None, typer.Option("--tenant", help="The tenant it belongs to; made if new.")]
+KeyName = Annotated[str, typer.Option("--name", help="A note on what it is for.")]
+KeyExpiry = Annotated[str | None, typer.Option("--expires", help="ISO 8601 instant from which it opens nothing.")]
+
+
 @keys.command("create")
 def create(
-    role: Annotated[Role, typer.Option(help="What the key may do.")],
-    tenant: Annotated[str | None, typer.Option(help="The tenant it belongs to; made if new.")] = None,
-    name: Annotated[str, typer.Option(help="A note on what it is for.")] = "",
-    expires: Annotated[str | None, typer.Option(help="ISO 8601 instant from which it opens nothing.")] = None,
+    role: KeyRole,
+    tenant: KeyTenant = None,
+    name: KeyName = "",
+    expires: KeyExpiry = None,
     as_json: Annotated[bool, typer.Option("--json", help='Print {"id":...,"key":...}.')] = False,
 ) -> None:
     """Make a key. It is shown once: only a hash is kept."""
-    if tenant is not None and TENANT_PATTERN.fullmatch(tenant) is None:
-        raise BadInputError("--tenant must be 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
-    request = KeyRequest(role=role, tenant_id=tenant, name=name, expires_at=parse_expiry(expires))
+    request = _request(role, tenant, name, expires)
     made = run_with_database(load(), lambda database: create_key(database, request, system_clock()))
     if as_json:
         typer.echo(json.dumps({"id": made.id, "key": made.secret}))
     else:
         typer.echo(f"{made.secret}\n\nid {made.id}, role {role.value}. Keep it: it cannot be shown again.")
+
+
+@keys.command("import")
+def import_all(
+    role: KeyRole,
+    tenant: KeyTenant = None,
+    name: KeyName = "",
+    expires: KeyExpiry = None,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the keys from standard input, one a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help='Print {"imported":[ids],"known":N}.')] = False,
+) -> None:
+    """Let keys of another system work here, with any prefix. Only a hash is kept. All or none; importing again changes nothing."""
+    request = _request(role, tenant, name, expires)
+    if not stdin:
+        raise BadInputError("keys are read from standard input, so that they show in no list of processes: add --stdin")
+    lines = sys.stdin.read().splitlines()
+    added, known = run_with_database(load(), lambda database: import_keys(database, request, lines, system_clock()))
+    if as_json:
+        typer.echo(json.dumps({"imported": [key.id for key in added], "known": known}))
+        return
+    for key in added:
+        typer.echo(f"{key.id}\t{key.prefix}…")
+    typer.echo(f"{len(added)} imported, {known} were here already", err=True)
 
 
 @keys.command("list")

@@ -7,38 +7,23 @@ import json
 import os
 import sys
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from typer.testing import CliRunner
-
 import app
 from app.analytics.quarantine import QuarantineFilter, fetch_quarantined
-from app.cli import main
 from app.db.engine import Database
-from app.domain.errors import TokengraphError
 from app.domain.time_range import system_clock
 from app.domain.usage import ParsedBatch, Quarantined, Reason
 from app.ingest.batch import Ingestor
+from tests.command import environment, run_command
 
 AT = system_clock() - timedelta(days=1)
 WRONG = Reason("total_tokens", "is not the sum of prompt and completion tokens")
 
 
-def environment(url: str) -> dict[str, str | None]:
-    ours = {name: None for name in os.environ if name.startswith(("TOKENGRAPH_", "GATEWAY_"))}
-    return {**ours, "TOKENGRAPH_DATABASE_URL": url}
-
-
 async def run(url: str, *arguments: str) -> tuple[int, str, str]:
-    """Run the command to its end, in a thread: it brings its own event loop. An error of ours is told as `main` does."""
-    import_module("app.cli.quarantine")
-    done = await asyncio.to_thread(CliRunner().invoke, main.app, ["quarantine", *arguments], env=environment(url))
-    if isinstance(done.exception, TokengraphError):
-        return 1, done.stdout, f"{done.stderr}error: {done.exception.message}\n"
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.exit_code, done.stdout, done.stderr
+    return await run_command(url, "quarantine", *arguments)
 
 
 async def run_json(url: str, *arguments: str) -> tuple[int, Any]:

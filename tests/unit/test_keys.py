@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.auth.authenticate import presented_key
-from app.auth.keys import generate_key, hash_key, same_secret
-from app.domain.errors import UnauthenticatedError
+from app.auth.keys import generate_key, hash_key, same_secret, take_over_key
+from app.domain.errors import BadInputError, UnauthenticatedError
 from app.domain.principal import Principal, Role, scope_of
 
 
@@ -59,3 +59,34 @@ def test_what_each_role_may_see_beyond_public_answers() -> None:
     assert scope_of(Principal("k", Role.INGEST)) is None
     assert scope_of(Principal("k", Role.GATEWAY)) is None
     assert (tenant.account, Principal("k", Role.ADMIN).account) == ("tenant:acme", "key:k")
+
+
+@pytest.mark.parametrize(
+    "secret", [f"arb_live_{'0f5de0150d4c03e288968393fe6d520b'}", "v-iDkIQPZcOtP40N8KtYtg", "0d1524a0-bb63-4020-b2a7-10e862bf3a63"]
+)
+def test_a_key_of_another_system_is_taken_over(secret: str) -> None:
+    key = take_over_key(secret)
+    assert (key.hash, key.secret) == (hash_key(secret), secret)
+    assert secret.startswith(key.prefix)
+    assert len(key.prefix) <= min(11, len(secret) // 4), "most of a short key stays hidden"
+
+
+@pytest.mark.parametrize(
+    ("secret", "words"),
+    [
+        ("", "visible ASCII"),
+        ("two words that are no key", "visible ASCII"),
+        ("schl\u00fcssel-schl\u00fcssel-1234567890", "visible ASCII"),
+        ("x\x00yv-iDkIQPZcOtP40N8KtYtg", "visible ASCII"),
+        ("admin", "20 to 512 characters, not 5"),
+        ("v-iDkIQPZcOtP40N8KtYtg" * 24, "20 to 512 characters, not 528"),
+        ("a" * 40, "guessable"),
+        ("password-password-password", "guessable"),
+        ("12345678901234567890", "guessable"),
+        ("00000000-0000-0000-0000-000000000001", "guessable"),
+    ],
+)
+def test_what_may_be_guessed_or_cannot_be_sent_is_no_key(secret: str, words: str) -> None:
+    with pytest.raises(BadInputError, match=words) as refusal:
+        take_over_key(secret)
+    assert not secret or secret not in refusal.value.message
