@@ -180,7 +180,7 @@ async def resolve_provider(info: ResolverInfo, provider_id: ProviderId) -> Provi
 class CatalogQuery:
     """The roots of the catalog."""
 
-    models: Connection[Model] = strawberry.field(
+    models: Connection[Model] | None = strawberry.field(
         resolver=resolve_models,
         permission_classes=[AnyKey],
         description="Models, by id. Any valid key: the public ones; a tenant's key also what its records used; an admin's, all.",
@@ -190,7 +190,7 @@ class CatalogQuery:
         permission_classes=[AnyKey],
         description="A model; null if `models` does not list it to this key. Any valid key.",
     )
-    providers: Connection[Provider] = strawberry.field(
+    providers: Connection[Provider] | None = strawberry.field(
         resolver=resolve_providers,
         permission_classes=[AnyKey],
         description="Providers, by slug. Any valid key: those of the models that it sees, and a tenant's key those that served it.",

@@ -258,7 +258,7 @@ async def resolve_api_keys(info: ResolverInfo, first: First = DEFAULT_PAGE, afte
 class IdentityQuery:
     """The roots of the identities."""
 
-    tenants: Connection[Tenant] = strawberry.field(
+    tenants: Connection[Tenant] | None = strawberry.field(
         resolver=resolve_tenants,
         permission_classes=[IdentityReader],
         description="Tenants, by id. A key of role admin: all; of role tenant: its own.",
@@ -268,12 +268,12 @@ class IdentityQuery:
         permission_classes=[IdentityReader],
         description="A tenant; null if `tenants` does not list it to this key. A key of role admin or tenant.",
     )
-    projects: Connection[Project] = strawberry.field(
+    projects: Connection[Project] | None = strawberry.field(
         resolver=resolve_projects,
         permission_classes=[IdentityReader],
         description="Projects, by tenant, then by id. A key of role admin: all; of role tenant: its tenant's.",
     )
-    users: Connection[User] = strawberry.field(
+    users: Connection[User] | None = strawberry.field(
         resolver=resolve_users,
         permission_classes=[IdentityReader],
         description="End users, by id. A key of role admin: all; of role tenant: those that its tenant's records named.",
@@ -283,7 +283,7 @@ class IdentityQuery:
         permission_classes=[IdentityReader],
         description="An end user; null if `users` does not list it to this key. A key of role admin or tenant.",
     )
-    api_keys: Connection[ApiKey] = strawberry.field(
+    api_keys: Connection[ApiKey] | None = strawberry.field(
         resolver=resolve_api_keys,
         permission_classes=[IdentityReader],
         description="Keys to this gateway, by id, revoked ones included. A key of role admin: all; of role tenant: its tenant's.",

@@ -232,7 +232,7 @@ async def resolve_drop(info: ResolverInfo, ids: Ids) -> DropReceipt:
 class QuarantineQuery:
     """The root that lists what is quarantined."""
 
-    quarantined_records: QuarantinedRecordConnection = strawberry.field(
+    quarantined_records: QuarantinedRecordConnection | None = strawberry.field(
         resolver=resolve_quarantined_records,
         permission_classes=[AdminOnly],
         description="Records kept aside until a person releases or drops them, oldest first. A key of role admin.",

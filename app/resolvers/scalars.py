@@ -59,6 +59,7 @@ SCALARS: dict[object, ScalarDefinition] = {
         description="A whole number of any size. A JSON number in answers; arguments may also be decimal strings.",
         serialize=int,
         parse_value=parse_big_int,
+        specified_by_url="https://www.w3.org/TR/xmlschema11-2/#integer",
     ),
     Instant: strawberry.scalar(
         name="DateTime",
@@ -79,5 +80,6 @@ SCALARS: dict[object, ScalarDefinition] = {
         description='An exact decimal number. A string in answers, `"0.0000025"`; arguments may also be JSON numbers.',
         serialize=format_number,
         parse_value=parse_number,
+        specified_by_url="https://www.w3.org/TR/xmlschema11-2/#decimal",
     ),
 }

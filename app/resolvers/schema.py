@@ -23,39 +23,41 @@ from app.resolvers.usage_records import UsageMutation
 from app.resolvers.viewer import ViewerQuery
 
 
-@strawberry.type(description="Every question that the gateway answers.")
+@strawberry.type(
+    description="Every question that the gateway answers. A root that is refused is null beside its error; the others are answered."
+)
 class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
-    network: NetworkStats = strawberry.field(
+    network: NetworkStats | None = strawberry.field(
         resolver=resolve_network, description="Public aggregate statistics of the network. For everybody, without a key."
     )
-    rankings_daily: RankingsDaily = strawberry.field(
+    rankings_daily: RankingsDaily | None = strawberry.field(
         resolver=resolve_rankings_daily,
         permission_classes=[AnyKey],
         description=(
             "Daily token totals of the top 50 public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per account."
         ),
     )
-    usage_analytics: UsageAnalytics = strawberry.field(
+    usage_analytics: UsageAnalytics | None = strawberry.field(
         resolver=resolve_usage_analytics,
         permission_classes=[AdminOnly],
         description="Usage over time, by model, and the users who cost most. A key of role admin.",
     )
-    gateway_stats: GatewayStats = strawberry.field(
+    gateway_stats: GatewayStats | None = strawberry.field(
         resolver=resolve_gateway_stats,
         permission_classes=[GatewayReader],
         description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
     )
-    tenant_analytics: TenantAnalytics = strawberry.field(
+    tenant_analytics: TenantAnalytics | None = strawberry.field(
         resolver=resolve_tenant_analytics,
         permission_classes=[TenantReader],
         description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
     )
-    tenant_usage: list[TenantUsageRow] = strawberry.field(
+    tenant_usage: list[TenantUsageRow] | None = strawberry.field(
         resolver=resolve_tenant_usage,
         permission_classes=[TenantReader],
         description="One day of a tenant by model, provider, caller key and traffic mode. A tenant's key, or an admin's, who names one.",
     )
-    tenant_requests: TenantRequestConnection = strawberry.field(
+    tenant_requests: TenantRequestConnection | None = strawberry.field(
         resolver=resolve_tenant_requests,
         permission_classes=[TenantReader],
         description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",

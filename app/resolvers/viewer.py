@@ -76,6 +76,6 @@ async def resolve_viewer(info: ResolverInfo) -> Viewer:
 class ViewerQuery:
     """The root that tells a caller about itself."""
 
-    viewer: Viewer = strawberry.field(
+    viewer: Viewer | None = strawberry.field(
         resolver=resolve_viewer, permission_classes=[AnyKey], description="Who this key is, and what it may do. Any valid key."
     )

@@ -6,10 +6,33 @@ import json
 from typing import Any
 
 import pytest
+from graphql import build_schema
 
+from app.resolvers.schema import print_schema
 from tests.gateway import Gateway
 
 ASK = "{ network { generatedAt totals { tokens } } }"
+ROOTS = {
+    "viewer": "{ keyId }",
+    "models": "{ nodes { name } }",
+    "model": '(id: "x") { name }',
+    "providers": "{ nodes { name } }",
+    "provider": '(id: "x") { name }',
+    "tenants": "{ nodes { tenantId } }",
+    "tenant": '(id: "x") { tenantId }',
+    "projects": "{ nodes { projectId } }",
+    "users": "{ nodes { userId } }",
+    "user": '(id: "x") { userId }',
+    "apiKeys": "{ nodes { id } }",
+    "quarantinedRecords": "{ nodes { id } }",
+    "rankingsDaily": "{ data { date } }",
+    "usageAnalytics": "{ byModel { cost } }",
+    "gatewayStats": "{ totalRequests }",
+    "tenantAnalytics": "{ summary { totalSpend } }",
+    "tenantUsage": '(date: "2026-06-25") { spend }',
+    "tenantRequests": "{ nodes { id } }",
+}
+"""Every root that asks for a key."""
 EMPTY = {"network": {"generatedAt": None, "totals": {"tokens": 0}}}
 
 
@@ -81,14 +104,38 @@ async def test_the_newer_media_type_tells_by_its_status(gateway: Gateway) -> Non
     assert "B" in unknown.json()["errors"][0]["message"]
 
 
-async def test_an_answer_may_hold_part_of_what_was_asked(gateway: Gateway) -> None:
-    answer = (
-        await gateway.client.post("/graphql", json={"query": '{ viewer { keyId } model(id: "x") { name } network { totals { tokens } } }'})
-    ).json()
-    codes = {error["path"][0]: error["extensions"]["code"] for error in answer.get("errors", [])}
-    if answer["data"] is not None:
-        assert set(codes) <= {name for name, value in answer["data"].items() if value is None}
-    assert codes["viewer"] == "UNAUTHENTICATED"
+async def test_a_refusal_leaves_the_other_roots(gateway: Gateway) -> None:
+    both = "{ network { generatedAt totals { tokens } } usageAnalytics { byModel { cost } } }"
+    answer = (await gateway.client.post("/graphql", json={"query": both})).json()
+    assert answer["data"] == {**EMPTY, "usageAnalytics": None}
+    assert [(error["path"], error["extensions"]["code"]) for error in answer["errors"]] == [(["usageAnalytics"], "UNAUTHENTICATED")]
+
+
+async def test_each_root_is_refused_by_itself(gateway: Gateway) -> None:
+    """Every root of the schema beside one that is answered: wherever one is refused, the other is there and the refused one is null."""
+    query = build_schema(print_schema()).query_type
+    assert query is not None
+    assert set(ROOTS) == set(query.fields) - {"network"}
+    for root, selection in ROOTS.items():
+        asked = f"{{ refused: {root}{selection} {ASK[1:-1]} }}"
+        answer = (await gateway.client.post("/graphql", json={"query": asked})).json()
+        assert answer["data"] == {"refused": None, **EMPTY}, root
+        assert [(error["path"], error["extensions"]["code"]) for error in answer["errors"]] == [(["refused"], "UNAUTHENTICATED")], root
+
+
+async def test_a_mutation_that_is_refused_leaves_what_the_others_did(gateway: Gateway) -> None:
+    change = """mutation {
+        a: createApiKey(input: {role: GATEWAY, name: "a"}) { apiKey { name } }
+        b: createApiKey(input: {role: TENANT}) { apiKey { name } }
+        c: revokeApiKey(id: "none") { id }
+        d: createApiKey(input: {role: GATEWAY, name: "d"}) { apiKey { name } }
+    }"""
+    answer = await gateway.graphql(change, await gateway.key("admin"))
+    assert answer["data"] == {"a": {"apiKey": {"name": "a"}}, "b": None, "c": None, "d": {"apiKey": {"name": "d"}}}
+    assert [(error["path"], error["extensions"]["code"]) for error in answer["errors"]] == [
+        (["b"], "BAD_USER_INPUT"),
+        (["c"], "NOT_FOUND"),
+    ]
 
 
 async def test_only_a_get_that_names_a_query_is_one_and_other_methods_are_told_which_there_are(gateway: Gateway) -> None:

@@ -5,7 +5,7 @@
 import type { NetworkQuery } from "../generated/graphql";
 import { now, setClockBy } from "../page/clock";
 
-type Snapshot = Pick<NetworkQuery["network"], "generated_at">;
+type Snapshot = Pick<NonNullable<NetworkQuery["network"]>, "generated_at">;
 
 export interface Polled {
   url: string;

@@ -2,7 +2,7 @@
 import { stack } from "d3-shape";
 import type { RankingsDailyQuery } from "../generated/graphql";
 
-export type Rankings = RankingsDailyQuery["rankingsDaily"];
+export type Rankings = NonNullable<RankingsDailyQuery["rankingsDaily"]>;
 
 export const OTHER = "other";
 
