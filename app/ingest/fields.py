@@ -260,10 +260,11 @@ def _tenant(row: _Row, rules: FieldRules) -> str:
 
 
 def _model(row: _Row, *, succeeded: bool) -> str:
-    """The model, or `unknown` where it is present but empty, or absent from a request that failed before routing."""
-    if succeeded and row.values.get("model_id") is None:
-        row.errors["model_id"] = MODEL_RULE
-    return row.optional("model_id", read_model, UNKNOWN, empty_is_absent=True)
+    """The model, or `unknown` where a request that failed before routing has none. An empty one is none."""
+    model_id = row.text("model_id", read_model)
+    if model_id is None and succeeded:
+        row.errors.setdefault("model_id", MODEL_RULE)
+    return model_id or UNKNOWN
 
 
 def check_record(values: Mapping[str, object], rules: FieldRules) -> UsageRecord | dict[str, str]:

@@ -148,14 +148,11 @@ def line_values(lines: Iterable[bytes]) -> Iterator[object]:
 
 
 def _typed(row: Mapping[str, object]) -> dict[str, object]:
-    """A row of cells as a JSON object would have it: whole numbers as integers, no empty cell but a model's.
-
-    An empty model stays, because the record of an empty model counts under `unknown` and that of no model is rejected.
-    """
+    """A row of cells as a JSON object would have it: whole numbers as integers, no empty cell."""
     typed: dict[str, object] = {}
     for name, value in row.items():
         if type(value) is str:
-            if not value and name != "model_id":
+            if not value:
                 continue
             if name in INTEGER_FIELDS and len(value) < 16 and value.isascii() and value.isdecimal():
                 typed[name] = int(value)

@@ -15,7 +15,7 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.errors import BadInputError
 from app.domain.usage import UsageRecord
 from app.ingest.parse import parse_values
-from app.ingest.receipt import MAX_ERRORS, Receipt
+from app.ingest.receipt import MAX_LISTED, Receipt
 from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
 from app.resolvers.permissions import UsageWriter
@@ -95,10 +95,11 @@ class IngestReceipt:
     inserted: int = strawberry.field(description="Records written.")
     duplicates: int = strawberry.field(description="Records that were there already; they changed nothing.")
     rejected: int = strawberry.field(description="Records that broke a rule; the others went in.")
-    errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_ERRORS}.")
+    errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_LISTED}.")
     unknown_fields: list[str] = strawberry.field(description="Fields that the record does not have; GraphQL refuses them by itself.")
     private_models: list[str] = strawberry.field(
-        description="Permaslugs that this batch was the first to name, and that stay private until they are published."
+        description=f"The first {MAX_LISTED} permaslugs that this batch named first, and that stay private until they are published. "
+        "Only for an admin's key that belongs to no tenant; empty for others."
     )
 
 
@@ -115,10 +116,10 @@ def shape_receipt(receipt: Receipt) -> IngestReceipt:
                 field=None if error.field is None else _spelling.name(error.field),
                 message=_spelling.sentence(error.message),
             )
-            for error in receipt.errors[:MAX_ERRORS]
+            for error in receipt.errors[:MAX_LISTED]
         ],
         unknown_fields=sorted(receipt.unknown_fields),
-        private_models=receipt.private_models,
+        private_models=receipt.private_models[:MAX_LISTED],
     )
 
 
@@ -139,7 +140,7 @@ async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestRe
     receipt = await context.services.ingestor.ingest(batch)
     context.services.observe_receipt(receipt)
     context.forget_loaded()
-    return shape_receipt(receipt)
+    return shape_receipt(receipt.shown_to(principal))
 
 
 @strawberry.type

@@ -263,7 +263,11 @@ class ReceiptResponse(Body):
     quarantined: int | None = Field(None, ge=0, description="Records kept aside for a person to judge; absent if there were none.")
     errors: list[RecordError] = Field(max_length=1000)
     unknown_fields: list[str] | None = Field(None, description="Fields that were not stored; absent if there were none.")
-    private_models: list[str] | None = Field(None, description="Models seen for the first time that are private; absent if none were.")
+    private_models: list[str] | None = Field(
+        None,
+        max_length=1000,
+        description="Models seen first that are private. For an admin's key that belongs to no tenant only; absent if none were.",
+    )
 
 
 class NumberedErrorData(Body):

@@ -51,7 +51,8 @@ class WaysIn:
         context = await self.admit(request)
         with self.budget.hold() as held:
             body = await read_body(request, self.body_limit, held)
-            tenant = (await context.principal()).tenant_id
+            principal = await context.principal()
+            tenant = principal.tenant_id
             if len(body) <= _INLINE_BYTES:
                 batch = parse(body, context.now, tenant)
             else:
@@ -59,7 +60,7 @@ class WaysIn:
             del body
             receipt = await self.services.ingestor.ingest(batch)
         self.metrics.observe_receipt(receipt)
-        return receipt
+        return receipt.shown_to(principal)
 
 
 def named_tenant(request: Request) -> str | None:

@@ -40,7 +40,7 @@ async def stored(gateway: Gateway) -> list[tuple[str, str, int]]:
         return await cursor.fetchall()
 
 
-RECEIPT = {"received": 2, "inserted": 2, "duplicates": 0, "rejected": 0, "errors": [], "private_models": ["openai/gpt-4o"]}
+RECEIPT = {"received": 2, "inserted": 2, "duplicates": 0, "rejected": 0, "errors": []}
 
 
 @pytest.mark.parametrize("kind", ["array", "records", "ndjson", "gzip", "zstd", "one"])
@@ -213,3 +213,19 @@ async def test_many_tiny_records_are_bounded_and_many_errors_cut(gateway: Gatewa
     assert (response.status_code, response.json()["error"]["message"]) == (413, "the body holds more than 100000 records: send several")
     receipt = (await post(gateway, b"[" + b"1," * 1500 + b"1]", headers)).json()
     assert (receipt["rejected"], len(receipt["errors"])) == (1501, 1000)
+
+
+@pytest.mark.parametrize(
+    ("role", "tenant", "told"), [("admin", None, True), ("admin", "acme", False), ("ingest", None, False), ("ingest", "acme", False)]
+)
+async def test_only_operators_are_told_which_models_are_new_and_private(
+    gateway: Gateway, role: str, tenant: str | None, told: bool
+) -> None:
+    headers = await gateway.key(role, tenant)
+    receipt = (await post(gateway, _dump(raw(model_id="lab/one")), headers)).json()
+    assert receipt["inserted"] == 1
+    assert receipt.get("private_models") == (["lab/one"] if told else None)
+    mutation = "mutation ($r: UsageRecordInput!) { ingestUsage(records: [$r]) { inserted privateModels } }"
+    record = {"requestId": "two", "occurredAt": raw()["occurred_at"], "tenantId": "acme", "modelId": "lab/two"}
+    answer = (await gateway.graphql(mutation, headers, r=record))["data"]["ingestUsage"]
+    assert answer == {"inserted": 1, "privateModels": ["lab/two"] if told else []}

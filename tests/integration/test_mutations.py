@@ -335,7 +335,7 @@ async def test_usage_comes_in_by_the_same_rules_as_over_http(gateway: Gateway) -
         RECORD | {"requestId": "r6", "modelPermaslug": "other", "costUsd": -1, "latencyMs": "NaN"},
         RECORD | {"requestId": "r7", "promptTokens": 2**70, "reasoningTokens": 1},
     ]
-    receipt = await run(gateway, INGEST, await gateway.key("ingest"), records=records)
+    receipt = await run(gateway, INGEST, await gateway.key("admin"), records=records)
     assert receipt == snapshot(
         {
             "received": 8,

@@ -91,7 +91,8 @@ class TestFields:
     def test_prefix(self) -> None:
         text = PLAIN.replace("model_id: model", 'model_id: {column: model, prefix: "openai/"}')
         assert record(text).model_id == "openai/gpt-4o"
-        assert record(text, model="").model_id == "unknown"
+        with_status = text.replace("fields:", "fields:\n  status_code: status", 1)
+        assert record(with_status, model="", status="500").model_id == "unknown"
 
     @pytest.mark.parametrize(
         ("cell", "scale", "expected"),

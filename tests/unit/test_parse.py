@@ -246,9 +246,10 @@ class TestRows:
 
     def test_an_empty_cell_is_absent(self) -> None:
         batch = parse_rows([dict.fromkeys(RECORD, "")], now=NOW, tenant_id=None)
-        assert {reject.field: reject.message for reject in batch.rejects} == dict.fromkeys(
-            ["tenant_id", "request_id", "occurred_at"], IS_REQUIRED
-        )
+        assert {reject.field: reject.message for reject in batch.rejects} == {
+            **dict.fromkeys(["tenant_id", "request_id", "occurred_at"], IS_REQUIRED),
+            "model_id": MODEL_RULE,
+        }
 
     @pytest.mark.parametrize("cell", ["1.5", " 1", "1_000", "١٢", "²", "0x10", "9" * 16, "9" * 5000, "-1", "1e3"])
     def test_a_cell_that_is_no_count(self, cell: str) -> None:

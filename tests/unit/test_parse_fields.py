@@ -147,11 +147,12 @@ class TestModel:
     @pytest.mark.parametrize("status_code", [None, 200, 204, 299])
     def test_a_successful_one_may_not(self, status_code: int | None) -> None:
         assert outcome(model_id=None, status_code=status_code) == {"model_id": MODEL_RULE}
+        assert outcome(model_id="", status_code=status_code) == {"model_id": MODEL_RULE}
         without = {**REQUIRED, "status_code": status_code, "model_permaslug": "openai/gpt-4o"}
         assert check_record(without, RULES) == {"model_id": MODEL_RULE}
 
-    def test_an_empty_name_counts_under_unknown(self) -> None:
-        result = outcome(model_id="", model_permaslug="")
+    def test_an_empty_name_of_a_failed_request_counts_under_unknown(self) -> None:
+        result = outcome(model_id="", model_permaslug="", status_code=500)
         assert isinstance(result, UsageRecord)
         assert (result.model_id, result.model_permaslug) == ("unknown", "unknown")
 

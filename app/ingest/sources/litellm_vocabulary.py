@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Final
 
-from app.domain.usage import Reason
+from app.domain.usage import UNKNOWN, Reason
 from app.ingest.fields import COUNT_RULE, SHORT_TEXT, BrokenRuleError, read_count
 from app.ingest.sources.conventions import CONVENTIONS, TokenCounts, TokenReading, read_tokens
 from app.ingest.sources.genai_attributes import VARIANTS, Provider
@@ -173,7 +173,7 @@ def model_names(routed: Routed) -> dict[str, object]:
     """
     model, name = routed.model, given(routed.provider)
     if model == UNKNOWN_MODEL or (routed.failed and name is None):
-        return {"model_id": "", "model_permaslug": None, "provider": name}
+        return {"model_id": UNKNOWN, "model_permaslug": None, "provider": name}
     if not isinstance(model, str) or not model or not isinstance(name, str):
         return {"model_id": model, "model_permaslug": None, "provider": name}
     provider = PROVIDERS.get(name) or Provider(name, name)

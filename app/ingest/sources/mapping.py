@@ -91,7 +91,7 @@ class FieldMap:
 
     def convert(self, name: str, cell: object) -> object:
         """Return the field's value for what its column holds, None if that says nothing. Raises BrokenRuleError."""
-        if cell is None or (cell == "" and name != "model_id"):
+        if cell is None or cell == "":
             return None
         if self.choices is not None:
             return self._chosen(cell)
@@ -102,7 +102,7 @@ class FieldMap:
             return cell if self.scale is None else _scaled(cell, self.scale)
         if name not in _FLAGS and isinstance(cell, int) and not isinstance(cell, bool):
             cell = str(cell) if abs(cell) < 2**64 else cell
-        return f"{self.prefix}{cell}" if self.prefix and isinstance(cell, str) and cell else cell
+        return f"{self.prefix}{cell}" if self.prefix and isinstance(cell, str) else cell
 
     def _chosen(self, cell: object) -> object:
         word = _word(cell)
