@@ -1,10 +1,15 @@
-"""`tokengraph demo`: a gateway with something to see. Demo data if the database is empty, one key per role printed, then it serves."""
+"""`tokengraph demo`: a gateway with something to see. Demo data if the database is empty, one key per role printed, then it serves.
+
+It keeps its data in a folder of its own inside the data folder, so that `serve` never shows demo data.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,9 +26,10 @@ from app.cli.main import app
 from app.cli.rollups import progress_bar
 from app.cli.serve import Listen, leave_on_sigterm, run_server
 from app.cli.session import open_migrated
+from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.demo.generate import DEMO_TENANT, demo_catalog, generate_demo
-from app.domain.errors import UnauthenticatedError
+from app.domain.errors import BadInputError, UnauthenticatedError
 from app.domain.principal import Role
 from app.domain.time_range import Clock, system_clock
 from app.domain.usage import ParsedBatch, UsageRecord
@@ -48,22 +54,63 @@ def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     records: Annotated[int, typer.Option(help="Demo records, if the database is empty.", min=0)] = RECORDS,
+    reset: Annotated[bool, typer.Option("--reset", help="Remove the demo's data and keys first.")] = False,
 ) -> None:
     """Load demo data if the database is empty, print a key per role, and serve."""
     leave_on_sigterm()
-    settings = load(workers=1)
+    settings = in_folder_of_its_own(load(workers=1))
+    refuse_taken_port(host, port)
+    if reset:
+        reset_demo(settings)
     with open_migrated(settings) as (url, server):
         loaded, keys = asyncio.run(_prepare(settings, url, records))
         if loaded:
             typer.echo(f"loaded {loaded:,} demo records", err=True)
-        listen = Listen(host, port, lambda: _announce(f"http://{host}:{port}", keys))
+        where = "the database of TOKENGRAPH_DATABASE_URL" if server is None else str(settings.data_dir)
+        listen = Listen(host, port, lambda: _announce(f"http://{host}:{port}", where, keys))
         run_server(settings.model_copy(update={"database_url": url}), server, listen)
+
+
+def in_folder_of_its_own(settings: Settings) -> Settings:
+    """Return the settings with the demo's data folder. Each database of the operator has one: a load is completed where it began."""
+    folder = settings.data_dir / "demo"
+    if settings.database_url is not None:
+        folder /= hashlib.sha256(settings.database_url.encode()).hexdigest()[:16]
+    return settings.model_copy(update={"data_dir": folder})
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """BadInputError if nobody can listen there: said before data is loaded for minutes."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port that was just left is free
+            probe.bind(address)
+    except OSError as error:
+        raise BadInputError(f"{host} port {port} cannot be listened on: {error.strerror}. Choose another with --port") from None
+
+
+def reset_demo(settings: Settings) -> None:
+    """Remove the demo's data and keys. BadInputError: they are in a database of the operator; EmbeddedServerError: a process uses them."""
+    if settings.database_url is not None:
+        raise BadInputError("--reset removes the embedded demo database only: empty the one of TOKENGRAPH_DATABASE_URL yourself")
+    EmbeddedServer(settings.data_dir).remove()
+    for file in (_loading_file(settings), _keys_file(settings)):
+        file.unlink(missing_ok=True)
+
+
+def _loading_file(settings: Settings) -> Path:
+    return settings.data_dir / "demo-loading.json"
+
+
+def _keys_file(settings: Settings) -> Path:
+    return settings.data_dir / "demo-keys.json"
 
 
 async def _prepare(settings: Settings, url: str, records: int) -> tuple[int, dict[str, str]]:
     async with Database(url) as database:
-        loaded = await load_demo(database, settings.data_dir / "demo-loading.json", records, system_clock)
-        return loaded, await demo_keys(database, settings.data_dir / "demo-keys.json", system_clock())
+        loaded = await load_demo(database, _loading_file(settings), records, system_clock)
+        return loaded, await demo_keys(database, _keys_file(settings), system_clock())
 
 
 async def load_demo(database: Database, marker: Path, count: int, clock: Clock) -> int:
@@ -143,7 +190,7 @@ def _write_private(file: Path, value: dict[str, Any]) -> None:
         json.dump(value, stream)
 
 
-def _announce(url: str, keys: dict[str, str]) -> None:
+def _announce(url: str, where: str, keys: dict[str, str]) -> None:
     lines = [
         ("Pages", f"{url}/  {url}/network  {url}/rankings"),
         ("GraphQL and GraphiQL", f"{url}/graphql"),
@@ -151,6 +198,7 @@ def _announce(url: str, keys: dict[str, str]) -> None:
         ("Daily rankings", f"{url}/api/v1/datasets/rankings-daily"),
         ("REST documentation", f"{url}/docs"),
         ("Health, readiness, metrics", f"{url}/healthz  {url}/readyz  {url}/metrics"),
+        ("Demo data, and no other, in", where),
         ("", ""),
         *((f"{role} key", f"{key}  (tenant {DEMO_TENANT})" if role == "tenant" else key) for role, key in keys.items()),
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -147,6 +148,27 @@ class EmbeddedServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
+
+    def remove(self) -> None:
+        """Remove the database with all its data; does nothing if there is none. Errors: EmbeddedServerError if a process uses it."""
+        layout = self._layout
+        if not layout.cluster.exists():
+            return
+        with self._guard, _explained(layout):
+            claim(layout)
+            with exclusive(layout.start_lock):
+                users = try_exclusive(layout.users_lock)
+                if users is None:
+                    raise EmbeddedServerError(f"A process uses the database of {layout.data_dir}: stop it first")
+                try:
+                    shut_down(layout, client_socket_dir(layout), self._process, STOP_SECONDS)
+                    drop_client_link(layout)
+                    # Renamed first: what is removed in part must not be taken for a cluster.
+                    shutil.rmtree(layout.removed, ignore_errors=True)
+                    layout.cluster.rename(layout.removed)
+                    shutil.rmtree(layout.removed)
+                finally:
+                    os.close(users)
 
     def _leave(self) -> None:
         """Give up the use; stop the server if nobody else uses it. The start lock is held."""

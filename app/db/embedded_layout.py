@@ -40,6 +40,11 @@ class Layout:
         return self.data_dir / "cluster"
 
     @property
+    def removed(self) -> Path:
+        """A cluster on its way out."""
+        return self.data_dir / "cluster-removed"
+
+    @property
     def socket_dir(self) -> Path:
         """Inside the cluster: the server names it relative to its own folder, so what lies above that does not matter."""
         return self.cluster / "run"

@@ -27,7 +27,7 @@ def curl(line: str) -> tuple[int, str, str]:
 
 def test_the_documents_own_lines(tmp_path: Path) -> None:
     with serving(tmp_path / "data", "demo", "--records", "4000") as (url, process):
-        keys: dict[str, str] = json.loads((tmp_path / "data" / "demo-keys.json").read_text())
+        keys: dict[str, str] = json.loads((tmp_path / "data" / "demo" / "demo-keys.json").read_text())
 
         def ask(line: str, key: str | None) -> Any:
             status, kind, body = curl(line.replace("$HOST", url).replace("$KEY", keys.get(key or "", "")))

@@ -26,12 +26,14 @@ CHECKOUT = Path(app.__file__).parents[1]
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)
 
 
-def run(data_dir: Path, *arguments: str, check: bool = True, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(
+    data_dir: Path, *arguments: str, check: bool = True, stdin: str | None = None, variables: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run `tokengraph` to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "app", *arguments],
         cwd=CHECKOUT,
-        env=environment(data_dir),
+        env=environment(data_dir) | (variables or {}),
         capture_output=True,
         text=True,
         timeout=120,
@@ -81,7 +83,8 @@ def serving(data_dir: Path, *arguments: str) -> Iterator[tuple[str, subprocess.P
             process.kill()
             raise
         assert was_killed or process.returncode == 0
-        assert was_killed or not EmbeddedServer(data_dir).is_running(), "the last to leave stops the server"
+        folder = data_dir / "demo" if command[3] == "demo" else data_dir
+        assert was_killed or not EmbeddedServer(folder).is_running(), "the last to leave stops the server"
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[str] | None = None, seconds: float = 60) -> None:
@@ -214,7 +217,7 @@ def test_the_demo_prints_keys_that_work_and_keeps_them(data_dir: Path) -> None:
     for _ in range(2):
         with serving(data_dir, "demo", "--records", "3000") as (url, process):
             time.sleep(0.2)
-            keys = json.loads((data_dir / "demo-keys.json").read_text())
+            keys = json.loads((data_dir / "demo" / "demo-keys.json").read_text())
             assert set(keys) == {"admin", "gateway", "tenant", "ingest"}
             for key in keys.values():
                 assert httpx.get(f"{url}/api/v1/datasets/rankings-daily", headers={"Authorization": f"Bearer {key}"}, timeout=60).json()[
@@ -223,7 +226,31 @@ def test_the_demo_prints_keys_that_work_and_keeps_them(data_dir: Path) -> None:
             assert httpx.get(f"{url}/api/v1/analytics/network", timeout=60).json()["totals"]["requests"] > 1000
             printed.append(keys)
             assert process.poll() is None
+            refused = run(data_dir, "demo", "--reset", "--port", str(free_port()), check=False)
+            assert (refused.returncode, "A process uses the database" in refused.stderr) == (1, True), refused.stderr
     assert printed[0] == printed[1]
+    assert not (data_dir / "cluster").exists(), "what `serve` will use is untouched"
+    with serving(data_dir, "demo", "--records", "0", "--reset") as (url, _):
+        assert httpx.get(f"{url}/api/v1/analytics/network", timeout=60).json()["totals"]["requests"] == 0
+        old = {"Authorization": f"Bearer {printed[0]['admin']}"}
+        assert httpx.get(f"{url}/api/v1/datasets/rankings-daily", headers=old, timeout=60).status_code == 401
+
+
+def test_the_demo_tries_the_port_before_it_loads_anything(data_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run(data_dir, "demo", "--port", str(taken.getsockname()[1]), check=False)
+    assert done.returncode == 1
+    assert "cannot be listened on: Address already in use. Choose another with --port" in done.stderr
+    assert not data_dir.exists()
+
+
+def test_the_demo_of_an_operators_database_is_not_reset(data_dir: Path) -> None:
+    url = {"TOKENGRAPH_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    done = run(data_dir, "demo", "--reset", "--port", str(free_port()), check=False, variables=url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--reset removes the embedded demo database only" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -232,19 +259,12 @@ def test_the_demo_prints_keys_that_work_and_keeps_them(data_dir: Path) -> None:
         ({"TOKENGRAPH_DATABASE_URL": "mysql://x"}, "must begin with postgresql://"),
         ({"TOKENGRAPH_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "cannot be reached"),
         ({"TOKENGRAPH_WORKERS": "2"}, "TOKENGRAPH_REDIS_URL"),
+        ({"TOKENGRAPH_RECORD_RETENTION": "90"}, "did you mean TOKENGRAPH_RECORD_RETENTION_DAYS?"),
         ({"TOKENGRAPH_SNAPSHOT_SECONDS": "soon"}, "TOKENGRAPH_SNAPSHOT_SECONDS"),
     ],
 )
 def test_settings_that_cannot_be_right_are_said_in_one_line(data_dir: Path, variables: dict[str, str], words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "serve"],
-        cwd=CHECKOUT,
-        env=environment(data_dir) | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(data_dir, "serve", check=False, variables=variables)
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr
