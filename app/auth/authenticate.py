@@ -8,6 +8,7 @@ from datetime import datetime
 from app.auth.keys import hash_key, same_secret
 from app.db.engine import Database
 from app.db.pipeline import Asked, ask
+from app.db.shares import SERVICE, asker
 from app.domain.errors import UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 
@@ -41,6 +42,7 @@ class _KeyLookups:
         return await asyncio.shield(found)
 
     async def _read_waiting(self) -> None:
+        asker.set(SERVICE)  # a task of its own, for all who wait
         while self._waiting:
             asked, self._waiting = self._waiting, {}
             try:

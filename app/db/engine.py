@@ -11,7 +11,8 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, UnavailableError
+from app.db.shares import Shares, Turns, asker
+from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, NoConnectionFreeError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,16 @@ def is_connection_lost(error: psycopg.Error) -> bool:
 
 
 class Database:
-    """A pool of connections to one PostgreSQL. Opened inside the event loop that uses it; it may be opened while the server is down."""
+    """A pool of connections to one PostgreSQL. Opened inside the event loop that uses it; it may be opened while the server is down.
 
-    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10) -> None:
+    `is_shared`: questions of many callers take turns, and what else there is has connections of its own; `shares.asker` says who asks.
+    """
+
+    def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10, is_shared: bool = False) -> None:
         self.url = url
+        self.turns = Turns(Shares.of(max_size)) if is_shared else None
+        self._lent = 0
+        self._max_size = max_size
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
             min_size=min_size,
@@ -73,7 +80,7 @@ class Database:
 
     @asynccontextmanager
     async def read_connection(self) -> AsyncIterator[Connection]:
-        """Lend an autocommit connection for questions. UnavailableError: no server."""
+        """Lend an autocommit connection. UnavailableError: no server; DatabaseBusyError: none is free, in time."""
         async with self._lend() as connection:
             yield connection
 
@@ -92,10 +99,19 @@ class Database:
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[Connection]:
+        turns, asked_by = self.turns, asker.get()
+        if turns is not None:
+            await turns.take(asked_by)
         try:
             async with self._pool.connection() as connection:
-                yield connection
-        except (PoolTimeout, PoolClosed) as error:
+                self._lent += 1
+                try:
+                    yield connection
+                finally:
+                    self._lent -= 1
+        except PoolTimeout as error:
+            raise (UnavailableError if self._lent < self._max_size else NoConnectionFreeError) from error
+        except PoolClosed as error:
             raise UnavailableError from error
         except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
             raise DatabaseBusyError from error
@@ -111,3 +127,6 @@ class Database:
                 await self._pool.check()
                 raise ConnectionLostError from error
             raise
+        finally:
+            if turns is not None:
+                turns.give_back(asked_by)

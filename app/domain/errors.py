@@ -107,3 +107,9 @@ class ConnectionLostError(UnavailableError):
 
 class DatabaseBusyError(UnavailableError):
     """The database is too busy; try again"""
+
+    code = "BUSY"
+
+
+class NoConnectionFreeError(DatabaseBusyError):
+    """The gateway is busy: every database connection for such requests is in use; try again"""

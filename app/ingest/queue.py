@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
+from app.db.shares import INGEST, asker
 from app.domain.errors import OverloadedError, UnavailableError
 from app.domain.usage import ParsedBatch
 from app.ingest.batch import Ingestor
@@ -69,6 +70,7 @@ class IngestQueue:
             await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def _write_groups(self) -> None:
+        asker.set(INGEST)  # a task of its own, for all whose batches wait
         while self._waiting:
             group = self._next_group()
             try:

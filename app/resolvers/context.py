@@ -6,19 +6,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 from fastapi import Request
 from strawberry.types import Info
 
 from app.auth.authenticate import Authenticator, presented_key
-from app.auth.quota import CallerLimits, RankingsQuota
+from app.auth.quota import CallerLimits, RankingsQuota, address_subject
 from app.db.engine import Database
+from app.db.shares import Asker, Purpose, asker
 from app.domain.errors import MissingCredentialsError, RateLimitedError, TokengraphError, UnauthenticatedError
 from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
 from app.ingest.queue import IngestQueue
 from app.ingest.receipt import Receipt
 from app.resolvers.loaders import Loaders
+
+_requests = count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,19 @@ class RequestContext:
         return context
 
     async def admit(self) -> None:
-        """Count the request, for its key or else for its address, before anything is done for it. `of` raises if it is one too many."""
+        """Count the request, for its key or else for its address, before anything is done for it. `of` raises if it is one too many.
+
+        From here on the task that awaits this asks the database on behalf of that caller.
+        """
+        caller = "address", address_subject(self._address)
         try:
-            self._admitted = await self._authenticate()
+            self._admitted = principal = await self._authenticate()
+            caller = "key", principal.key_id
         except TokengraphError as error:
             self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
         except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
             self._admitted = error
+        asker.set(Asker(Purpose.QUESTION, caller, next(_requests)))
 
     async def principal(self) -> Principal:
         """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""

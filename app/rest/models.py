@@ -313,7 +313,7 @@ _WORDS = {
     415: "Content-Type or Content-Encoding is not supported",
     429: "Rate limit exceeded: wait for Retry-After seconds",
     500: "Unexpected error: the log has the X-Request-ID",
-    503: "The database cannot be reached for now: try again after Retry-After seconds",
+    503: "The database cannot be reached, or is too busy: try again after Retry-After seconds",
 }
 
 _WAITING = {

@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.engine import Connection, Database
 from app.db.pipeline import Asked, ask
+from app.db.shares import SERVICE, asker
 from app.domain.errors import TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
@@ -74,7 +75,7 @@ class WatchedDatabase(Database):
     """A database that tells when something may have been committed through it, before whoever committed goes on."""
 
     def __init__(self, url: str, *, max_size: int = 10) -> None:
-        super().__init__(url, max_size=max_size)
+        super().__init__(url, max_size=max_size, is_shared=True)
         self.on_commit: Callable[[], None] = lambda: None
 
     @asynccontextmanager
@@ -122,6 +123,7 @@ class AnswerCache:
 
 def _reader(database: Database, statement: str) -> Callable[[], Awaitable[Hashable | None]]:
     async def read() -> Hashable | None:
+        asker.set(SERVICE)  # a task of its own, for all who wait
         async with database.read_connection() as connection:
             (rows,) = await ask(connection, [Asked(statement, {})])
         return None if not rows or rows[0][0] is None else rows[0]

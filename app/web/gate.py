@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import answer_headers
+from app.db.shares import asker
 from app.resolvers.context import RequestContext, Services
 from app.web.metrics import Metrics
 from app.web.pages.routes import PAGES
@@ -59,6 +60,7 @@ class Gate:
             await send(message)
 
         path: str = scope["path"]
+        before = asker.set(asker.get())
         try:
             if path in _COUNTED_PATHS or path.startswith(_COUNTED):
                 answer_headers.set(limits)  # each request is a task, with a context of its own
@@ -67,5 +69,6 @@ class Gate:
         except ClientDisconnect:
             status = _GONE
         finally:
+            asker.reset(before)
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.observe_request(scope["method"], route, status, perf_counter() - started)

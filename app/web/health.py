@@ -11,7 +11,8 @@ from fastapi import APIRouter, Response
 from app.analytics.quarantine import count_waiting_by_source
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
-from app.domain.errors import UnavailableError
+from app.db.shares import SERVICE, asker
+from app.domain.errors import DatabaseBusyError, UnavailableError
 from app.ingest.sources.conventions import CONVENTIONS
 from app.rest.answer import json_response
 from app.web.metrics import CONTENT_TYPE, Metrics
@@ -56,10 +57,41 @@ class QuarantineCounts:
             self._question = None
 
 
+class Readiness:
+    """Whether the database is reached and migrated: one question at a time, whoever asks meanwhile shares it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._question: asyncio.Task[str | None] | None = None
+
+    async def reason_against(self) -> str | None:
+        """Return why the gateway cannot serve; None: it can."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._ask())
+        # Shielded: one of those who share it going away must not take it from the others.
+        return await asyncio.shield(self._question)
+
+    async def _ask(self) -> str | None:
+        asker.set(SERVICE)
+        try:
+            async with self._database.read_connection() as connection:
+                cursor = await connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+                if await cursor.fetchone() == (True,):
+                    cursor = await connection.execute("SELECT version_num FROM alembic_version")
+                    if await cursor.fetchone() == (HEAD_REVISION,):
+                        return None
+        except DatabaseBusyError:
+            return "the database is too busy"
+        except UnavailableError:
+            return "the database cannot be reached"
+        return f"the database is not at schema revision {HEAD_REVISION}: run `tokengraph db upgrade`"
+
+
 def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
     """Return the routes that operators' machines call."""
     router = APIRouter(tags=["Operation"])
     quarantined = QuarantineCounts(database)
+    readiness = Readiness(database)
 
     @router.get("/healthz", summary="The process is alive")
     async def get_health() -> Response:
@@ -71,17 +103,9 @@ def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
         responses={503: {"description": "Not yet, or not for now", "content": {"application/json": {"schema": {"type": "object"}}}}},
     )
     async def get_readiness() -> Response:
-        reason = "the database cannot be reached"
-        try:
-            async with database.read_connection() as connection:
-                cursor = await connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
-                if await cursor.fetchone() == (True,):
-                    cursor = await connection.execute("SELECT version_num FROM alembic_version")
-                    if await cursor.fetchone() == (HEAD_REVISION,):
-                        return json_response({"status": "ready"})
-                reason = f"the database is not at schema revision {HEAD_REVISION}: run `tokengraph db upgrade`"
-        except UnavailableError:
-            pass
+        reason = await readiness.reason_against()
+        if reason is None:
+            return json_response({"status": "ready"})
         return json_response({"status": "unavailable", "reason": reason}, 503, {"Retry-After": "2", "Cache-Control": "no-store"})
 
     @router.get(
