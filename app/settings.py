@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
-    trusted_proxies: str = Field("", description="Addresses and networks, or *, whose X-Forwarded-For is believed; empty: none.")
+    trusted_proxies: str = Field(
+        "", description="Proxies' addresses and networks, for their X-Forwarded-For; *: whoever connects is one; empty: none."
+    )
     documents: Path | None = Field(
         None, description="Folder of trusted documents' manifests, or one manifest; unset: the folder documents/ in the data folder."
     )

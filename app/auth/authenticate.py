@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from itertools import islice
+from typing import Final
 
 from app.auth.keys import hash_key, same_secret
 from app.db.engine import Database
@@ -18,24 +20,34 @@ _SELECT = (
     " WHERE k.key_hash = ANY(%(digests)s) AND k.revoked_at IS NULL AND k.disabled_at IS NULL"
 )
 
+GUESSES_AT_ONCE: Final = 8
+
 _GATEWAY_SECRET = Principal(key_id="gateway-secret", role=Role.GATEWAY)
 
 _Found = tuple[Principal, datetime | None]
 
 
 class _KeyLookups:
-    """Looks keys up, all that wait at a time by one statement. A statement begins after whoever it is for asked: nothing is out of date."""
+    """Looks keys up, all that wait at a time by one statement. A statement begins after whoever it is for asked: nothing is out of date.
+
+    There is one statement at a time. It takes at most GUESSES_AT_ONCE look-ups for addresses that tried too many wrong keys, so that
+    guesses neither load the database nor delay anybody else.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[bytes, asyncio.Future[_Found | None]] = {}
+        self._guesses: dict[bytes, asyncio.Future[_Found | None]] = {}
         self._reader: asyncio.Task[None] | None = None
 
-    async def find(self, digest: bytes) -> _Found | None:
+    async def find(self, digest: bytes, *, guessed: bool) -> _Found | None:
         """Return the holder of a key that is neither revoked nor disabled, and when it expires."""
-        found = self._waiting.get(digest)
+        found = self._waiting.get(digest) or self._guesses.get(digest)
         if found is None:
-            found = self._waiting[digest] = asyncio.get_running_loop().create_future()
+            found = asyncio.get_running_loop().create_future()
+            (self._guesses if guessed else self._waiting)[digest] = found
+        elif not guessed and self._guesses.pop(digest, None) is not None:
+            self._waiting[digest] = found
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_waiting())
         # Shielded: one of those who share it going away must not take it from the others.
@@ -43,16 +55,18 @@ class _KeyLookups:
 
     async def _read_waiting(self) -> None:
         asker.set(SERVICE)  # a task of its own, for all who wait
-        while self._waiting:
+        while self._waiting or self._guesses:
             asked, self._waiting = self._waiting, {}
+            for digest in list(islice(self._guesses, GUESSES_AT_ONCE)):
+                asked[digest] = self._guesses.pop(digest)
             try:
                 known = await self._read(list(asked))
             except BaseException as error:
                 failed = list(asked.values())
                 if isinstance(error, UnavailableError):
                     # Who came meanwhile would wait as long again for the same answer.
-                    failed += self._waiting.values()
-                    self._waiting = {}
+                    failed += [*self._waiting.values(), *self._guesses.values()]
+                    self._waiting, self._guesses = {}, {}
                 for future in failed:
                     future.set_exception(error if isinstance(error, Exception) else UnavailableError())
                     future.exception()  # whoever asked may be gone
@@ -78,21 +92,26 @@ class Authenticator:
         self._lookups = _KeyLookups(database)
         self._gateway_secret = gateway_secret
 
-    async def authenticate(self, secret: str, now: datetime) -> Principal:
-        """Return the holder of a key. UnauthenticatedError: it opens nothing."""
+    async def authenticate(self, secret: str, now: datetime, *, guessed: bool = False) -> Principal:
+        """Return the holder of a key. UnauthenticatedError: it opens nothing. `guessed`: it is probably wrong, and looked up last."""
         if self._gateway_secret is not None and same_secret(secret, self._gateway_secret):
             return _GATEWAY_SECRET
-        found = await self._lookups.find(hash_key(secret))
+        found = await self._lookups.find(hash_key(secret), guessed=guessed)
         if found is None or (found[1] is not None and found[1] <= now):
             raise UnauthenticatedError
         return found[0]
 
 
 def presented_key(authorization: str | None, api_key: str | None) -> str | None:
-    """Return the key in `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: neither header. UnauthenticatedError: another scheme."""
-    if authorization is not None:
-        scheme, _, key = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
-            raise UnauthenticatedError
+    """Return the key in `Authorization: Bearer KEY`, or else in `X-API-Key: KEY`; None: neither header was sent.
+
+    UnauthenticatedError: there is an `Authorization` of another scheme, which is a proxy's or somebody else's, and no `X-API-Key`.
+    """
+    scheme, _, key = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
         return key.strip()
-    return api_key.strip() if api_key is not None and api_key.strip() else None
+    if api_key is not None and api_key.strip():
+        return api_key.strip()
+    if authorization is not None:
+        raise UnauthenticatedError
+    return None

@@ -12,7 +12,7 @@ from math import ceil
 from limits import parse_many
 
 from app.auth.shared_windows import WindowCounts
-from app.auth.windows import Check, Limit, Standing
+from app.auth.windows import Check, Limit
 from app.domain.errors import RateLimitedError
 from app.domain.principal import Principal
 from app.domain.time_range import midnight
@@ -118,15 +118,12 @@ class CallerLimits:
         await self._count(self.per_address, address_subject(host), now)
 
     async def count_failure(self, host: str, now: datetime) -> None:
-        """Count a key that opened nothing. RateLimitedError: too many from this address."""
+        """Count a key that opened nothing. RateLimitedError: too many from this address; a right key is not counted and not refused."""
         await self._count(self.failed, address_subject(host), now)
 
-    def refuse_failing(self, host: str, now: datetime) -> None:
-        """RateLimitedError if the address may try no more keys for now. Asks this worker's memory only: it costs no round trip."""
-        if self.failed is not None:
-            standing: Standing = self.counts.local.standing(Check(self.failed, address_subject(host)))
-            if not standing.remaining:
-                raise _refusal(self.failed, standing.frees_in, now)
+    def expects_failure(self, host: str) -> bool:
+        """Tell whether the address is over its limit of wrong keys. Asks this worker's memory only: it costs no round trip."""
+        return self.failed is not None and not self.counts.local.standing(Check(self.failed, address_subject(host))).remaining
 
     async def _count(self, limit: Limit | None, subject: str, now: datetime) -> None:
         if limit is not None:

@@ -94,8 +94,7 @@ def _serve_here(settings: Settings, listen: Listen) -> None:
         access_log=False,
         loop="uvloop",
         http="httptools",
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=settings.trusted_proxies,
+        proxy_headers=False,  # `app.web.proxies` reads them
     )
     _AnnouncingServer(config, listen.announce).run()
 
@@ -115,8 +114,7 @@ def _serve_in_workers(settings: Settings, listen: Listen) -> None:
             access_log=False,
             loop="uvloop",
             http="httptools",
-            proxy_headers=bool(settings.trusted_proxies),
-            forwarded_allow_ips=settings.trusted_proxies,
+            proxy_headers=False,  # `app.web.proxies` reads them
         )
 
 

@@ -108,9 +108,8 @@ class RequestContext:
         except UnauthenticatedError:  # no key of ours was tried
             await limits.count_anonymous(self._address, self.now)
             raise
-        limits.refuse_failing(self._address, self.now)
         try:
-            principal = await self.services.authenticator.authenticate(key, self.now)
+            principal = await self.services.authenticator.authenticate(key, self.now, guessed=limits.expects_failure(self._address))
         except UnauthenticatedError:
             await limits.count_failure(self._address, self.now)
             raise

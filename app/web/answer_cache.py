@@ -350,7 +350,7 @@ class AnswerCacheMiddleware:
         names = dict(headers)
         if status != 200 or b"no-store" in names.get(b"cache-control", b""):
             return KeptAnswer(status, headers, body, "", request_id)
-        private = [] if surface.document is None else [(b"cache-control", self._private), (b"vary", b"Authorization, X-API-Key")]
+        private = [] if surface.document is None else [(b"cache-control", self._private)]
         etag = etag_of(body)
         return KeptAnswer(status, [*headers, (b"etag", etag.encode()), *private], body, etag, request_id)
 
@@ -363,7 +363,7 @@ class AnswerCacheMiddleware:
         if status == 200 and b"json" in media_type and names.keys().isdisjoint((b"etag", b"cache-control")) and b'"errors":[' not in body:
             # Both media types have the same bytes, and a strong validator must tell them apart.
             etag = etag_of(media_type + b"\n" + body)
-            headers += [(b"cache-control", self._private), (b"etag", etag.encode()), (b"vary", b"Authorization, X-API-Key, Accept")]
+            headers += [(b"cache-control", self._private), (b"etag", etag.encode()), (b"vary", b"Accept")]
         await KeptAnswer(status, headers, body, etag, "").send(send, read_if_none_match(scope["headers"]))
 
     async def _collect(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -48,6 +48,7 @@ from app.web.pages.assets import BUILT, Assets, build_assets_router
 from app.web.pages.graphiql import ProgramPages, build_docs_router
 from app.web.pages.rendering import Templates
 from app.web.pages.routes import PageParts, build_pages_router
+from app.web.proxies import TrustedProxies
 from app.web.rate_limit import answer_refusal, build_caller_limits, build_counts, build_limiter
 from app.web.ways_in import WaysIn
 
@@ -141,6 +142,8 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes))
     inner = AnswerCacheMiddleware(inner, answers, services, stored)
     app.gate = Gate(BodyLimitMiddleware(inner), services, metrics)
+    if settings.trusted_proxies:
+        app.proxies = TrustedProxies(settings.trusted_proxies)
     app.add_exception_handler(RateLimitedError, answer_refusal)
     limit = services.limits.per_address
     if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.quota import answer_headers
 from app.db.shares import asker
 from app.resolvers.context import RequestContext, Services
+from app.web.answer_headers import KEY_HEADERS, complete_headers
 from app.web.metrics import Metrics
 from app.web.pages.routes import PAGES
 
@@ -44,7 +45,13 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        given = b""
+        keyed = False
+        for name, value in scope["headers"]:
+            if name in KEY_HEADERS:
+                keyed = True
+            elif name == b"x-request-id":
+                given = given or value
         request_id = given if _ACCEPTED.fullmatch(given) else b"%016x" % next(self._ids)
         scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
         limits: dict[str, str] = {}
@@ -54,7 +61,7 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+                message["headers"] = [*complete_headers(status, message.get("headers", ()), keyed=keyed), (b"x-request-id", request_id)]
                 if limits:  # which an answer of 429 has already
                     MutableHeaders(scope=message).update(limits)
             await send(message)

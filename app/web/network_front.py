@@ -14,7 +14,9 @@ from app.auth.quota import address_subject
 from app.execution.cache import Version
 from app.rest.json import etag_matches
 from app.web.answer_cache import NETWORK, AnswerCache, KeptAnswer
+from app.web.answer_headers import complete_headers
 from app.web.metrics import Metrics
+from app.web.proxies import TrustedProxies
 
 
 class NetworkFront:
@@ -68,8 +70,8 @@ class NetworkFront:
             return False
         self._version = self._versions.current
         self._etag = answer.etag
-        self._headers = tuple(answer.headers)
-        self._unchanged = tuple(answer.unchanged_headers())
+        self._headers = tuple(complete_headers(200, answer.headers, keyed=False))
+        self._unchanged = tuple(complete_headers(304, answer.unchanged_headers(), keyed=False))
         self._body = {"type": "http.response.body", "body": answer.body}
         return True
 
@@ -79,13 +81,16 @@ _NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 
 class GatewayApp(FastAPI):
-    """The application, with what comes before FastAPI's own: the front, and the gate and what stands behind it."""
+    """The application, with what comes before FastAPI's own: trusted proxies, the front, and the gate and what stands behind it."""
 
+    proxies: TrustedProxies | None = None
     front: NetworkFront | None = None
     gate: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or as any application does."""
+        if self.proxies is not None and scope["type"] == "http":
+            self.proxies.resolve(scope)
         front = self.front
         if front is not None and scope["type"] == "http" and scope["path"] == NETWORK:
             started = front.clock()

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from app.auth.authenticate import Authenticator
+from app.auth.authenticate import GUESSES_AT_ONCE, Authenticator, presented_key
 from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
+from app.db import pipeline
 from app.db.engine import Connection, Database
+from app.db.pipeline import Asked
 from app.domain.errors import BadInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 from tests.clock import NOW
@@ -99,6 +102,60 @@ async def test_who_asks_at_once_is_looked_up_at_once(database: Database) -> None
     at_once = NOW + timedelta(hours=1)
     found = await asyncio.gather(*(authenticator.authenticate(key.secret, at_once) for key in made), return_exceptions=True)
     assert [type(one) for one in found] == [UnauthenticatedError, Principal]
+
+
+async def test_guesses_are_looked_up_few_at_a_time_and_behind_everybody_else(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    authenticator = Authenticator(database, None)
+    made = [await create_key(database, KeyRequest(Role.ADMIN), NOW) for _ in range(3)]
+    asked: list[int] = []
+
+    async def ask(connection: Connection, questions: list[Asked]) -> Any:
+        asked.append(len(questions[0].values["digests"]))
+        return await pipeline.ask(connection, questions)
+
+    monkeypatch.setattr("app.auth.authenticate.ask", ask)
+    guesses = [f"guess {number}" for number in range(50)] + [made[0].secret, made[1].secret]
+    order: list[str] = []
+
+    async def look_up(secret: str, *, guessed: bool) -> str:
+        try:
+            return (await authenticator.authenticate(secret, NOW, guessed=guessed)).key_id
+        except UnauthenticatedError:
+            return ""
+        finally:
+            order.append(secret)
+
+    guessing = [asyncio.create_task(look_up(secret, guessed=True)) for secret in guesses]
+    await asyncio.sleep(0)  # they wait before the others come
+    found = await asyncio.gather(look_up(made[2].secret, guessed=False), look_up(made[1].secret, guessed=False), *guessing)
+    assert found == [made[2].id, made[1].id, *[""] * 50, made[0].id, made[1].id], "a right key opens, whoever shows it"
+    assert asked[:2] == [GUESSES_AT_ONCE, 2 + GUESSES_AT_ONCE]
+    assert sum(asked) == 53
+    assert {made[1].secret, made[2].secret} <= set(order[: 2 * GUESSES_AT_ONCE + 3])
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key", "key"),
+    [
+        ("Bearer one", None, "one"),
+        ("bEARER  one ", "two", "one"),
+        ("Basic dXNlcjpwdw==", "two", "two"),
+        ("Bearer", "two", "two"),
+        ("Negotiate x", " two ", "two"),
+        ("", "two", "two"),
+        (None, "two", "two"),
+        (None, " ", None),
+        (None, None, None),
+    ],
+)
+def test_a_key_is_found_beside_what_a_proxy_sends(authorization: str | None, api_key: str | None, key: str | None) -> None:
+    assert presented_key(authorization, api_key) == key
+
+
+@pytest.mark.parametrize(("authorization", "api_key"), [("Basic dXNlcjpwdw==", None), ("Bearer ", ""), ("", None)])
+def test_an_authorization_that_holds_no_key_is_not_taken_for_none(authorization: str, api_key: str | None) -> None:
+    with pytest.raises(UnauthenticatedError):
+        presented_key(authorization, api_key)
 
 
 async def test_a_key_that_was_revoked_opens_nothing_from_then_on_whoever_asks_beside(database: Database) -> None:

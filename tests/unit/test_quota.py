@@ -324,5 +324,5 @@ async def test_limits_that_are_off_count_nothing() -> None:
         await limits.count_anonymous("1.2.3.4", NOW)
         await limits.count_failure("1.2.3.4", NOW)
         await limits.count_key(Principal("k", Role.ADMIN), NOW)
-        limits.refuse_failing("1.2.3.4", NOW)
+        assert not limits.expects_failure("1.2.3.4")
     assert len(counts.local) == 0

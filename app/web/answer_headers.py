@@ -1,0 +1,53 @@
+"""What every answer tells caches and browsers, decided in one place, on its way out. Default: it is its caller's alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+Header = tuple[bytes, bytes]
+
+KEY_HEADERS: Final = frozenset({b"authorization", b"x-api-key"})
+"""Headers of a request that may hold a key: an answer to one that has either may be its caller's alone."""
+
+PRIVATE: Final = b"private, no-store"
+
+_NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
+_CALLER: Final = ("Authorization", "X-API-Key")
+
+
+def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool) -> list[Header]:
+    """Return the headers of an answer with what each has to say: who may store it, what it depends on, that its type is to be believed.
+
+    An answer is public if it says so and is no error, and private with a validator if it says so and has one. Any other is not stored.
+    `keyed`: whether the request had one of KEY_HEADERS. Names are in lower case.
+    """
+    kept: list[Header] = []
+    control = b""
+    vary: list[bytes] = []
+    validated = False
+    for header in headers:
+        name = header[0]
+        if name == b"cache-control":
+            control = header[1]
+        elif name == b"vary":
+            vary.append(header[1])
+        elif name != _NOSNIFF[0]:
+            validated = validated or name == b"etag"
+            kept.append(header)
+    public = status < 400 and control.startswith(b"public")
+    if not (public or (validated and control.startswith(b"private")) or (control == b"no-store" and not keyed)):
+        control = PRIVATE
+    kept.append((b"cache-control", control))
+    if vary or not public:
+        kept.append((b"vary", _join_vary(tuple(vary), () if public else _CALLER)))
+    kept.append(_NOSNIFF)
+    return kept
+
+
+@lru_cache(maxsize=256)
+def _join_vary(declared: tuple[bytes, ...], added: tuple[str, ...]) -> bytes:
+    """Return one `Vary` of all names, each once."""
+    names = [name.strip() for line in declared for name in line.decode("latin-1").split(",")]
+    return ", ".join({name.lower(): name for name in (*added, *names) if name}.values()).encode("latin-1")
