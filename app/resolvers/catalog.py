@@ -15,6 +15,7 @@ from app.resolvers.permissions import AnyKey
 from app.resolvers.scalars import ExactNumber, Instant
 
 MAX_VARIANTS = 1_000
+PRIVATE = "of a private one, to a tenant's key"
 
 ModelId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Public model id, exact and case-sensitive.")]
 ProviderId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The provider's slug, exact and case-sensitive.")]
@@ -54,14 +55,15 @@ async def resolve_model_variant_priced(root: ModelVariant, info: ResolverInfo) -
 class ModelVariant:
     key: strawberry.Private[int]
     permaslug: str = strawberry.field(description="Its name: `openai/gpt-4o-2024-05-13:free`.")
-    name: str = strawberry.field(description="Name for people.")
+    name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its permaslug.")
     is_public: bool = strawberry.field(description="Whether rankings and network statistics name it.")
     is_listed: bool = strawberry.field(
         description="Whether it is a catalog entry by itself; one that only records named follows the entry of its model."
+        f" {PRIVATE.capitalize()}, false."
     )
     prices: list[ModelPrice] = strawberry.field(
         resolver=resolve_model_variant_prices,
-        description="Price history, newest first; that of the entry that it follows, if it is none itself.",
+        description=f"Price history, newest first; that of the entry that it follows, if it is none itself. {PRIVATE.capitalize()}, empty.",
     )
     current_price: ModelPrice | None = strawberry.field(
         resolver=resolve_model_variant_current_price, description="The price that is in force now; null if there is none."
@@ -81,9 +83,9 @@ async def resolve_model_variants(root: Model, info: ResolverInfo) -> list[ModelV
 @strawberry.type(description="A model by its public id.")
 class Model:
     model_id: str = strawberry.field(description="Public catalog id: `openai/gpt-4o`.")
-    name: str = strawberry.field(description="Name for people.")
+    name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its id.")
     is_public: bool = strawberry.field(description="Whether rankings and network statistics name it, or a variant of it.")
-    provider: Provider = strawberry.field(description="Who serves it, by the catalog.")
+    provider: Provider | None = strawberry.field(description=f"Who serves it, by the catalog; {PRIVATE}, null.")
     variants: list[ModelVariant] = strawberry.field(
         resolver=resolve_model_variants,
         description=f"What requests may name it by, by permaslug: itself, dated versions, variants; {MAX_VARIANTS} at most.",
@@ -101,13 +103,15 @@ async def resolve_provider_models(
 class Provider:
     key: strawberry.Private[int]
     provider_id: str = strawberry.field(description="Slug, as records name it.")
-    name: str = strawberry.field(description="Name for people.")
+    name: str = strawberry.field(description="Name for people; its slug, to a tenant's key, if none of its models is public.")
     models: Connection[Model] = strawberry.field(resolver=resolve_provider_models, description="Its models, by id.")
 
 
 def shape_model(row: ModelRow) -> Model:
     """Return the GraphQL object of a row."""
-    provider = Provider(key=row.provider_key, provider_id=row.provider_slug, name=row.provider_name)
+    provider = None
+    if row.provider_key is not None and row.provider_slug is not None and row.provider_name is not None:
+        provider = Provider(key=row.provider_key, provider_id=row.provider_slug, name=row.provider_name)
     return Model(model_id=row.public_id, name=row.name, is_public=row.is_public, provider=provider)
 
 
@@ -183,7 +187,8 @@ class CatalogQuery:
     models: Connection[Model] | None = strawberry.field(
         resolver=resolve_models,
         permission_classes=[AnyKey],
-        description="Models, by id. Any valid key: the public ones; a tenant's key also what its records used; an admin's, all.",
+        description="Models, by id. Any valid key: the public ones; a tenant's key also the ids of private ones that its records named;"
+        " an admin's, all.",
     )
     model: Model | None = strawberry.field(
         resolver=resolve_model,
@@ -193,7 +198,7 @@ class CatalogQuery:
     providers: Connection[Provider] | None = strawberry.field(
         resolver=resolve_providers,
         permission_classes=[AnyKey],
-        description="Providers, by slug. Any valid key: those of the models that it sees, and a tenant's key those that served it.",
+        description="Providers, by slug. Any valid key: those of public models; a tenant's key also those that served it; an admin's, all.",
     )
     provider: Provider | None = strawberry.field(
         resolver=resolve_provider,

@@ -67,7 +67,7 @@ async def test_each_role_sees_its_part(gateway: Gateway) -> None:
     }
     assert await names(gateway, await gateway.key("tenant", "umbrella")) == {
         "models": [("openai/gpt-4o",), ("umbrella/own",)],
-        "providers": [("backroom",), ("openai",), ("umbrella",)],
+        "providers": [("backroom",), ("openai",)],
         "tenants": [("umbrella",)],
         "projects": [("shared", "umbrella")],
         "users": [("both", "As umbrella knows"), ("only-umbrella", None)],
@@ -148,14 +148,64 @@ async def test_a_shared_users_tenants_are_told_to_each_by_itself(gateway: Gatewa
         assert user["tenants"] == {"nodes": [{"tenantId": name} for name in tenants], "pageInfo": {"hasNextPage": False}}
 
 
-async def test_prices_of_private_models_are_told_to_those_who_use_them(gateway: Gateway) -> None:
-    await gateway.catalog({"model_id": "lab/x", "cost_per_input_token": 1, "cost_per_output_token": 2})
-    await gateway.store([make_record(tenant_id="acme", model_id="lab/x"), make_record(tenant_id="umbrella")])
-    document = '{ model(id: "lab/x") { variants { currentPrice { costPerInputToken } } } }'
-    seen = {"model": {"variants": [{"currentPrice": {"costPerInputToken": "1"}}]}}
-    assert (await gateway.graphql(document, await gateway.key("tenant", "acme")))["data"] == seen
-    assert (await gateway.graphql(document, await gateway.key("admin")))["data"] == seen
-    assert (await gateway.graphql(document, await gateway.key("tenant", "umbrella")))["data"] == {"model": None}
+CARD = """query ($id: ID!) { model(id: $id) { modelId name isPublic provider { name }
+    variants { permaslug name isPublic isListed prices { costPerInputToken } currentPrice { costPerInputToken } priced } } }"""
+
+
+async def test_a_private_entry_is_to_its_user_as_a_model_that_the_catalog_does_not_have(gateway: Gateway) -> None:
+    """What `acme` sees of a private entry that its records named is what it sees of a name that it made up."""
+    secret = {
+        "name": "Codename",
+        "provider": "stealth",
+        "provider_name": "Stealth Corp",
+        "cost_per_input_token": 1,
+        "cost_per_output_token": 2,
+    }
+    await gateway.catalog({"model_id": "lab/x", **secret}, {"model_id": "lab/x", "permaslug": "lab/x:v2", **secret})
+    named = ("lab/x", "lab/made-up")
+    await gateway.store([make_record(tenant_id="acme", model_id=model, provider="lab") for model in named])
+    await gateway.store([make_record(tenant_id="umbrella")])
+    acme, umbrella, admin = await gateway.key("tenant", "acme"), await gateway.key("tenant", "umbrella"), await gateway.key("admin")
+    for model in named:
+        variant = {
+            "permaslug": model,
+            "name": model,
+            "isPublic": False,
+            "isListed": False,
+            "prices": [],
+            "currentPrice": None,
+            "priced": False,
+        }
+        card = {"modelId": model, "name": model, "isPublic": False, "provider": None, "variants": [variant]}
+        assert (await gateway.graphql(CARD, acme, id=model))["data"] == {"model": card}
+    for model in (*named, "lab/no-such"):
+        assert (await gateway.graphql(CARD, umbrella, id=model))["data"] == {"model": None}
+    providers = "{ providers { nodes { providerId name models { nodes { modelId } } } } }"
+    assert (await gateway.graphql(providers, acme))["data"]["providers"]["nodes"] == [
+        {"providerId": "lab", "name": "lab", "models": {"nodes": []}}
+    ]
+    known = (await gateway.graphql(CARD, admin, id="lab/x"))["data"]["model"]
+    assert (known["name"], known["provider"], len(known["variants"])) == ("Codename", {"name": "Stealth Corp"}, 2)
+    assert known["variants"][0]["currentPrice"] == {"costPerInputToken": "1"}
+
+
+async def test_what_is_public_of_a_model_is_told_without_what_is_private(gateway: Gateway) -> None:
+    """A model with a public entry and a private one that the tenant used: the card is the public one's."""
+    await gateway.catalog(
+        {"model_id": "lab/x", "name": "Codename", "cost_per_input_token": 1, "cost_per_output_token": 2},
+        {
+            "model_id": "lab/x",
+            "permaslug": "lab/x:free",
+            "name": "X",
+            "public": True,
+            "cost_per_input_token": 0,
+            "cost_per_output_token": 0,
+        },
+    )
+    await gateway.store([make_record(tenant_id="acme", model_id="lab/x")])
+    model = (await gateway.graphql(CARD, await gateway.key("tenant", "acme"), id="lab/x"))["data"]["model"]
+    assert (model["name"], model["isPublic"], model["provider"]) == ("X", True, {"name": "lab"})
+    assert [(variant["name"], variant["priced"]) for variant in model["variants"]] == [("lab/x", False), ("X", True)]
 
 
 IDENTITIES = [

@@ -284,6 +284,30 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
     assert own == expected
 
 
+CUSTOMER = ("/v1/customer/analytics", "/v1/customer/analytics/export.csv", "/v1/customer/logs", "/v1/customer/billing/usage-statement.csv")
+
+
+def secrets(answer: Any) -> list[str]:
+    """Return what an answer holds of what the catalog alone says of private entries, whoever uses them: names and prices."""
+    prices = [f"0.{number}1" for number in NUMBERS.values()]
+    return [text for text in texts(answer) if "codename" in text or any(price in text for price in prices)]
+
+
+@pytest.mark.parametrize("role", ["tenant", "ingest", "gateway"])
+async def test_what_the_catalog_says_of_private_entries_is_nowhere(gateway: Gateway, role: str) -> None:
+    """Not by any root, and not by any URL that a tenant's key opens, though the tenant's own records name its entry."""
+    await fill(gateway)
+    headers = await gateway.key(role, None if role == "gateway" else f"{OWN}-tenant")
+    for name, found in (await walk(gateway, headers, role)).items():
+        assert secrets(found) == [], name
+    for path in CUSTOMER:
+        assert secrets((await gateway.client.get(path, headers=headers)).text) == [], path
+    if role != "gateway":
+        return
+    answers = await walk(gateway, await gateway.key("admin"), "admin")
+    assert {name for name, found in answers.items() if secrets(found)} >= {"models", "model", "providers"}
+
+
 async def test_an_admin_sees_both(gateway: Gateway) -> None:
     await fill(gateway)
     answers = await walk(gateway, await gateway.key("admin"), "admin")
