@@ -137,7 +137,7 @@ async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestRe
         batch = parse_values(values, now=context.now, tenant_id=principal.tenant_id)
     else:
         batch = await asyncio.to_thread(parse_values, values, now=context.now, tenant_id=principal.tenant_id)
-    receipt = await context.services.ingestor.ingest(batch)
+    receipt = await context.services.ingestor.ingest(batch, principal.key_id)
     context.services.observe_receipt(receipt)
     context.forget_loaded()
     return shape_receipt(receipt.shown_to(principal))

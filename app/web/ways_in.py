@@ -58,7 +58,7 @@ class WaysIn:
             else:
                 batch = await asyncio.to_thread(parse, body, context.now, tenant)
             del body
-            receipt = await self.services.ingestor.ingest(batch)
+            receipt = await self.services.ingestor.ingest(batch, principal.key_id)
         self.metrics.observe_receipt(receipt)
         return receipt.shown_to(principal)
 

@@ -133,15 +133,66 @@ async def test_a_caller_that_goes_away_changes_nothing(database: Database, datab
 async def test_what_waits_is_bounded(database: Database, database_url: str) -> None:
     queue = IngestQueue(Ingestor(database), max_waiting_records=10)
     async with stalled_writes(database_url):
-        waiting = [asyncio.create_task(queue.ingest(make_batch([make_record()]))) for _ in range(10)]
+        waiting = [asyncio.create_task(queue.ingest(make_batch([make_record()]), sender)) for sender in range(10)]
         await asyncio.sleep(0.1)
         with pytest.raises(OverloadedError):
-            await queue.ingest(make_batch([make_record()]))
+            await queue.ingest(make_batch([make_record()]), "another")
         assert queue.held_records == 10
     assert [(await task).inserted for task in waiting] == [1] * 10
     assert queue.held_records == 0
     # A batch that is larger than the bound by itself is taken where nothing else waits.
     assert (await queue.ingest(make_batch([make_record() for _ in range(11)]))).inserted == 11
+
+
+async def test_senders_that_fill_the_queue_leave_room_for_others(database: Database, database_url: str) -> None:
+    queue = IngestQueue(Ingestor(database), max_waiting_records=120)
+    waiting = []
+    async with stalled_writes(database_url):
+        room = []
+        for sender in range(4):
+            taken = 0
+            while True:
+                send = asyncio.create_task(queue.ingest(make_batch([make_record()]), sender))
+                await asyncio.sleep(0)
+                if send.done():
+                    break
+                waiting.append(send)
+                taken += 1
+            with pytest.raises(OverloadedError, match="this key's records"):
+                await send
+            room.append(taken)
+        assert room == [60, 30, 15, 8]
+        assert queue.held_records == sum(room)
+    assert [(await task).inserted for task in waiting] == [1] * sum(room)
+    assert (await queue.ingest(make_batch([make_record() for _ in range(60)]), 0)).inserted == 60, "what is written is held no more"
+
+
+async def test_senders_take_turns(database: Database, queue: IngestQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sends a hundred large batches before two others send three small ones each."""
+    groups: list[list[str]] = []
+    began, go = asyncio.Event(), asyncio.Event()
+    write_all = Ingestor.ingest_all
+
+    async def note(self: Ingestor, batches: list[ParsedBatch], also: Any = None) -> Any:
+        groups.append([batch.records[0].tenant_id for batch in batches])
+        began.set()
+        await go.wait()
+        return await write_all(self, batches, also)
+
+    monkeypatch.setattr(Ingestor, "ingest_all", note)
+
+    def send(sender: str, records: int) -> asyncio.Task[Any]:
+        return asyncio.create_task(queue.ingest(make_batch([make_record(tenant_id=sender) for _ in range(records)]), sender))
+
+    sent = [send("flood", 900)]
+    await began.wait()
+    sent += [send("flood", 900) for _ in range(5)]
+    sent += [send(sender, 2) for _ in range(3) for sender in ("b", "c")]
+    go.set()
+    receipts = await asyncio.gather(*sent)
+    assert [receipt.inserted for receipt in receipts] == [900] * 6 + [2] * 6
+    assert groups[0] == ["flood"]
+    assert groups[1] == ["flood", "b", "c", "flood", "b", "c"]
 
 
 async def test_a_slow_database_costs_the_senders_a_429_and_no_more(gateway: Gateway, database_url: str) -> None:
