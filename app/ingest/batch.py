@@ -17,7 +17,7 @@ from app.ingest.columns import Identities, Phrases
 from app.ingest.encode import array_literals, encode_rows
 from app.ingest.large import Expectation, Load, NotNewError, are_known, write_load
 from app.ingest.names import Names, register, resolve
-from app.ingest.quarantine import QUARANTINE_IS_FULL, keep_quarantined
+from app.ingest.quarantine import keep_quarantined
 from app.ingest.receipt import Receipt
 from app.ingest.rollup import ingest_statement
 from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
@@ -93,8 +93,8 @@ class Written:
     inserted: list[int]
     private_models: list[str] = field(default_factory=list)
     refused: list[tuple[int, Reject]] = field(default_factory=list)
-    not_quarantined: set[int] = field(default_factory=set)
-    """Positions among the delivery's quarantined records for which there was no room."""
+    not_quarantined: dict[int, str] = field(default_factory=dict)
+    """Positions among the delivery's quarantined records for which there was no room, and why."""
 
 
 class Ingestor:
@@ -280,10 +280,10 @@ def _make_receipt(delivery: Delivery, written: Written, part: int) -> Receipt:
     rejected = batch.received - len(batch.records) - len(batch.quarantined)
     rejected += sum(number == part for number, _ in written.refused)
     quarantined = len(batch.quarantined)
-    for position in sorted(written.not_quarantined):
+    for position, reason in sorted(written.not_quarantined.items()):
         if delivery.quarantined_parts[position] == part:
             item = delivery.quarantined[position]
-            errors.append(Reject(item.index, item.reasons[0].field, f"{item.reasons[0].message}; {QUARANTINE_IS_FULL}"))
+            errors.append(Reject(item.index, item.reasons[0].field, f"{item.reasons[0].message}; {reason}"))
             quarantined -= 1
             rejected += 1
     if len(delivery.batches) == 1 or not written.private_models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,8 @@ from app.domain.usage import MAX_COUNT, Quarantined
 QUARANTINE_LIMIT: Final = 100_000
 """Records that may wait at once. Beyond them a record is rejected, and its sender told so."""
 
-QUARANTINE_IS_FULL: Final = f"cannot be quarantined: {QUARANTINE_LIMIT} records wait there to be released or dropped"
+TENANT_SHARE: Final = 10_000
+"""Of these, the records of one tenant: the one that the sender's key is bound to, else the one that the record names."""
 
 RESOLVED_KEPT: Final = timedelta(days=30)
 """How long a released or dropped record is remembered, and so recognised if its source sends it again."""
@@ -34,6 +36,7 @@ _LONGEST_NUMBER = 10**_MAX_TEXT
 # NUL, which jsonb cannot hold, and lone surrogates, which are no text.
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 _FORGOTTEN_AT_ONCE = 5_000
+_TENANT = 3
 
 
 def storable(value: object) -> Any:
@@ -94,13 +97,13 @@ def _name(value: object) -> str | None:
     return None if value is None else str(storable(value))
 
 
-async def keep_quarantined(connection: Connection, items: Sequence[Quarantined]) -> set[int]:
-    """Keep records in the caller's transaction; return the positions in `items` of those for which there is no room.
+async def keep_quarantined(connection: Connection, items: Sequence[Quarantined]) -> dict[int, str]:
+    """Keep records in the caller's transaction; return the positions in `items` of those for which there is no room, and why.
 
     One that is there already is kept once; one that was released or dropped before stays as that was decided.
     """
     if not items:
-        return set()
+        return {}
     rows: dict[str, tuple[Any, ...]] = {}
     positions: dict[str, list[int]] = {}
     for position, item in enumerate(items):
@@ -120,8 +123,8 @@ async def keep_quarantined(connection: Connection, items: Sequence[Quarantined])
     cursor = await connection.execute("SELECT id::text FROM quarantined_records WHERE id = ANY(%s::uuid[])", [list(rows)])
     known = {key.replace("-", "") for (key,) in await cursor.fetchall()}
     new = [key for key in rows if key not in known]
-    room = await _count_room(connection) if new else 0
-    taken, refused = sorted(new[:room]), new[room:]
+    refused = await _find_refused(connection, {key: rows[key][_TENANT] for key in new}) if new else {}
+    taken = sorted(key for key in new if key not in refused)
     if taken:
         await connection.execute(
             "/* app:quarantine */ INSERT INTO quarantined_records"
@@ -130,16 +133,28 @@ async def keep_quarantined(connection: Connection, items: Sequence[Quarantined])
             " ON CONFLICT (id) DO NOTHING",
             [list(column) for column in zip(*(rows[key] for key in taken), strict=True)],
         )
-    return {position for key in refused for position in positions[key]}
+    return {position: reason for key, reason in refused.items() for position in positions[key]}
 
 
-async def _count_room(connection: Connection) -> int:
+async def _find_refused(connection: Connection, tenants: Mapping[str, str | None]) -> dict[str, str]:
+    """Return which records there is no room for, and why, of new ones by id with the tenant that each counts for, in order of arrival."""
     cursor = await connection.execute(
-        "/* app:quarantine_room */ SELECT count(*) FROM (SELECT FROM quarantined_records WHERE resolution IS NULL LIMIT %s) waiting",
-        [QUARANTINE_LIMIT],
+        "/* app:quarantine_room */ SELECT coalesce(sender_tenant_id, tenant_id), count(*) FROM quarantined_records"
+        " WHERE resolution IS NULL GROUP BY 1"
     )
-    counted = await cursor.fetchone()
-    return QUARANTINE_LIMIT - (int(counted[0]) if counted else 0)
+    waiting: Counter[str | None] = Counter(dict(await cursor.fetchall()))
+    total = waiting.total()
+    refused: dict[str, str] = {}
+    for key, tenant in tenants.items():
+        if total >= QUARANTINE_LIMIT:
+            refused[key] = f"cannot be quarantined: {QUARANTINE_LIMIT} records wait there to be released or dropped"
+        elif waiting[tenant] >= TENANT_SHARE:
+            whose = "without a tenant" if tenant is None else f"of tenant {tenant[:_MAX_NESTED_TEXT]}"
+            refused[key] = f"cannot be quarantined: {TENANT_SHARE} records {whose} wait there to be released or dropped"
+        else:
+            waiting[tenant] += 1
+            total += 1
+    return refused
 
 
 async def forget_resolved(database: Database, now: datetime) -> int:

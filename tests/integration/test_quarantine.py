@@ -305,6 +305,35 @@ async def test_a_full_quarantine_rejects_and_says_so(database: Database, monkeyp
     assert (receipt.quarantined, receipt.rejected, sorted(await resolutions(database))) == (2, 1, ["r1", "r2", "r3"])
 
 
+async def test_a_tenant_that_fills_its_share_leaves_room_for_others(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also within one transaction, and whether the tenant is the sender's or the record names it."""
+    monkeypatch.setattr(quarantine, "TENANT_SHARE", 3)
+
+    def batch(sender: str | None, tenant: object, *requests: str) -> ParsedBatch:
+        candidates = [Candidate(values(request, tenant_id=tenant), (CONTRADICTION,)) for request in requests]
+        return collect_candidates(candidates, "otlp", FieldRules(NOW, sender))
+
+    full = "; cannot be quarantined: 3 records of tenant acme wait there to be released or dropped"
+    receipts = await Ingestor(database).ingest_all(
+        [
+            batch("acme", "acme", "a1", "a2"),
+            batch("acme", "of another", "a3", "a4"),
+            batch("beta", None, "b1"),
+            batch(None, "acme", "a5"),
+            batch(None, None, "n1", "n2", "n3", "n4"),
+        ]
+    )
+    assert [(receipt.quarantined, receipt.rejected) for receipt in receipts] == [(2, 0), (1, 1), (1, 0), (0, 1), (3, 1)]
+    assert [error.message[-len(full) :] for receipt in (receipts[1], receipts[3]) for error in receipt.errors] == [full, full]
+    assert receipts[4].errors[0].message.endswith("3 records without a tenant wait there to be released or dropped")
+    assert sorted(await resolutions(database)) == ["a1", "a2", "a3", "b1", "n1", "n2", "n3"]
+    (again,) = await Ingestor(database).ingest_all([batch("acme", "acme", "a1", "a6")])
+    assert (again.quarantined, again.rejected) == (1, 1), "one that waits already needs no room"
+    ((waiting,),) = await fetch(database, "SELECT id::text FROM quarantined_records WHERE request_id = 'a1'")
+    await drop_quarantined(database, [waiting], NOW)
+    assert (await Ingestor(database).ingest(batch("acme", "acme", "a6"))).quarantined == 1
+
+
 async def test_what_was_decided_is_forgotten_after_its_time_in_steps(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "_FORGOTTEN_AT_ONCE", 2)
     ids = await keep(database, *(values(f"r{number}") for number in range(7)))
