@@ -16,18 +16,28 @@ from graphql import (
     GraphQLError,
     OperationDefinitionNode,
     OperationType,
-    ValidationRule,
+    OverlappingFieldsCanBeMergedRule,
+    ValidationContext,
     execute,
-    parse,
     specified_rules,
     validate,
 )
+from graphql.validation.validate import ValidationAbortedError
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.compiled import Dialect
 from app.execution.executor import CompiledSelections, CompilingExecutor
+from app.execution.introspection import IntrospectionCost
+from app.execution.limits import (
+    Limits,
+    QueryTooExpensiveError,
+    check_document,
+    check_introspection,
+    check_variables,
+)
 from app.execution.operation import KeptOperation, prepare_operations
+from app.execution.parsing import parse_document
 
 MAX_DOCUMENTS: Final = 1_000
 MAX_CACHED_LENGTH: Final = 20_000
@@ -50,6 +60,10 @@ class Prepared:
     ready: Mapping[str | None, KeptOperation] = field(default_factory=dict)
     """Operations that run without being looked through first, by name likewise."""
 
+    def runs_query(self, operation_name: str | None) -> bool:
+        """Return whether the operation of a name is a query, as is said of one that there is not."""
+        return self.operations.get(operation_name, OperationType.QUERY) is OperationType.QUERY
+
 
 @dataclass(frozen=True, slots=True)
 class Demand:
@@ -59,6 +73,17 @@ class Demand:
     variables: Mapping[str, Any] | None = None
     operation_name: str | None = None
     only_queries: bool = False
+
+
+def _bounded_merging(steps: int) -> type[OverlappingFieldsCanBeMergedRule]:
+    """Return the rule on merged fields, which compares them in pairs, with a budget of its own: the library's takes a second."""
+
+    class BoundedMergingRule(OverlappingFieldsCanBeMergedRule):
+        def __init__(self, context: ValidationContext) -> None:
+            super().__init__(context)
+            self.rule_context.remaining_complexity_budget = steps
+
+    return BoundedMergingRule
 
 
 @dataclass(slots=True)
@@ -80,21 +105,16 @@ class Answer:
         return {"data": self.data}
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a document must obey beside the specification. `max_tokens`: of its text, before it is parsed to the end."""
-
-    validation: tuple[type[ValidationRule], ...]
-    max_tokens: int
-
-
 class Engine:
     """Executes on one schema. `compiled` False: by the stock executor, for comparison."""
 
-    def __init__(self, schema: strawberry.Schema, rules: Rules, dialect: Dialect, show: Show, *, compiled: bool = True) -> None:
+    def __init__(self, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show, *, compiled: bool = True) -> None:
         self._schema = schema._schema
-        self._rules = (*specified_rules, *rules.validation)
-        self._max_tokens = rules.max_tokens
+        self._limits = limits
+        self._introspection = IntrospectionCost(self._schema)
+        self._rules = tuple(
+            _bounded_merging(limits.comparisons) if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
+        )
         self._show = show
         self._selections = CompiledSelections(dialect) if compiled else None
         self._documents: OrderedDict[str, Prepared] = OrderedDict()
@@ -120,13 +140,14 @@ class Engine:
             self._selections.forget(prepared.document)
 
     def _prepare(self, query: str) -> Prepared:
+        limits = self._limits
         try:
-            document = parse(query, max_tokens=self._max_tokens)
-            errors = tuple(validate(self._schema, document, self._rules))
+            document = parse_document(query, limits)
+            if any(one.introspections for one in check_document(document, limits)):
+                check_introspection(self._introspection.of(document), self._introspection.standard, limits)
         except GraphQLError as error:
             return Prepared(None, (error,), {})
-        except RecursionError:
-            return Prepared(None, (GraphQLError("the document is too deep"),), {})
+        errors = self._validate(document)
         operations: dict[str | None, OperationType] = {
             node.name.value if node.name else None: node.operation
             for node in document.definitions
@@ -138,12 +159,24 @@ class Engine:
         ready = prepare_operations(self._schema, document) if is_kept and self._selections is not None else {}
         return Prepared(document, errors, operations, is_kept, ready)
 
+    def _validate(self, document: DocumentNode) -> tuple[GraphQLError, ...]:
+        errors = validate(self._schema, document, self._rules, max_errors=self._limits.errors)
+        if errors and isinstance(errors[-1], ValidationAbortedError):
+            errors[-1] = (
+                GraphQLError(f"the document has more errors; the first {self._limits.errors} are reported")
+                if len(errors) > self._limits.errors
+                else QueryTooExpensiveError(
+                    f"the document repeats too many fields and fragments: it is validated in {self._limits.comparisons:,} steps or refused"
+                )
+            )
+        return tuple(errors)
+
     async def run(self, demand: Demand, context: Any) -> Answer:
         """Run a request. Never raises, unless it is cancelled: whatever goes wrong is among the answer's errors."""
         prepared = self.prepare(demand.query)
         if prepared.errors or prepared.document is None:
             return self._refuse(prepared.errors, context)
-        if demand.only_queries and prepared.operations.get(demand.operation_name, OperationType.QUERY) is not OperationType.QUERY:
+        if demand.only_queries and not prepared.runs_query(demand.operation_name):
             answer = self._refuse((GraphQLError("mutations are not allowed when using GET"),), context)
             answer.is_forbidden = True
             return answer
@@ -154,6 +187,8 @@ class Engine:
         if prepared.document is None:
             return self._refuse(prepared.errors, context)
         try:
+            if demand.variables:
+                check_variables(demand.variables, self._limits, is_query=prepared.runs_query(demand.operation_name))
             outcome = self._execute(prepared, prepared.document, demand, context)
             result: ExecutionResult = await outcome if isawaitable(outcome) else outcome
         except asyncio.CancelledError as error:

@@ -42,21 +42,29 @@ class _Variable:
     absent: VariableValues
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the operations of a document share: one of many has all of its fragments."""
+
+    document: DocumentNode
+    definitions: dict[str, FragmentDefinitionNode]
+    details: dict[str, FragmentDetails]
+
+
 class KeptOperation:
     """An operation of a kept document, ready to run."""
 
     __slots__ = ("_document", "_fragment_definitions", "_fragments", "_operation", "_schema", "_variables")
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode) -> None:
+    def __init__(self, schema: GraphQLSchema, parts: _Parts, operation: OperationDefinitionNode) -> None:
         """LookupError: it is for the standard's code."""
-        definitions = [node for node in document.definitions if isinstance(node, FragmentDefinitionNode)]
-        if operation.operation is not OperationType.QUERY or any(node.variable_definitions for node in definitions):
-            raise LookupError("neither mutations nor fragments with variables")
+        if operation.operation is not OperationType.QUERY:
+            raise LookupError("no mutations")
         self._schema = schema
-        self._document = document
+        self._document = parts.document
         self._operation = operation
-        self._fragment_definitions = {node.name.value: node for node in definitions}
-        self._fragments = {node.name.value: FragmentDetails(node, None) for node in definitions}
+        self._fragment_definitions = parts.definitions
+        self._fragments = parts.details
         self._variables = {node.variable.name.value: _prepare(schema, node) for node in operation.variable_definitions or ()}
 
     def start(self, context: Any, inputs: Mapping[str, Any], selections: CompiledSelections) -> CompilingExecutor | None:
@@ -125,10 +133,14 @@ def _prepare(schema: GraphQLSchema, definition: VariableDefinitionNode) -> _Vari
 def prepare_operations(schema: GraphQLSchema, document: DocumentNode) -> dict[str | None, KeptOperation]:
     """Return the operations of a valid document by name, None being the only one's; those are left out that are not ready to run."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
+    definitions = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    if any(node.variable_definitions for node in definitions.values()):
+        return {}
+    parts = _Parts(document, definitions, {name: FragmentDetails(node, None) for name, node in definitions.items()})
     found: dict[str | None, KeptOperation] = {}
     for node in operations:
         try:
-            kept = KeptOperation(schema, document, node)
+            kept = KeptOperation(schema, parts, node)
         except LookupError:
             continue
         if node.name is not None:

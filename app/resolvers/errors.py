@@ -10,8 +10,6 @@ from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError
 
 log = logging.getLogger(__name__)
 
-_TOO_EXPENSIVE = ("is too deep", "exceeds maximum operation depth", "aliases found", "tokens", "too complex")
-
 
 def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
     """Return the error as the caller may see it, always with `extensions.code`."""
@@ -19,8 +17,7 @@ def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
     if cause is None or isinstance(cause, GraphQLError):
         if "code" in (error.extensions or {}):
             return error
-        too_expensive = any(words in error.message for words in _TOO_EXPENSIVE)
-        return _replaced(error, error.message, {"code": "QUERY_TOO_EXPENSIVE" if too_expensive else "BAD_USER_INPUT"}, None)
+        return _replaced(error, error.message, {"code": "BAD_USER_INPUT"}, None)
     if not isinstance(cause, TokengraphError):
         log.error("request %s failed at %s", request_id, error.path, exc_info=cause)
         return _replaced(error, "Internal server error", {"code": "INTERNAL", "requestId": request_id}, cause)

@@ -195,7 +195,7 @@ class KeepingEngine(Engine):
             return None
         try:
             variables = json.dumps(demand.variables, sort_keys=True, allow_nan=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if len(demand.query) + len(variables) > _LONGEST_QUESTION:
             return None

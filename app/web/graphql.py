@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from graphql import GraphQLError, OperationType
+from graphql import GraphQLError
 
 from app.domain.errors import BadInputError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
@@ -180,7 +180,7 @@ def build_graphql_routes(
     policy = documents or DocumentPolicy(TrustedDocuments(None, engine), None, only_trusted=False)
 
     async def run(prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
-        if prepared.errors or prepared.document is None or (demand.only_queries and _changes(prepared, demand)):
+        if prepared.errors or prepared.document is None or (demand.only_queries and not prepared.runs_query(demand.operation_name)):
             return await engine.run(demand, context)  # which says why not
         return await engine.run_prepared(prepared, demand, context)
 
@@ -221,10 +221,6 @@ def build_graphql_routes(
         return await respond(request, _read_get)
 
     return DirectRoute("POST", PATH, post), DirectRoute("GET", PATH, get)
-
-
-def _changes(prepared: Prepared, demand: Demand) -> bool:
-    return prepared.operations.get(demand.operation_name, OperationType.QUERY) is not OperationType.QUERY
 
 
 def _malformed(error: BadInputError) -> Response:

@@ -16,8 +16,9 @@ from graphql import DocumentNode, GraphQLError
 
 from app.domain.errors import UnavailableError
 from app.execution.compiled import Completer, Dialect
-from app.execution.engine import Answer, Demand, Engine, Rules, Show
+from app.execution.engine import Answer, Demand, Engine, Show
 from app.execution.executor import MAX_SELECTIONS, CompiledSelections
+from app.execution.limits import Limits
 from tests.execution.documents import Document
 
 _RETRIES = 10
@@ -74,6 +75,20 @@ class Tally:
     unmatched: int = 0
 
 
+LOOSE = Limits(
+    characters=10**6,
+    tokens=100_000,
+    depth=10**6,
+    nesting=190,
+    root_fields=10**6,
+    aliases=10**6,
+    selections=10**6,
+    comparisons=500_000,
+    errors=100,
+)
+"""What generated documents are never beyond."""
+
+
 @dataclass(slots=True)
 class Pair:
     """The two engines of one schema."""
@@ -83,9 +98,9 @@ class Pair:
     tally: Tally = field(default_factory=Tally)
 
     @classmethod
-    def of(cls, schema: strawberry.Schema, rules: Rules, dialect: Dialect, show: Show) -> Pair:
+    def of(cls, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show) -> Pair:
         """Return a pair with nothing in its caches."""
-        pair = cls(Engine(schema, rules, dialect, show), Engine(schema, rules, dialect, show, compiled=False))
+        pair = cls(Engine(schema, limits, dialect, show), Engine(schema, limits, dialect, show, compiled=False))
         count_completions(pair.compiled, pair.tally)
         return pair
 

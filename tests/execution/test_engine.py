@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions.query_depth_limiter import create_validator
 
 from app.execution import engine as engine_module
-from app.execution.engine import Answer, Demand, Engine, Rules
+from app.execution.engine import Answer, Demand, Engine
+from tests.execution.differential import LOOSE
 from tests.execution.synthetic import DIALECT, World, build_synthetic
 
 SCHEMA = build_synthetic()
@@ -25,7 +26,7 @@ def _show(error: GraphQLError, context: Any) -> GraphQLError:
 
 
 def new_engine(*, compiled: bool = True, max_tokens: int = 1_000, schema: strawberry.Schema = SCHEMA) -> Engine:
-    return Engine(schema, Rules((), max_tokens), DIALECT, _show, compiled=compiled)
+    return Engine(schema, replace(LOOSE, tokens=max_tokens), DIALECT, _show, compiled=compiled)
 
 
 async def ask(engine: Engine, query: str, context: World | None = None, **given: Any) -> Answer:
@@ -146,8 +147,7 @@ async def test_documents_that_are_too_deep_for_the_stack_are_refused() -> None:
 
 
 async def test_validation_that_goes_too_deep_is_refused() -> None:
-    limits = Rules((create_validator(1_000, None),), 100_000)
-    engine = Engine(SCHEMA, limits, DIALECT, _show)
+    engine = new_engine(max_tokens=100_000)
     text = "{ things { " + "child { " * 190 + "title" + " }" * 192
     for _ in range(3):
         answer = await ask(engine, text)

@@ -13,9 +13,9 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.types.field import StrawberryField
 
 from app.execution.compiled import Dialect
-from app.execution.engine import Demand, Rules
+from app.execution.engine import Demand
 from app.execution.rows import RowList, RowShape
-from tests.execution.differential import Pair
+from tests.execution.differential import LOOSE, Pair
 from tests.execution.documents import Document
 
 MANY = 40
@@ -23,7 +23,7 @@ MANY = 40
 
 def pair_of(query: type, **options: Any) -> Pair:
     dialect = options.pop("dialect", Dialect())
-    return Pair.of(strawberry.Schema(query=query, **options), Rules((), 100_000), dialect, lambda error, _: error)
+    return Pair.of(strawberry.Schema(query=query, **options), LOOSE, dialect, lambda error, _: error)
 
 
 class Logged:

@@ -9,7 +9,8 @@ import pytest
 import strawberry
 
 from app.execution.compiled import Dialect
-from app.execution.engine import Demand, Engine, Rules
+from app.execution.engine import Demand, Engine
+from app.execution.limits import Limits
 
 
 @strawberry.enum
@@ -73,10 +74,9 @@ INPUTS: list[dict[str, Any] | None] = [
 @pytest.fixture(scope="module")
 def engines() -> tuple[Engine, Engine]:
     schema = strawberry.Schema(query=Query, mutation=Mutation)
-    rules = Rules((), 1000)
     return (
-        Engine(schema, rules, Dialect(), lambda error, _: error),
-        Engine(schema, rules, Dialect(), lambda error, _: error, compiled=False),
+        Engine(schema, Limits(), Dialect(), lambda error, _: error),
+        Engine(schema, Limits(), Dialect(), lambda error, _: error, compiled=False),
     )
 
 

@@ -10,7 +10,8 @@ import pytest
 import strawberry
 
 from app.execution.compiled import Dialect
-from app.execution.engine import Demand, Engine, Rules
+from app.execution.engine import Demand, Engine
+from app.execution.limits import Limits
 from app.execution.rows import RowList, RowShape, as_list
 
 DOCUMENT = "{ items { name size share note } }"
@@ -89,7 +90,7 @@ async def calls_for(engine: Engine, items: Any) -> int:
 
 async def calls_per_item(make: Callable[[int], Any], *, compiled: bool) -> float:
     """Return how many more calls each further item takes."""
-    engine = Engine(strawberry.Schema(query=Query), Rules((), 1_000), Dialect(), lambda error, _: error, compiled=compiled)
+    engine = Engine(strawberry.Schema(query=Query), Limits(), Dialect(), lambda error, _: error, compiled=compiled)
     few, many = [await calls_for(engine, make(number)) for number in (100, 500)]
     return (many - few) / 400
 

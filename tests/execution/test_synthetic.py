@@ -12,13 +12,12 @@ from graphql import GraphQLArgument
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.execution.engine import Demand, Rules
-from tests.execution.differential import Counting, Pair, examples, typed
+from app.execution.engine import Demand
+from tests.execution.differential import LOOSE, Counting, Pair, examples, typed
 from tests.execution.documents import Document, Plan, documents
 from tests.execution.synthetic import DIALECT, SCALARS, Shout, World, build_synthetic
 
 SCHEMA = build_synthetic()
-RULES = Rules((), 100_000)
 
 _VALUES: dict[str, Sequence[Any]] = {"size": [0, 1, 3, 40], "times": [0, 2], "with": ["-", "+"]}
 
@@ -30,7 +29,7 @@ def _pool(_: str, argument: str, __: GraphQLArgument) -> tuple[Sequence[Any], Se
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """The two engines of the schema; at the end, compiled code must have run for a good part of the documents."""
-    made = Pair.of(SCHEMA, RULES, DIALECT, lambda error, _: error)
+    made = Pair.of(SCHEMA, LOOSE, DIALECT, lambda error, _: error)
     yield made
     print(made.tally)  # noqa: T201 - what a run at length has shown
     assert made.tally.compiled >= 0.35 * made.tally.documents > 0
@@ -51,7 +50,7 @@ async def test_generated_documents(pair: Pair, document: Document, world: tuple[
 @settings(max_examples=examples(20))
 @given(document=documents(Plan(SCHEMA._schema, _pool, fields=15)), world=_worlds)
 async def test_generated_documents_with_small_caches(document: Document, world: tuple[int, float]) -> None:
-    small = Pair.of(SCHEMA, RULES, DIALECT, lambda error, _: error)
+    small = Pair.of(SCHEMA, LOOSE, DIALECT, lambda error, _: error)
     selections = small.compiled._selections = Counting(DIALECT, small.tally, limit=2)
     await small.compare(document, lambda: World(*world))
     assert len(selections) <= 2
@@ -102,7 +101,7 @@ async def test_two_schemas_at_once() -> None:
 
     scalars = {**SCALARS, Shout: strawberry.scalar(name="Shout", serialize=quiet)}
     schemas = (SCHEMA, build_synthetic(scalar_map=scalars, auto_camel_case=False))
-    pairs = [Pair.of(schema, RULES, DIALECT, lambda error, _: error) for schema in schemas]
+    pairs = [Pair.of(schema, LOOSE, DIALECT, lambda error, _: error) for schema in schemas]
     shouts = set()
     for _ in range(3):
         for pair in pairs:
@@ -115,7 +114,7 @@ async def test_two_schemas_at_once() -> None:
 
 
 async def test_the_stock_engine_is_strawberrys_own() -> None:
-    stock = Pair.of(SCHEMA, RULES, DIALECT, lambda error, _: error).stock
+    stock = Pair.of(SCHEMA, LOOSE, DIALECT, lambda error, _: error).stock
     for seed in range(6):
         for name in ("One", "Two", "Three"):
             variables = {"yes": True}
