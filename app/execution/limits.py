@@ -32,6 +32,8 @@ class Limits:
     """Of the text of the document."""
     tokens: int = 4_000
     """Names, values, punctuators and comments of the text."""
+    digits: int = 400
+    """Characters of a number: those of the largest double, and far fewer than Python reads as an integer."""
     depth: int = 16
     """Fields with sub-selections in each other."""
     nesting: int = 100
@@ -44,7 +46,7 @@ class Limits:
     """Fields, inline fragments and spreads of all operations."""
     introspections: int = 2
     """What one operation asks of the schema itself, in units of the standard introspection query."""
-    comparisons: int = 40_000
+    comparisons: int = 20_000
     """Steps in comparing fields of the same name, which GraphQL merges."""
     errors: int = 10
     """Errors that are reported of one document; of its variables as well."""

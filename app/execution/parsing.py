@@ -1,22 +1,23 @@
-"""Reads the text of a document within the limits on its length, its tokens and their nesting."""
+"""Reads the text of a document within the limits on its length, its tokens, their nesting and its numbers."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from graphql import DocumentNode, GraphQLSyntaxError, Lexer, Source, Token, TokenKind, parse
+from graphql import DocumentNode, GraphQLError, GraphQLSyntaxError, Lexer, Location, Source, Token, TokenKind, parse
 
 from app.execution.limits import Limits, check_nesting, check_text, check_tokens
 
 _OPENING: Final = frozenset({TokenKind.BRACE_L, TokenKind.BRACKET_L, TokenKind.PAREN_L})
 _CLOSING: Final = frozenset({TokenKind.BRACE_R, TokenKind.BRACKET_R, TokenKind.PAREN_R})
+_NUMBERS: Final = frozenset({TokenKind.INT, TokenKind.FLOAT})
 
 
 def parse_document(text: str, limits: Limits) -> DocumentNode:
     """Return the document of a text. QueryTooExpensiveError: it is longer or nested deeper than is allowed; GraphQLSyntaxError."""
     check_text(text, limits)
     try:
-        return parse(text, max_tokens=limits.tokens)
+        document = parse(text, max_tokens=limits.tokens)
     except GraphQLSyntaxError:
         # The library gives up with the same kind of error, so what it gave up for is counted again.
         first = _first_tokens(text, limits.tokens)
@@ -30,6 +31,18 @@ def parse_document(text: str, limits: Limits) -> DocumentNode:
         check_nesting(deepest, limits)
         check_tokens(tokens, limits)
         raise
+    if document.loc is not None:
+        _check_numbers(document.loc, limits.digits)
+    return document
+
+
+def _check_numbers(whole: Location, digits: int) -> None:
+    """GraphQLError: a number has more digits than may be read."""
+    token: Token | None = whole.start_token
+    while token is not None:
+        if token.kind in _NUMBERS and token.end - token.start > digits:
+            raise GraphQLError(f"a number has more than {digits} characters; no more are allowed", None, whole.source, [token.start])
+        token = token.next
 
 
 def _first_tokens(text: str, count: int) -> Token:

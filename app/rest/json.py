@@ -10,12 +10,12 @@ import orjson
 
 
 def encode_json(value: Any) -> bytes:
-    """Return compact UTF-8 JSON; whole numbers of any size."""
+    """Return compact UTF-8 JSON; whole numbers of any size, and any text."""
     try:
         return orjson.dumps(value)
     except TypeError:
-        # orjson writes no integer past 64 bits.
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        # orjson writes no integer past 64 bits, and no lone surrogate, which is escaped as JSON does it.
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
 
 
 def etag_of(body: bytes) -> str:
