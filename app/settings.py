@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     trusted_documents_only: bool = Field(False, description="Whether GraphQL runs nothing but trusted documents; REST is as ever.")
     automatic_persisted_queries: bool = Field(True, description="Whether clients may register a query by its hash, in a worker's memory.")
     graphiql: bool = Field(True, description="Whether a browser that opens /graphql gets GraphiQL.")
+    connections: int = Field(1000, ge=16, le=100_000, description="HTTP connections that a worker keeps open at once.")
+    address_connections: int = Field(200, ge=1, le=100_000, description="Those of one address; it does not hold for trusted proxies.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
 
     @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit")

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from app.web.http_protocol import BoundedConfig, ConnectionBounds
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Yield the URL of the application."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False, ws="none"))
+def listening(app: ASGIApp, bounds: ConnectionBounds | None = None, *, lifespan: str = "auto") -> Iterator[str]:
+    """Yield the URL of the application, served as `tokengraph serve` does. At the end it is stopped, as by SIGTERM."""
+    config = BoundedConfig(app, bounds or ConnectionBounds(), host="127.0.0.1", port=0, log_level="error", lifespan=lifespan)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + 20
@@ -27,4 +30,5 @@ def listening(app: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
+        assert not thread.is_alive(), "the server did not end"

@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-import uvicorn
 
 from app.cli.main import app
+from app.cli.server import Server, Supervisor, allow_connections, bind, leave_on_sigterm
 from app.cli.session import open_migrated
 from app.db.embedded import EmbeddedServer
 from app.settings import Settings, load
+from app.web.http_protocol import BoundedConfig, ConnectionBounds
+
+__all__ = ["Listen", "leave_on_sigterm", "run_server"]
 
 _WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to serve, and what to say once it does."""
+    """Where to serve, and what to say once it does. `sockets`: bound already; None: they are bound when it serves."""
 
     host: str
     port: int
     announce: Callable[[], None]
-
-
-class _AnnouncingServer(uvicorn.Server):
-    """Says so when it listens."""
-
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._announce = announce
-
-    async def startup(self, sockets: object = None) -> None:
-        """Bind, then announce."""
-        await super().startup(sockets=sockets)  # type: ignore[arg-type]
-        if self.started:
-            self._announce()
+    sockets: list[socket.socket] | None = None
 
 
 @app.command("serve")
@@ -54,15 +43,11 @@ def serve(
     """Migrate the database, serve, and run the jobs. No demo data."""
     leave_on_sigterm()
     settings = load(**({} if workers is None else {"workers": workers}))
-    url = f"http://{host}:{port}"
+    sockets = bind(host, port)
+    url = f"http://{host}:{sockets[0].getsockname()[1]}"
     with open_migrated(settings) as (database_url, server):
-        listen = Listen(host, port, lambda: typer.echo(f"Tokengraph serves on {url} (GraphQL at {url}/graphql)", err=True))
-        run_server(settings.model_copy(update={"database_url": database_url}), server, listen)
-
-
-def leave_on_sigterm() -> None:
-    """Let SIGTERM unwind the process, so that the embedded server is left; uvicorn raises it again after its own shutdown."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        announce = lambda: typer.echo(f"Tokengraph serves on {url} (GraphQL at {url}/graphql)", err=True)  # noqa: E731
+        run_server(settings.model_copy(update={"database_url": database_url}), server, Listen(host, port, announce, sockets))
 
 
 def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen) -> None:
@@ -72,10 +57,11 @@ def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen
     if watch is not None:
         watch.start()
     try:
+        sockets = bind(listen.host, listen.port) if listen.sockets is None else listen.sockets
         if settings.workers == 1:
-            _serve_here(settings, listen)
+            _serve_here(settings, server, sockets, listen.announce)
         else:
-            _serve_in_workers(settings, listen)
+            _serve_in_workers(settings, sockets, listen.announce)
     finally:
         stopped.set()
         if server is not None and watch is not None:
@@ -83,39 +69,40 @@ def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen
             watch.join()
 
 
-def _serve_here(settings: Settings, listen: Listen) -> None:
+def _config(app: Any, settings: Settings, **options: Any) -> BoundedConfig:
+    bounds = ConnectionBounds(
+        connections=allow_connections(settings.connections),
+        per_address=settings.address_connections,
+        proxies=settings.trusted_proxies,
+    )
+    return BoundedConfig(
+        app,
+        bounds,
+        log_level="warning",
+        proxy_headers=False,  # `app.web.proxies` reads them
+        **options,
+    )
+
+
+def _serve_here(settings: Settings, server: EmbeddedServer | None, sockets: list[socket.socket], announce: Callable[[], None]) -> None:
     from app.web.app import create_app
 
-    config = uvicorn.Config(
-        create_app(settings),
-        host=listen.host,
-        port=listen.port,
-        log_level="warning",
-        access_log=False,
-        loop="uvloop",
-        http="httptools",
-        proxy_headers=False,  # `app.web.proxies` reads them
-    )
-    _AnnouncingServer(config, listen.announce).run()
+    def end() -> None:
+        try:
+            if server is not None:
+                server.stop()
+        finally:
+            os._exit(1)
+
+    Server(_config(create_app(settings), settings), announce, end).run(sockets)
 
 
-def _serve_in_workers(settings: Settings, listen: Listen) -> None:
+def _serve_in_workers(settings: Settings, sockets: list[socket.socket], announce: Callable[[], None]) -> None:
     os.environ["TOKENGRAPH_DATABASE_URL"] = settings.database_url or ""
     with tempfile.TemporaryDirectory(prefix="tokengraph-metrics-") as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        listen.announce()
-        uvicorn.run(
-            "app.web.app:create_app_from_environment",
-            factory=True,
-            host=listen.host,
-            port=listen.port,
-            workers=settings.workers,
-            log_level="warning",
-            access_log=False,
-            loop="uvloop",
-            http="httptools",
-            proxy_headers=False,  # `app.web.proxies` reads them
-        )
+        config = _config("app.web.app:create_app_from_environment", settings, factory=True, workers=settings.workers)
+        Supervisor(config, sockets, announce).run()
 
 
 def _keep_alive(server: EmbeddedServer | None, stopped: threading.Event) -> None:

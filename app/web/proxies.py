@@ -31,7 +31,7 @@ class TrustedProxies:
     def resolve(self, scope: Scope) -> None:
         """Put the client's address and scheme into the scope of a connection that a proxy made."""
         peer = scope.get("client")
-        if not self._everybody and (peer is None or not self.trusts(peer[0])):
+        if not self.is_proxy(peer[0] if peer else ""):
             return
         hops: list[str] = []
         for name, value in scope["headers"]:
@@ -44,6 +44,10 @@ class TrustedProxies:
         client = self._client([_host_of(hop.strip()) for hop in hops])
         if client:
             scope["client"] = (client, 0)
+
+    def is_proxy(self, host: str) -> bool:
+        """Whether whoever connects from this address speaks for others."""
+        return self._everybody or self.trusts(host)
 
     def _client(self, hops: list[str]) -> str:
         if self._everybody:
