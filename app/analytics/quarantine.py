@@ -120,4 +120,4 @@ def decode_position(cursor: str) -> Position:
         microseconds, _, key = text.partition(":")
         return _EPOCH + timedelta(microseconds=int(microseconds)), UUID(key)
     except (ValueError, OverflowError, binascii.Error):
-        raise BadInputError("the cursor is not one that this list gave") from None
+        raise BadInputError("the cursor is not one that this list gave", "after") from None

@@ -86,7 +86,7 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
             raise ValueError
         return _EPOCH + timedelta(microseconds=int(microseconds)), request_id
     except (ValueError, OverflowError, binascii.Error):
-        raise BadInputError("the cursor is not one that this gateway gave") from None
+        raise BadInputError("the cursor is not one that this gateway gave", "after") from None
 
 
 @lru_cache(maxsize=64)
@@ -144,7 +144,8 @@ async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[Lo
     rows = await fetch_rows(database, statement, values)
     since: datetime | None = rows[0][0]
     if since is not None and (window.end <= since or (asked.whole and window.start < since)):
-        raise BadInputError(f"single requests are kept from {format_instant(since)} on, and the window asked for begins before that")
+        name = "start_date" if asked.whole else "end_date"
+        raise BadInputError(f"single requests are kept from {format_instant(since)} on, and {name} is before that", name)
     # What is older is about to be dropped.
     return [_read_row(row[1:]) for row in rows if row[1] is not None and (since is None or row[1] >= since)]
 

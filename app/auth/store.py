@@ -47,11 +47,11 @@ class StoredKey:
 
 def _check(request: KeyRequest, now: datetime) -> None:
     if request.role is Role.TENANT and request.tenant_id is None:
-        raise BadInputError("a key of role tenant needs a tenant")
+        raise BadInputError("a key of role tenant needs a tenant", "tenant_id")
     if request.role is Role.GATEWAY and request.tenant_id is not None:
-        raise BadInputError("a key of role gateway belongs to no tenant")
+        raise BadInputError("a key of role gateway belongs to no tenant", "tenant_id")
     if request.expires_at is not None and request.expires_at <= now:
-        raise BadInputError("expires must be in the future")
+        raise BadInputError("expires_at must be in the future", "expires_at")
 
 
 async def _insert(connection: Connection, request: KeyRequest, keys: Sequence[NewKey], now: datetime) -> set[bytes]:
@@ -129,11 +129,13 @@ async def list_keys(database: Database) -> list[StoredKey]:
         ]
 
 
-async def revoke_key(database: Database, key_id: str, now: datetime) -> None:
-    """Revoke a key from now on; revoking twice is no error. NotFoundError: no such id."""
+async def revoke_key(database: Database, key_id: str, now: datetime, tenant_key: int | None = None) -> None:
+    """Revoke a key from now on; revoking twice is no error. `tenant_key`: only one of this tenant. NotFoundError: no such id."""
     async with database.transaction() as connection:
         cursor = await connection.execute(
-            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, %s) WHERE id = %s RETURNING id", [now, key_id]
+            "UPDATE api_keys SET revoked_at = coalesce(revoked_at, %s)"
+            " WHERE id = %s AND (%s::integer IS NULL OR tenant_id = %s) RETURNING id",
+            [now, key_id, tenant_key, tenant_key],
         )
         if await cursor.fetchone() is None:
             raise NotFoundError(f"no key has the id {key_id}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import ClassVar
 
 
@@ -11,13 +13,20 @@ class TokengraphError(Exception):
     code: ClassVar[str] = "INTERNAL"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str | None = None) -> None:
+    def __init__(self, message: str | None = None, *arguments: str) -> None:
+        """`arguments`: what was given wrongly, the first above all, each as the REST URLs spell it; the message spells them so, too."""
         super().__init__(message or (type(self).__doc__ or "").strip())
+        self.arguments = arguments
 
     @property
     def message(self) -> str:
         """The public message."""
         return str(self.args[0])
+
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """Return the message with the names of the arguments as another surface spells them."""
+        names = "|".join(map(re.escape, sorted(self.arguments, key=len, reverse=True)))
+        return re.sub(rf"\b(?:{names})\b", lambda match: spell(match[0]), self.message) if names else self.message
 
 
 class BadInputError(TokengraphError):
@@ -50,13 +59,6 @@ class NotFoundError(TokengraphError):
 
     code = "NOT_FOUND"
     status = 404
-
-
-class MethodNotAllowedError(TokengraphError):
-    """Method not allowed"""
-
-    code = "METHOD_NOT_ALLOWED"
-    status = 405
 
 
 class BodyTooLargeError(BadInputError):

@@ -17,7 +17,10 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of a valid key. `tenant_id` and `tenant_key`: external id and surrogate of the tenant it is bound to, if any."""
+    """The holder of a valid key. `tenant_id` and `tenant_key`: external id and surrogate of the tenant it is bound to, if any.
+
+    A key that is bound to a tenant reads and writes what is that tenant's, whatever its role.
+    """
 
     key_id: str
     role: Role
@@ -47,11 +50,16 @@ PUBLIC_SCOPE = Scope(tenant_key=None, identities=False)
 """All traffic, as public aggregates only."""
 
 
+def traffic_scope(principal: Principal) -> Scope:
+    """Return whose traffic an operator reads who may read a surface of operators: all, or its tenant's if its key is bound to one."""
+    return Scope(tenant_key=principal.tenant_key, identities=True)
+
+
 def scope_of(principal: Principal) -> Scope | None:
     """Return what the principal may read beyond the public surfaces; None: nothing."""
     match principal.role:
         case Role.ADMIN:
-            return Scope(tenant_key=None, identities=True)
+            return traffic_scope(principal)
         case Role.TENANT if principal.tenant_key is not None:
             return Scope(tenant_key=principal.tenant_key, identities=True)
         case _:

@@ -32,8 +32,11 @@ class TimeRange:
 
     @classmethod
     def of_dates(cls, first: date, last: date) -> TimeRange:
-        """Return the whole UTC days from `first` to `last`, both inclusive."""
-        return cls(midnight(first), midnight(last) + timedelta(days=1))
+        """Return the whole UTC days from `first` to `last`, both inclusive, up to the last midnight that there is.
+
+        No instant ends 9999-12-31, and no record can be of that day.
+        """
+        return cls(midnight(first), midnight(last) + timedelta(days=1) if last < date.max else midnight(date.max))
 
 
 def midnight(day: date) -> datetime:
@@ -44,11 +47,11 @@ def midnight(day: date) -> datetime:
 def parse_date(text: str, name: str) -> date:
     """Parse `YYYY-MM-DD`; BadInputError names the parameter: first the pattern is checked, then that the date exists."""
     if _DATE.fullmatch(text) is None:
-        raise BadInputError(f"{name} must match YYYY-MM-DD")
+        raise BadInputError(f"{name} must match YYYY-MM-DD", name)
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise BadInputError(f"{name} is not a calendar date: {text}") from None
+        raise BadInputError(f"{name} is not a calendar date: {text}", name) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +79,16 @@ def resolve_rankings_window(start_date: str | None, end_date: str | None, now: d
     """
     for text, name in ((start_date, "start_date"), (end_date, "end_date")):
         if text is not None and _DATE.fullmatch(text) is None:
-            raise BadInputError(f"{name} must match YYYY-MM-DD")
+            raise BadInputError(f"{name} must match YYYY-MM-DD", name)
     today = now.astimezone(UTC).date()
     start = None if start_date is None else parse_date(start_date, "start_date")
     end = today - timedelta(days=1) if end_date is None else min(parse_date(end_date, "end_date"), today)
     if end < RANKINGS_FLOOR:
-        raise BadInputError(f"end_date must be on or after {RANKINGS_FLOOR}")
+        raise BadInputError(f"end_date must be on or after {RANKINGS_FLOOR}", "end_date")
     if start is None:
         start = end - timedelta(days=30)
     if start > end:
-        raise BadInputError(f"start_date must not be after end_date ({end})")
+        raise BadInputError(f"start_date must not be after end_date ({end})", "start_date", "end_date")
     return DateWindow(max(start, RANKINGS_FLOOR), end)
 
 
@@ -110,7 +113,7 @@ def resolve_usage_window(date_from: str | None, date_to: str | None, now: dateti
     start = RECORDS_FLOOR if date_from is None else parse_date_words(date_from, "date_from")
     end = latest_date(now) if date_to is None else parse_date_words(date_to, "date_to")
     if date_from is not None and date_to is not None and start > end:
-        raise BadInputError("date_from must not be after date_to")
+        raise BadInputError("date_from must not be after date_to", "date_from", "date_to")
     return DateWindow(max(start, RECORDS_FLOOR), min(end, latest_date(now)))
 
 
@@ -119,7 +122,7 @@ def parse_date_words(text: str, name: str) -> date:
     try:
         return parse_date(text, name)
     except BadInputError:
-        raise BadInputError(f"{name} must be a date in the format YYYY-MM-DD") from None
+        raise BadInputError(f"{name} must be a date in the format YYYY-MM-DD", name) from None
 
 
 def resolve_days_back(days: int | None, now: datetime) -> DateWindow:
@@ -128,7 +131,7 @@ def resolve_days_back(days: int | None, now: datetime) -> DateWindow:
     if days is None:
         return DateWindow(RECORDS_FLOOR, end)
     if not 1 <= days <= MAX_DAYS_BACK:
-        raise BadInputError(f"days must be an integer from 1 to {MAX_DAYS_BACK}")
+        raise BadInputError(f"days must be an integer from 1 to {MAX_DAYS_BACK}", "days")
     today = now.astimezone(UTC).date()
     return DateWindow(today - timedelta(days=days - 1), today)
 
@@ -141,9 +144,10 @@ def resolve_tenant_window(start_date: str | None, end_date: str | None, now: dat
     end = now.astimezone(UTC).date() if end_date is None else _parse_day(end_date, "end_date")
     start = _days_before(end, 7) if start_date is None else _parse_day(start_date, "start_date")
     if start > end:
-        raise BadInputError("start_date must not be after end_date")
+        raise BadInputError("start_date must not be after end_date", "start_date", "end_date")
     if (end - start).days >= MAX_TENANT_DAYS:
-        raise BadInputError(f"the window may not be longer than {MAX_TENANT_DAYS} days")
+        message = f"the window from start_date to end_date may not be longer than {MAX_TENANT_DAYS} days"
+        raise BadInputError(message, "start_date", "end_date")
     return DateWindow(start, end)
 
 
@@ -152,7 +156,7 @@ def resolve_log_window(start_date: str | None, end_date: str | None, now: dateti
     start = RECORDS_FLOOR if start_date is None else _parse_day(start_date, "start_date")
     end = latest_date(now) if end_date is None else _parse_day(end_date, "end_date")
     if start_date is not None and end_date is not None and start > end:
-        raise BadInputError("start_date must not be after end_date")
+        raise BadInputError("start_date must not be after end_date", "start_date", "end_date")
     return DateWindow(max(start, RECORDS_FLOOR), min(end, latest_date(now)))
 
 
@@ -169,7 +173,7 @@ def _parse_day(text: str, name: str) -> date:
             return (instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)).date()
     except (ValueError, OverflowError):
         pass
-    raise BadInputError(f"{name} must be YYYY-MM-DD or an ISO 8601 instant")
+    raise BadInputError(f"{name} must be YYYY-MM-DD or an ISO 8601 instant", name)
 
 
 _MONTH = re.compile(r"(\d{4})-(0[1-9]|1[0-2])", re.ASCII)
@@ -179,7 +183,7 @@ def parse_month(text: str, name: str) -> DateWindow:
     """Parse `YYYY-MM` and return the whole month."""
     match = _MONTH.fullmatch(text)
     if match is None or not 1 <= int(match[1]) <= 9998:
-        raise BadInputError(f"{name} must be a month in the format YYYY-MM")
+        raise BadInputError(f"{name} must be a month in the format YYYY-MM", name)
     first = date(int(match[1]), int(match[2]), 1)
     return DateWindow(first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1))
 

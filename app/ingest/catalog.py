@@ -121,7 +121,7 @@ def _parse_price(index: int, name: str, value: object) -> Decimal | None:
 def check_valid_from(instant: datetime, now: datetime) -> None:
     """Raise BadInputError for an instant before EARLIEST_PRICE, or too far ahead of `now`."""
     if not EARLIEST_PRICE <= instant <= now + PRICES_AHEAD:
-        raise BadInputError(f"validFrom must be from {EARLIEST_PRICE.date()} to {PRICES_AHEAD.days} days from now")
+        raise BadInputError(f"valid_from must be from {EARLIEST_PRICE.date()} to {PRICES_AHEAD.days} days from now", "valid_from")
 
 
 def _to_millisecond(instant: datetime) -> datetime:

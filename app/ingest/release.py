@@ -74,25 +74,28 @@ class _OvertakenError(Exception):
 def read_ids(ids: Sequence[str]) -> tuple[list[UUID], list[str]]:
     """Return the ids, each once, and what can be none. BadInputError: not 1 to 1,000."""
     if not 1 <= len(ids) <= MAX_IDS:
-        raise BadInputError(f"ids must be 1 to {MAX_IDS}")
+        raise BadInputError(f"ids must be 1 to {MAX_IDS}", "ids")
     known = dict.fromkeys(UUID(text) for text in ids if _ID.fullmatch(text))
     return list(known), list(dict.fromkeys(storable(text) for text in ids if not _ID.fullmatch(text)))
 
 
-async def release_quarantined(database: Database, ids: Sequence[str], changes: Mapping[str, object], now: datetime) -> ReleaseReceipt:
+async def release_quarantined(
+    database: Database, ids: Sequence[str], changes: Mapping[str, object], now: datetime, *, tenant_id: str | None = None
+) -> ReleaseReceipt:
     """Write kept records with `changes` over their values, by the rules that hold for every record at `now`, and mark them released.
 
     `changes`: by the record's field names; None takes a value away. What the source contradicted itself in is decided by that; no rule of
     a field is. A record stays its sender's tenant's unless the changes name a tenant. Of several of one request, the first is written.
+    `tenant_id`: only this tenant's records are there, and they stay its own.
 
     BadInputError: not 1 to 1,000 ids, or one request id for several records. DatabaseBusyError: others decide on the same ones; try again.
     """
     known, unknown = read_ids(ids)
     if changes.get("request_id") is not None and len(known) > 1:
-        raise BadInputError(ONE_REQUEST_ID)
+        raise BadInputError(ONE_REQUEST_ID, "request_id")
     ingestor = Ingestor(database)
     for _ in range(_TRIES):
-        found = await _fetch(database, known)
+        found = await _fetch(database, known, tenant_id)
         receipt = ReleaseReceipt(not_found=unknown + [str(key) for key in known if key not in found])
         release = _Release(now)
         for kept in found.values():
@@ -100,7 +103,7 @@ async def release_quarantined(database: Database, ids: Sequence[str], changes: M
                 receipt.released_before += kept.resolution == "released"
                 receipt.dropped_before += kept.resolution == "dropped"
                 continue
-            checked = _check(kept, changes, now)
+            checked = _check(kept, changes, now, tenant_id)
             if isinstance(checked, UsageRecord):
                 release.kept.append(kept)
                 release.records.append(checked)
@@ -118,18 +121,21 @@ async def release_quarantined(database: Database, ids: Sequence[str], changes: M
     raise DatabaseBusyError
 
 
-async def drop_quarantined(database: Database, ids: Sequence[str], now: datetime) -> DropReceipt:
-    """Mark kept records dropped: they are in no sum, and are not kept again if they are sent again. BadInputError: not 1 to 1,000 ids."""
+async def drop_quarantined(database: Database, ids: Sequence[str], now: datetime, *, tenant_id: str | None = None) -> DropReceipt:
+    """Mark kept records dropped: they are in no sum, and are not kept again if they are sent again. `tenant_id`: only this tenant's.
+
+    BadInputError: not 1 to 1,000 ids.
+    """
     known, unknown = read_ids(ids)
     async with database.transaction() as connection:
         # One statement, so that the table is locked before any row, as by who erases a user.
         cursor = await connection.execute(
             "/* app:drop_quarantined */ WITH wanted AS"
-            " (SELECT id, resolution FROM quarantined_records WHERE id = ANY(%s::uuid[]) ORDER BY id FOR UPDATE),"
+            f" (SELECT id, resolution FROM quarantined_records WHERE {_THERE} ORDER BY id FOR UPDATE),"
             " dropped AS (UPDATE quarantined_records q SET resolution = 'dropped', resolved_at = %s FROM wanted w"
             " WHERE q.id = w.id AND w.resolution IS NULL RETURNING q.id)"
             " SELECT w.id, w.resolution, d.id IS NOT NULL FROM wanted w LEFT JOIN dropped d USING (id)",
-            [known, now],
+            [known, tenant_id, tenant_id, now],
         )
         found = {key: (resolution, dropped) for key, resolution, dropped in await cursor.fetchall()}
     return DropReceipt(
@@ -140,25 +146,27 @@ async def drop_quarantined(database: Database, ids: Sequence[str], now: datetime
     )
 
 
-async def _fetch(database: Database, ids: Sequence[UUID]) -> dict[UUID, _Kept]:
+_THERE: Final = "id = ANY(%s::uuid[]) AND (%s::text IS NULL OR tenant_id = %s)"
+
+
+async def _fetch(database: Database, ids: Sequence[UUID], tenant_id: str | None) -> dict[UUID, _Kept]:
     """The records that are there, in the order of `ids`."""
     async with database.read_connection() as connection:
         cursor = await connection.execute(
-            "/* app:quarantined_to_release */ SELECT id, sender_tenant_id, record, resolution"
-            " FROM quarantined_records WHERE id = ANY(%s::uuid[])",
-            [list(ids)],
+            f"/* app:quarantined_to_release */ SELECT id, sender_tenant_id, record, resolution FROM quarantined_records WHERE {_THERE}",
+            [list(ids), tenant_id, tenant_id],
         )
         found = {kept.id: kept for kept in map(_Kept._make, await cursor.fetchall())}
     return {key: found[key] for key in ids if key in found}
 
 
-def _check(kept: _Kept, changes: Mapping[str, object], now: datetime) -> UsageRecord | tuple[Reason, ...]:
+def _check(kept: _Kept, changes: Mapping[str, object], now: datetime, tenant_id: str | None) -> UsageRecord | tuple[Reason, ...]:
     """The record that a kept one becomes, or every rule that it breaks."""
     # Whoever names a tenant in the changes decides that; what the record itself names was the sender's word, which its key does not cover.
-    bound = None if changes.get("tenant_id") else kept.sender_tenant_id
+    bound = tenant_id or (None if changes.get("tenant_id") else kept.sender_tenant_id)
     checked = check_record({**kept.record, **changes}, FieldRules(now, bound))
     errors = checked if isinstance(checked, dict) else {}
-    if bound is not None and errors.get("tenant_id", ID_RULE) != ID_RULE:
+    if tenant_id is None and bound is not None and errors.get("tenant_id", ID_RULE) != ID_RULE:
         errors["tenant_id"] = f"the key that sent it writes records of tenant {bound} only: to release it for another, name that one"
     for name in UsageRecord._fields:
         if name not in changes and name not in errors and _is_replaced(kept.record.get(name)):

@@ -16,15 +16,20 @@ from app.domain.errors import BadInputError
 _MAX_INSTANT = 64
 
 
+def given_text(text: str | None) -> str | None:
+    """Return a text argument that filters, None if it is empty: forms and generated clients send what was left out as an empty text."""
+    return text or None
+
+
 def read_instant_argument(text: str, name: str) -> datetime:
-    """Return an ISO 8601 instant with an offset, in UTC. BadInputError names the argument."""
+    """Return an ISO 8601 instant with an offset, in UTC. BadInputError names the argument, `name` being in snake case."""
     try:
         instant = datetime.fromisoformat(text) if len(text) <= _MAX_INSTANT and "T" in text.upper() else None
         if instant is not None and instant.tzinfo is not None:
             return instant.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise BadInputError(f"{name} must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z")
+    raise BadInputError(f"{name} must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z", name)
 
 
 def given_fields(given: Any) -> dict[str, Any]:

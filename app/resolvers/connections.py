@@ -90,7 +90,7 @@ class Page(Generic[R]):
 def read_page(info: ResolverInfo, listing: Listing[R], first: int, after: str | None) -> Page[R]:
     """Check the arguments of a list. BadInputError: `first` out of bounds, or a cursor that is not of this list."""
     if not 1 <= first <= MAX_PAGE:
-        raise BadInputError(f"first must be from 1 to {MAX_PAGE}")
+        raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
     return Page(info.context.loaders, listing, first, None if after is None else decode_cursor(listing, after))
 
 
@@ -110,5 +110,5 @@ def decode_cursor(listing: Listing[Any], cursor: str) -> tuple[str, ...]:
         if not all(isinstance(part, str) and "\0" not in part for part in position):
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
-        raise BadInputError("the cursor is not one that this list gave") from None
+        raise BadInputError("the cursor is not one that this list gave", "after") from None
     return tuple(position)

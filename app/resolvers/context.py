@@ -15,7 +15,7 @@ from app.auth.authenticate import Authenticator, presented_key
 from app.auth.quota import CallerLimits, RankingsQuota, address_subject
 from app.db.engine import Database
 from app.db.shares import Asker, Purpose, asker
-from app.domain.errors import MissingCredentialsError, RateLimitedError, TokengraphError, UnauthenticatedError
+from app.domain.errors import MissingCredentialsError, NotFoundError, RateLimitedError, TokengraphError, UnauthenticatedError
 from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
 from app.ingest.queue import IngestQueue
@@ -23,6 +23,9 @@ from app.ingest.receipt import Receipt
 from app.resolvers.loaders import Loaders
 
 _requests = count()
+
+
+NO_SUCH_TENANT = "No such tenant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,16 @@ class RequestContext:
             raise
         await limits.count_key(principal, self.now)
         return principal
+
+    async def tenant_named(self, tenant_id: str | None) -> str | None:
+        """Return the tenant that a request is about: the one named, or else the one that the key is bound to; None: neither.
+
+        NotFoundError: another tenant than the key's, which is to it as one that does not exist.
+        """
+        bound = (await self.principal()).tenant_id
+        if bound is None or tenant_id in (None, bound):
+            return bound or tenant_id
+        raise NotFoundError(NO_SUCH_TENANT, "tenant_id")
 
     async def scope(self) -> Scope:
         """Return what the caller may see of the graph: what is public, if its role sees no more. Errors as `principal`."""

@@ -8,7 +8,7 @@ import strawberry
 
 from app.ingest.erase import erase_user
 from app.resolvers.context import ResolverInfo
-from app.resolvers.permissions import AdminOnly
+from app.resolvers.permissions import OperatorOnly
 
 
 @strawberry.type(description="What was erased of a user.")
@@ -36,9 +36,9 @@ class ErasureMutation:
 
     erase_user: ErasedUser | None = strawberry.mutation(
         resolver=resolve_erase_user,
-        permission_classes=[AdminOnly],
+        permission_classes=[OperatorOnly],
         description=(
             "Erase a user's id and usernames, for good; sums stay, under an anonymous id. A record of the same id that comes later makes a"
-            " new user. A key of role admin."
+            " new user. A key of role admin that is bound to no tenant."
         ),
     )

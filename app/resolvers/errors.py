@@ -6,6 +6,7 @@ import logging
 from typing import Final
 
 from graphql import GraphQLError
+from strawberry.utils.str_converters import to_camel_case
 
 from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError, UnavailableError
 
@@ -26,11 +27,13 @@ def public_error(error: GraphQLError, request_id: str) -> GraphQLError:
         log.error("request %s failed at %s", request_id, error.path, exc_info=cause)
         return _replaced(error, "Internal server error", {"code": "INTERNAL", "requestId": request_id}, cause)
     extensions: dict[str, object] = {"code": cause.code}
+    if cause.arguments:
+        extensions["argument"] = to_camel_case(cause.arguments[0])
     if isinstance(cause, RateLimitedError):
         extensions |= {"limit": cause.limit, "remaining": cause.remaining, "retryAfter": cause.retry_after}
     if isinstance(cause, UnavailableError | OverloadedError):
         extensions["retryAfter"] = cause.retry_after
-    return _replaced(error, cause.message, extensions, cause)
+    return _replaced(error, cause.spelled(to_camel_case), extensions, cause)
 
 
 def _shown(message: str) -> str:

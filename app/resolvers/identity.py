@@ -38,7 +38,7 @@ UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Th
 
 @strawberry.enum(name="Role", description="What a key to this gateway may do. Any valid key reads the rankings and the public catalog.")
 class KeyRole(Enum):
-    ADMIN = strawberry.enum_value("admin", description="Reads and writes everything.")
+    ADMIN = strawberry.enum_value("admin", description="Reads and writes everything; what is its tenant's, if it is bound to one.")
     GATEWAY = strawberry.enum_value("gateway", description="Reads the gateway's statistics.")
     TENANT = strawberry.enum_value("tenant", description="Reads what is its tenant's.")
     INGEST = strawberry.enum_value("ingest", description="Writes usage records: of its tenant, if it belongs to one.")

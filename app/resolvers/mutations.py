@@ -8,7 +8,7 @@ import strawberry
 from strawberry import UNSET
 
 from app.auth.store import KeyRequest, create_key, revoke_key
-from app.domain.errors import BadInputError, NotFoundError
+from app.domain.errors import BadInputError, ForbiddenError, NotFoundError
 from app.domain.principal import Role
 from app.ingest.catalog import (
     CATALOG_FIELDS,
@@ -24,7 +24,7 @@ from app.resolvers.arguments import GraphQLSpelling, given_fields, read_instant_
 from app.resolvers.catalog import Model, shape_model
 from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import ApiKey, KeyRole, load_api_key
-from app.resolvers.permissions import AdminOnly
+from app.resolvers.permissions import AdminOnly, OperatorOnly
 from app.resolvers.scalars import ExactNumber, Instant
 
 MAX_ENTRIES = 1_000
@@ -39,7 +39,8 @@ class ApiKeyInput:
     role: KeyRole = strawberry.field(description="What it may do.")
     tenant_id: str | None = strawberry.field(
         default=None,
-        description="The tenant that it belongs to, made if new. Required for role TENANT, refused for GATEWAY.",
+        description="The tenant that it belongs to, made if new. Required for role TENANT, refused for GATEWAY. If not given, the caller's,"
+        " where that is bound to one.",
     )
     name: str = strawberry.field(default="", description=f"A note on what it is for, {MAX_NAME} printable characters at most.")
     expires_at: Instant | None = strawberry.field(
@@ -110,35 +111,40 @@ async def _load_changed_key(info: ResolverInfo, key_id: str) -> ApiKey:
 
 
 async def resolve_create_api_key(info: ResolverInfo, key_input: KeyInput) -> CreatedApiKey:
-    """Make a key. BadInputError: it could not be right."""
+    """Make a key. BadInputError: it could not be right; ForbiddenError: it would reach further than the caller's."""
+    bound = (await info.context.principal()).tenant_id
+    tenant_id = key_input.tenant_id if bound is None or key_input.tenant_id is not None else bound
+    if bound is not None and (tenant_id != bound or key_input.role is KeyRole.GATEWAY):
+        raise ForbiddenError("This key is bound to a tenant, and makes keys of that tenant only", "tenant_id")
     if key_input.tenant_id is not None and ID_PATTERN.fullmatch(key_input.tenant_id) is None:
-        raise BadInputError(f"tenantId {ID_RULE}")
+        raise BadInputError(f"tenant_id {ID_RULE}", "tenant_id")
     if len(key_input.name) > MAX_NAME or not key_input.name.isprintable():
-        raise BadInputError(f"name must be at most {MAX_NAME} printable characters")
-    expires_at = None if key_input.expires_at is None else read_instant_argument(key_input.expires_at, "expiresAt")
-    request = KeyRequest(role=Role[key_input.role.name], tenant_id=key_input.tenant_id, name=key_input.name, expires_at=expires_at)
+        raise BadInputError(f"name must be at most {MAX_NAME} printable characters", "name")
+    expires_at = None if key_input.expires_at is None else read_instant_argument(key_input.expires_at, "expires_at")
+    request = KeyRequest(role=Role[key_input.role.name], tenant_id=tenant_id, name=key_input.name, expires_at=expires_at)
     made = await create_key(info.context.services.database, request, info.context.now)
     return CreatedApiKey(secret=made.secret, api_key=await _load_changed_key(info, made.id))
 
 
 async def resolve_revoke_api_key(info: ResolverInfo, key_id: KeyId) -> ApiKey:
     """Revoke a key. NotFoundError: no such id."""
-    await revoke_key(info.context.services.database, key_id, info.context.now)
+    principal = await info.context.principal()
+    await revoke_key(info.context.services.database, key_id, info.context.now, principal.tenant_key)
     return await _load_changed_key(info, key_id)
 
 
 async def resolve_upsert_models(info: ResolverInfo, entries: Entries, valid_from: ValidFrom = None) -> CatalogReceipt:
     """Store entries. BadInputError names the entry and its field, by its name in GraphQL; nothing is stored then."""
     if not 1 <= len(entries) <= MAX_ENTRIES:
-        raise BadInputError(f"entries must be 1 to {MAX_ENTRIES}")
+        raise BadInputError(f"entries must be 1 to {MAX_ENTRIES}", "entries")
     now = info.context.now
-    since = None if valid_from is None else read_instant_argument(valid_from, "validFrom")
+    since = None if valid_from is None else read_instant_argument(valid_from, "valid_from")
     if since is not None:
         check_valid_from(since, now)
     try:
         parsed = parse_catalog([given_fields(entry) for entry in entries])
     except BadInputError as error:
-        raise BadInputError(_spelling.sentence(error.message)) from None
+        raise BadInputError(_spelling.sentence(error.message), "entries") from None
     change = await load_catalog(info.context.services.database, parsed, now, since)
     models = await _load_models(info, [entry.model_id for entry in parsed])
     return CatalogReceipt(entries=change.entries, added=change.added, repriced=change.repriced, models=models)
@@ -147,7 +153,7 @@ async def resolve_upsert_models(info: ResolverInfo, entries: Entries, valid_from
 async def resolve_publish_models(info: ResolverInfo, pattern: Pattern) -> list[Model]:
     """Publish what matches, and return it."""
     if not 1 <= len(pattern) <= MAX_PATTERN:
-        raise BadInputError(f"pattern must be 1 to {MAX_PATTERN} characters")
+        raise BadInputError(f"pattern must be 1 to {MAX_PATTERN} characters", "pattern")
     published = await publish_matching(info.context.services.database, pattern)
     return await _load_models(info, sorted({model.model_id for model in published}))
 
@@ -157,20 +163,25 @@ class AdminMutation:
     """The mutations of operators."""
 
     create_api_key: CreatedApiKey | None = strawberry.mutation(
-        resolver=resolve_create_api_key, permission_classes=[AdminOnly], description="Make a key to this gateway. A key of role admin."
+        resolver=resolve_create_api_key,
+        permission_classes=[AdminOnly],
+        description="Make a key to this gateway. A key of role admin; one that is bound to a tenant makes that tenant's only.",
     )
     revoke_api_key: ApiKey | None = strawberry.mutation(
         resolver=resolve_revoke_api_key,
         permission_classes=[AdminOnly],
-        description="Revoke a key, at once and for good; what it asked stays attributed to it. Twice is no error. A key of role admin.",
+        description="Revoke a key, at once and for good; what it asked stays attributed to it. Twice is no error. A key of role admin; one"
+        " that is bound to a tenant revokes that tenant's only.",
     )
     upsert_models: CatalogReceipt | None = strawberry.mutation(
         resolver=resolve_upsert_models,
-        permission_classes=[AdminOnly],
-        description="Add and change catalog entries, all or none; the same again changes nothing. A key of role admin.",
+        permission_classes=[OperatorOnly],
+        description="Add and change catalog entries, all or none; the same again changes nothing. A key of role admin that is bound to no"
+        " tenant.",
     )
     publish_models: list[Model] | None = strawberry.mutation(
         resolver=resolve_publish_models,
-        permission_classes=[AdminOnly],
-        description="Make the known models that match public; returns those that became so, by id. A key of role admin.",
+        permission_classes=[OperatorOnly],
+        description="Make the known models that match public; returns those that became so, by id. A key of role admin that is bound to no"
+        " tenant.",
     )

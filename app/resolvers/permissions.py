@@ -50,6 +50,16 @@ class AdminOnly(_HasRole):
     roles = frozenset({Role.ADMIN})
 
 
+class OperatorOnly(AdminOnly):
+    """A key of role admin that is bound to no tenant: what it changes is everybody's."""
+
+    async def check(self, context: RequestContext) -> None:
+        """Pass such keys. UnauthenticatedError: no valid key; ForbiddenError: another."""
+        await super().check(context)
+        if (await context.principal()).tenant_key is not None:
+            raise ForbiddenError("An admin key that is bound to a tenant may not change what all tenants share")
+
+
 class GatewayReader(_HasRole):
     """The gateway's secret, or a key of role gateway or admin."""
 
@@ -58,14 +68,14 @@ class GatewayReader(_HasRole):
 
 
 class TenantReader(_HasRole):
-    """A key of role tenant; or of role admin, which names the tenant."""
+    """A key of role tenant; or of role admin, which names the tenant if its key is bound to none."""
 
     message = "A tenant's key is required"
     roles = frozenset({Role.TENANT, Role.ADMIN})
 
 
 class IdentityReader(_HasRole):
-    """A key of role admin, which sees everything, or of role tenant, which sees its own."""
+    """A key of role admin, which sees everything, or of role tenant, which sees its own; a bound one sees its tenant's."""
 
     message = "A key of role admin or tenant is required"
     roles = frozenset({Role.ADMIN, Role.TENANT})

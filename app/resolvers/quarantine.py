@@ -23,7 +23,7 @@ from app.domain.time_range import format_instant
 from app.domain.usage import Reason, UsageRecord
 from app.ingest.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
 from app.ingest.release import MAX_IDS, drop_quarantined, release_quarantined
-from app.resolvers.arguments import GraphQLSpelling, given_fields
+from app.resolvers.arguments import GraphQLSpelling, given_fields, given_text
 from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo
 from app.resolvers.context import ResolverInfo
 from app.resolvers.permissions import AdminOnly
@@ -178,8 +178,8 @@ async def resolve_quarantined_records(
 ) -> QuarantinedRecordConnection:
     """Return one page; one row more is read to know whether more follow."""
     if not 1 <= first <= MAX_PAGE:
-        raise BadInputError(f"first must be from 1 to {MAX_PAGE}")
-    wanted = QuarantineFilter(way_in, tenant_id, include_resolved)
+        raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
+    wanted = QuarantineFilter(given_text(way_in), await info.context.tenant_named(given_text(tenant_id)), include_resolved)
     position = None if after is None else decode_position(after)
     rows = await fetch_quarantined(info.context.services.database, wanted, first + 1, position)
     edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=_shape(row)) for row in rows[:first]]
@@ -200,10 +200,8 @@ async def resolve_quarantined_records(
 async def resolve_release(info: ResolverInfo, ids: Ids, changes: Changes = None) -> ReleaseReceipt:
     """Release records, with changes. Errors as `release_quarantined`."""
     given = {} if changes is None else given_fields(changes)
-    try:
-        receipt = await release_quarantined(info.context.services.database, ids, given, info.context.now)
-    except BadInputError as error:
-        raise BadInputError(_spelling.sentence(error.message)) from None
+    bound = await info.context.tenant_named(None)
+    receipt = await release_quarantined(info.context.services.database, ids, given, info.context.now, tenant_id=bound)
     info.context.forget_loaded()
     return ReleaseReceipt(
         released=receipt.released,
@@ -219,7 +217,8 @@ async def resolve_release(info: ResolverInfo, ids: Ids, changes: Changes = None)
 
 async def resolve_drop(info: ResolverInfo, ids: Ids) -> DropReceipt:
     """Drop records."""
-    receipt = await drop_quarantined(info.context.services.database, ids, info.context.now)
+    bound = await info.context.tenant_named(None)
+    receipt = await drop_quarantined(info.context.services.database, ids, info.context.now, tenant_id=bound)
     return DropReceipt(
         dropped=receipt.dropped,
         dropped_before=receipt.dropped_before,

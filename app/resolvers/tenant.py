@@ -9,16 +9,16 @@ import strawberry
 
 from app.analytics.usage import caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
 from app.cube.dimensions import TRAFFIC_MODES
-from app.domain.errors import ForbiddenError, NotFoundError
+from app.domain.errors import BadInputError, NotFoundError
 from app.domain.money import percentage, round_half_up
-from app.domain.principal import Role, Scope
+from app.domain.principal import Scope
 from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
 from app.execution.rows import RowList, RowShape, as_list
-from app.resolvers.context import ResolverInfo
+from app.resolvers.arguments import given_text
+from app.resolvers.context import NO_SUCH_TENANT, ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 
 NO_SUCH_KEY = "No such API key"
-NO_SUCH_TENANT = "No such tenant"
 
 
 @strawberry.type(description="A window of whole UTC days, both inclusive.")
@@ -90,7 +90,7 @@ _GROUP = RowShape(TenantUsageRow, "date", "model", "provider", "api_key_id", "tr
 
 TenantIdArgument = Annotated[
     str | None,
-    strawberry.argument(description="Whose: needed for an admin's key; a tenant's key sees its own tenant, whether named or not."),
+    strawberry.argument(description="The tenant. Required unless the key is bound to one, which it sees whether it names it or not."),
 ]
 WindowStart = Annotated[
     CalendarDate | None,
@@ -103,18 +103,14 @@ ApiKeyIdArgument = Annotated[str | None, strawberry.argument(description="Only t
 
 
 async def tenant_scope(info: ResolverInfo, tenant_id: str | None) -> Scope:
-    """Return the scope of one tenant. NotFoundError: no such tenant, or not the caller's; ForbiddenError: an admin who names none."""
-    principal = await info.context.principal()
-    if principal.role is Role.ADMIN and tenant_id is not None:
-        key = await find_tenant(info.context.services.database, tenant_id)
-        if key is None:
-            raise NotFoundError(NO_SUCH_TENANT)
-        return Scope(tenant_key=key, identities=True)
-    if principal.tenant_key is None:
-        raise ForbiddenError("A tenant's key is required")
-    if tenant_id not in (None, principal.tenant_id):
-        raise NotFoundError(NO_SUCH_TENANT)
-    return Scope(tenant_key=principal.tenant_key, identities=True)
+    """Return the scope of one tenant. NotFoundError: no such tenant, or not the caller's; BadInputError: an admin who names none."""
+    named = await info.context.tenant_named(given_text(tenant_id))
+    if named is None:
+        raise BadInputError("tenant_id is required: this key belongs to no tenant", "tenant_id")
+    key = (await info.context.principal()).tenant_key or await find_tenant(info.context.services.database, named)
+    if key is None:
+        raise NotFoundError(NO_SUCH_TENANT, "tenant_id")
+    return Scope(tenant_key=key, identities=True)
 
 
 async def check_caller_key(info: ResolverInfo, scope: Scope, api_key_id: str | None) -> None:
@@ -122,7 +118,7 @@ async def check_caller_key(info: ResolverInfo, scope: Scope, api_key_id: str | N
     if api_key_id is None or scope.tenant_key is None:
         return
     if not await caller_key_exists(info.context.services.database, scope.tenant_key, api_key_id):
-        raise NotFoundError(NO_SUCH_KEY)
+        raise NotFoundError(NO_SUCH_KEY, "api_key_id")
 
 
 def _charges(row: tuple[Any, ...]) -> dict[str, int]:

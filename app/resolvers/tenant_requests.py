@@ -149,9 +149,9 @@ async def resolve_tenant_requests(
 ) -> TenantRequestConnection:
     """Return one page; one row more is read to know whether more follow."""
     if not 1 <= first <= MAX_PAGE:
-        raise BadInputError(f"first must be from 1 to {MAX_PAGE}")
+        raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
     if not 0 <= offset <= MAX_OFFSET:
-        raise BadInputError(f"offset must be from 0 to {MAX_OFFSET}; page with after instead")
+        raise BadInputError(f"offset must be from 0 to {MAX_OFFSET}; page with after instead", "offset", "after")
     scope = await tenant_scope(info, tenant_id)
     window = resolve_log_window(start_date, end_date, info.context.now)
     await check_caller_key(info, scope, api_key_id)

@@ -7,22 +7,21 @@ from enum import Enum
 from typing import Annotated
 
 import strawberry
+from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode
 
 from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps
 from app.cube.dimensions import Bucket
 from app.domain.errors import BadInputError
 from app.domain.money import usd
-from app.domain.principal import Scope
+from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, RowShape, as_list
-from app.execution.selection import selected_names
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import User, load_user
 from app.resolvers.scalars import BigInt, CalendarDate
 
 MAX_TOP_USERS = 1000
-EVERYTHING = Scope(tenant_key=None, identities=True)
 
 
 @strawberry.enum(description="Width of the buckets of a time series.")
@@ -121,10 +120,21 @@ def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
     return Bucket.MONTH if aggregation is Aggregation.MONTH else Bucket.DAY
 
 
-def names_below(info: ResolverInfo) -> frozenset[str]:
-    """Return the names of the fields that are selected directly under the one being resolved."""
+def selected_names(info: ResolverInfo) -> set[str]:
+    """Return the names of the fields that are selected directly under the one being resolved, through fragments, skipped ones included."""
     raw = info._raw_info
-    return selected_names([node.selection_set for node in raw.field_nodes], raw.fragments)
+    names: set[str] = set()
+    waiting = [node.selection_set for node in raw.field_nodes]
+    while waiting:
+        selection_set = waiting.pop()
+        for selection in selection_set.selections if selection_set is not None else ():
+            if isinstance(selection, FieldNode):
+                names.add(selection.name.value)
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode):  # never its own part: validation refuses cycles
+                waiting.append(raw.fragments[selection.name.value].selection_set)
+    return names
 
 
 _SECTIONS = {"timeSeries": "time_series", "byModel": "by_model", "topUsers": "top_users"}
@@ -142,17 +152,18 @@ async def resolve_usage_analytics(
 ) -> UsageAnalytics:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
     if not 1 <= top_users_limit <= MAX_TOP_USERS:
-        raise BadInputError(f"topUsersLimit must be from 1 to {MAX_TOP_USERS}")
+        raise BadInputError(f"top_users_limit must be an integer from 1 to {MAX_TOP_USERS}", "top_users_limit")
     database = info.context.services.database
     window = resolve_usage_window(date_from, date_to, info.context.now)
     bucket = bucket_of(aggregation, week_numbering)
-    selected = names_below(info)
+    selected = selected_names(info)
     wanted = [section for name, section in _SECTIONS.items() if name in selected]
     asked = UsageQuestion(window, wanted, bucket, model_id, top_users_limit)
-    rows = await fetch_usage(database, asked, EVERYTHING)
+    scope = traffic_scope(await info.context.principal())
+    rows = await fetch_usage(database, asked, scope)
     points = rows.get("time_series", [])
     users = rows.get("top_users", [])
-    names = await fetch_usernames(database, [user_id for user_id, _, _ in users], EVERYTHING) if users else {}
+    names = await fetch_usernames(database, [user_id for user_id, _, _ in users], scope) if users else {}
     series = fill_gaps(points, window, bucket) if fill_gaps_ else points
     label = date.isoformat if bucket is Bucket.DAY else bucket.label
     return UsageAnalytics(

@@ -89,15 +89,12 @@ class IngestError:
     message: str = strawberry.field(description="The rule.")
 
 
-@strawberry.type(
-    description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected` plus `quarantined`."
-)
+@strawberry.type(description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected`.")
 class IngestReceipt:
     received: int = strawberry.field(description="Records sent.")
     inserted: int = strawberry.field(description="Records written.")
     duplicates: int = strawberry.field(description="Records that were there already; they changed nothing.")
     rejected: int = strawberry.field(description="Records that broke a rule; the others went in.")
-    quarantined: int = strawberry.field(description="Records that wait for a person, because they claim more than one request can mean.")
     errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_LISTED}.")
     unknown_fields: list[str] = strawberry.field(description="Fields that the record does not have; GraphQL refuses them by itself.")
     private_models: list[str] = strawberry.field(
@@ -113,7 +110,6 @@ def shape_receipt(receipt: Receipt) -> IngestReceipt:
         inserted=receipt.inserted,
         duplicates=receipt.duplicates,
         rejected=receipt.rejected,
-        quarantined=receipt.quarantined,
         errors=[
             IngestError(
                 index=error.index,
@@ -133,7 +129,7 @@ Records = Annotated[list[UsageRecordInput], strawberry.argument(description=f"Th
 async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestReceipt:
     """Write a batch by the one write, and return its receipt after the commit."""
     if not 1 <= len(records) <= MAX_RECORDS:
-        raise BadInputError(f"records must be 1 to {MAX_RECORDS}")
+        raise BadInputError(f"records must be 1 to {MAX_RECORDS}", "records")
     context = info.context
     principal = await context.principal()
     values = cast(list[object], records)  # as `read_record` made them

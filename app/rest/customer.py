@@ -9,9 +9,10 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.domain.errors import BadInputError
+from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.time_range import parse_month
 from app.resolvers.context import RequestContext, Services
+from app.resolvers.permissions import TenantReader
 from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
 from app.rest.envelopes import typed
@@ -166,6 +167,8 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         context = RequestContext.of(request, services)
         await documents.authorize(document, context)
         refuse_parameters(request.query_params.keys(), _WRONG_NAMES)
+        if (await context.principal()).tenant_id is None:  # an admin's: these URLs have no parameter that names a tenant
+            raise ForbiddenError(TenantReader.message)
         return context
 
     @router.get(
@@ -265,7 +268,11 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
             name = context.now.strftime("%Y-%m") if month is None else month
             window = parse_month(name, "month")
             variables = {"startDate": window.start_date.isoformat(), "endDate": window.end_date.isoformat()}
-            return await csv_response(stream_statement(iterate_requests(documents, context, variables)), f"usage-statement-{name}.csv")
+            pages = iterate_requests(documents, context, variables)
+            try:
+                return await csv_response(stream_statement(pages), f"usage-statement-{name}.csv")
+            except BadInputError as error:  # of the window, which the caller gave as a month
+                raise BadInputError(error.spelled(lambda _: "month"), "month") from None
 
         return await answer(typed, request, respond)
 

@@ -140,7 +140,7 @@ async def test_windows_before_and_after_all_records_too(gateway: Gateway, parame
         ({"start_date": "yesterday"}, "start_date must be YYYY-MM-DD or an ISO 8601 instant"),
         ({"end_date": "2026-02-30"}, "end_date is not a calendar date: 2026-02-30"),
         ({"end_date": "2026-02-01T25:00:00Z"}, "end_date must be YYYY-MM-DD or an ISO 8601 instant"),
-        ({"start_date": "1900-01-01"}, "the window may not be longer than 3660 days"),
+        ({"start_date": "1900-01-01"}, "the window from start_date to end_date may not be longer than 3660 days"),
     ],
 )
 @pytest.mark.parametrize("url", [ANALYTICS, EXPORT])
@@ -207,7 +207,11 @@ async def test_graphql_lets_an_admin_name_the_tenant_and_a_tenant_itself(gateway
         (any(answer["data"].values()), answer["errors"][0]["message"], answer["errors"][0]["extensions"]["code"]) for answer in answers
     } == {(False, "No such tenant", "NOT_FOUND")}
     unnamed = await gateway.graphql(document, admin)
-    assert unnamed["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    required = "tenantId is required: this key belongs to no tenant"
+    assert {(error["message"], *error["extensions"].values()) for error in unnamed["errors"]} == {(required, "BAD_USER_INPUT", "tenantId")}
+    refused = await gateway.client.get("/v1/customer/analytics", headers=admin)
+    error = {"message": "A tenant's key is required", "type": "permission_error", "code": "forbidden"}
+    assert (refused.status_code, refused.json()) == (403, {"error": error})
 
 
 async def test_the_log_row_and_its_pages(gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ import pytest
 from graphql import build_schema
 
 from app.resolvers.schema import print_schema
+from tests.factories import make_record
 from tests.gateway import Gateway
 
 ASK = "{ network { generatedAt totals { tokens } } }"
@@ -123,6 +124,38 @@ async def test_each_root_is_refused_by_itself(gateway: Gateway) -> None:
         assert [(error["path"], error["extensions"]["code"]) for error in answer["errors"]] == [(["refused"], "UNAUTHENTICATED")], root
 
 
+@pytest.mark.parametrize(
+    ("asked", "argument", "message"),
+    [
+        ('rankingsDaily(startDate: "x") { meta { version } }', "startDate", "startDate must match YYYY-MM-DD"),
+        ('rankingsDaily(endDate: "2024-12-31") { meta { version } }', "endDate", "endDate must be on or after 2025-01-01"),
+        (
+            'rankingsDaily(startDate: "2026-06-02", endDate: "2026-06-01") { meta { version } }',
+            "startDate",
+            "startDate must not be after endDate (2026-06-01)",
+        ),
+        (
+            'usageAnalytics(dateFrom: "2026-06-02", dateTo: "2026-06-01") { topUsers { userId } }',
+            "dateFrom",
+            "dateFrom must not be after dateTo",
+        ),
+        ("usageAnalytics(topUsersLimit: 0) { topUsers { userId } }", "topUsersLimit", "topUsersLimit must be an integer from 1 to 1000"),
+        ("gatewayStats(days: 0) { totalRequests }", "days", "days must be an integer from 1 to 365"),
+        ('tenantAnalytics(tenantId: "none") { summary { totalSpend } }', "tenantId", "No such tenant"),
+        ('tenantAnalytics(tenantId: "acme", apiKeyId: "none") { summary { totalSpend } }', "apiKeyId", "No such API key"),
+        ("tenantRequests { nodes { id } }", "tenantId", "tenantId is required: this key belongs to no tenant"),
+        ("tenantRequests(first: 0) { nodes { id } }", "first", "first must be from 1 to 1000"),
+        ('tenantRequests(tenantId: "acme", after: "x") { nodes { id } }', "after", "the cursor is not one that this gateway gave"),
+        ('models(after: "x") { nodes { name } }', "after", "the cursor is not one that this list gave"),
+        ("quarantinedRecords(first: 0) { nodes { id } }", "first", "first must be from 1 to 100"),
+    ],
+)
+async def test_an_error_names_the_argument_as_graphql_spells_it(gateway: Gateway, asked: str, argument: str, message: str) -> None:
+    await gateway.store([make_record(tenant_id="acme")])
+    (error,) = (await gateway.graphql(f"{{ {asked} }}", await gateway.key("admin")))["errors"]
+    assert (error["message"], error["extensions"]["argument"]) == (message, argument)
+
+
 async def test_a_mutation_that_is_refused_leaves_what_the_others_did(gateway: Gateway) -> None:
     change = """mutation {
         a: createApiKey(input: {role: GATEWAY, name: "a"}) { apiKey { name } }
@@ -145,8 +178,6 @@ async def test_only_a_get_that_names_a_query_is_one_and_other_methods_are_told_w
 
 
 async def test_numbers_past_64_bits_are_answered(gateway: Gateway) -> None:
-    from tests.factories import make_record
-
     await gateway.store([make_record(prompt_tokens=2**53 - 1, completion_tokens=0, request_id=f"r{number}") for number in range(3)])
     answer = await gateway.graphql(
         '{ tenantAnalytics(tenantId: "acme", startDate: "2026-06-25") { summary { totalTokens } } }', await gateway.key("admin")

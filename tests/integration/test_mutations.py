@@ -143,7 +143,7 @@ async def test_a_key_is_made_shown_once_and_revoked(gateway: Gateway) -> None:
         ({"role": "INGEST", "tenantId": ""}, "tenantId must be 1 to 128 characters, each one of A-Z a-z 0-9 . _ : @ / -"),
         ({"role": "ADMIN", "name": "x" * 257}, "name must be at most 256 printable characters"),
         ({"role": "ADMIN", "name": "a\x00b"}, "name must be at most 256 printable characters"),
-        ({"role": "ADMIN", "expiresAt": "2026-06-26T12:00:00Z"}, "expires must be in the future"),
+        ({"role": "ADMIN", "expiresAt": "2026-06-26T12:00:00Z"}, "expiresAt must be in the future"),
         *(
             ({"role": "ADMIN", "expiresAt": text}, "expiresAt must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z")
             for text in ("", "tomorrow", "2027-01-31", "2027-01-31T00:00:00", "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00")
@@ -331,7 +331,7 @@ async def test_usage_comes_in_by_the_same_rules_as_over_http(gateway: Gateway) -
         RECORD | {"requestId": "r2", "tenantId": None, "cachedTokens": 101},
         RECORD | {"requestId": "r3", "occurredAt": "2026-06-25", "trafficMode": "free"},
         RECORD | {"requestId": "r4", "costUsd": "0.0000000000000000000001", "latencyMs": 12.5, "ttftMs": "3.25", "trafficMode": "byok"},
-        RECORD | {"requestId": "r5", "modelId": None, "statusCode": 500, "promptTokens": str(10**12), "completionTokens": 0},
+        RECORD | {"requestId": "r5", "modelId": None, "statusCode": 500, "promptTokens": str(2**53 - 1), "completionTokens": 0},
         RECORD | {"requestId": "r6", "modelPermaslug": "other", "costUsd": -1, "latencyMs": "NaN"},
         RECORD | {"requestId": "r7", "promptTokens": 2**70, "reasoningTokens": 1},
     ]

@@ -247,7 +247,7 @@ async def test_gaps_are_filled_and_users_limited_on_request(gateway: Gateway) ->
     }
     for limit in (0, 1001, -1):
         refused = await gateway.graphql(document, admin, limit=limit)
-        assert refused["errors"][0]["message"] == "topUsersLimit must be from 1 to 1000"
+        assert refused["errors"][0]["message"] == "topUsersLimit must be an integer from 1 to 1000"
 
 
 async def test_free_and_unpriced_differ(gateway: Gateway) -> None:

@@ -257,7 +257,7 @@ async def walk(gateway: Gateway, headers: dict[str, str], role: str) -> dict[str
     return answers
 
 
-@pytest.mark.parametrize("role", ["tenant", "ingest", "gateway", "unbound ingest", "secret", "anonymous", "unknown"])
+@pytest.mark.parametrize("role", ["tenant", "ingest", "bound admin", "gateway", "unbound ingest", "secret", "anonymous", "unknown"])
 async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str) -> None:
     await fill(gateway)
     headers = {
@@ -266,7 +266,7 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
         "unknown": {"X-API-Key": "tg_wrong"},
     }.get(role)
     if headers is None:
-        headers = await gateway.key(role.split()[-1], f"{OWN}-tenant" if role in ("tenant", "ingest") else None)
+        headers = await gateway.key(role.split()[-1], f"{OWN}-tenant" if role in ("tenant", "ingest", "bound admin") else None)
     kind = "gateway" if role == "secret" else role
     answers = await walk(gateway, headers, role)
     for name, found in answers.items():
@@ -278,6 +278,7 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
     of_tenants = {"models", "model", "providers", "provider", "tenants", "tenant", "projects", "users", "user", "apiKeys"}
     expected = {
         "tenant": of_tenants | {"viewer", "tenantAnalytics", "tenantUsage", "tenantRequests"},
+        "bound admin": set(ROOTS) - {"network", "rankingsDaily"},
         "ingest": {"viewer"},
         "gateway": {"gatewayStats"},
     }.get(kind, set())
