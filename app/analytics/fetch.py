@@ -100,7 +100,7 @@ def _shape(plan: Plan, rows: Rows) -> Rows | None:
         if not rows:
             return rows
     labels = len(shape.dimensions) + (shape.bucket is not None)
-    # Sums of bigint come as numeric, because they may pass 2^63.
+    # Sums come as numeric, because they may pass 2^63.
     columns: list[Iterable[Any]] = list(zip(*rows, strict=True))
     for position, metric in enumerate(shape.metrics, labels):
         columns[position] = map(Decimal if metric.unit in (Unit.USD, Unit.MILLISECONDS) else int, columns[position])

@@ -27,8 +27,8 @@ class Measure:
 
     @property
     def column_type(self) -> str:
-        """The PostgreSQL type: exact in any case, numeric where fractions add up."""
-        return "numeric" if self.unit in (Unit.USD, Unit.MILLISECONDS) else "bigint"
+        """The PostgreSQL type: a count of rows is a bigint, a sum of what senders say a numeric, which cannot overflow."""
+        return "bigint" if self.aggregate.startswith("count(") else "numeric"
 
 
 def _summed(name: str, unit: Unit, description: str) -> Measure:

@@ -32,12 +32,6 @@ class Rollup:
     key: tuple[str, ...]
     is_condensed: bool = False
 
-    def column_type(self, measure: Measure) -> str:
-        """Return the PostgreSQL type of a measure. What ingest could still keep in a bigint, its sums over more rows may pass."""
-        if self.is_condensed and not measure.aggregate.startswith("count("):
-            return "numeric"
-        return measure.column_type
-
     @property
     def group_expressions(self) -> dict[str, str]:
         """Key column to SQL over `usage_records`, in primary key order."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
@@ -15,6 +17,9 @@ from app.db.shares import Shares, Turns, asker
 from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, NoConnectionFreeError, UnavailableError
 
 log = logging.getLogger(__name__)
+
+NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""What no text of PostgreSQL holds: NUL, and halves of surrogate pairs."""
 
 Connection = AsyncConnection[TupleRow]
 

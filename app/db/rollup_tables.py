@@ -73,7 +73,7 @@ def _build_rollup_table(rollup: Rollup) -> Table:
             for column in rollup.key
         ),
         *(
-            Column(measure.name, Numeric() if rollup.column_type(measure) == "numeric" else BigInteger(), nullable=False)
+            Column(measure.name, Numeric() if measure.column_type == "numeric" else BigInteger(), nullable=False)
             for measure in rollup.measures
         ),
         PrimaryKeyConstraint(*rollup.key, postgresql_include=measures if is_spending else None),

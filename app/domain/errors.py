@@ -61,6 +61,13 @@ class NotFoundError(TokengraphError):
     status = 404
 
 
+class MethodNotAllowedError(TokengraphError):
+    """Method not allowed"""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
+
+
 class BodyTooLargeError(BadInputError):
     """Request body too large"""
 

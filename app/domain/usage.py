@@ -21,6 +21,16 @@ MAX_COUNT = 2**53 - 1
 """Greatest token, credit or search count of one record: the greatest integer that JSON clients read exactly."""
 
 
+PLAUSIBLE_UP_TO: Mapping[str, int] = {
+    **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"), 10**12),
+    **dict.fromkeys(("shared_model_spend", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee"), 10**12),
+    "search_requests": 10**6,
+    "cost_usd": 10**6,
+    **dict.fromkeys(("latency_ms", "ttft_ms"), 10**9),
+}
+"""The most that one request can mean, by field: tokens, credits, searches, US dollars, milliseconds. A record over it is quarantined."""
+
+
 class UsageRecord(NamedTuple):
     """One request at the router. Token counts are inclusive: cached is part of prompt, reasoning is part of completion."""
 

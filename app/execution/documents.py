@@ -13,15 +13,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from graphql import (
-    DocumentNode,
-    FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
-    InlineFragmentNode,
-    OperationDefinitionNode,
-    SelectionSetNode,
-)
+from graphql import DocumentNode, FragmentDefinitionNode, OperationDefinitionNode
+
+from app.execution.selection import selected_names
 
 MAX_MANIFEST_BYTES: Final = 32 * 2**20
 MAX_MANIFEST_DOCUMENTS: Final = 5_000
@@ -174,20 +168,7 @@ def root_fields(document: DocumentNode, operation_name: str | None) -> frozenset
     if len(operations) != 1:
         return frozenset()
     fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
-    names: set[str] = set()
-    seen: set[str] = set()
-    waiting: list[SelectionSetNode] = [operations[0].selection_set]
-    while waiting:
-        for selection in waiting.pop().selections:
-            if isinstance(selection, FieldNode):
-                names.add(selection.name.value)
-            elif isinstance(selection, InlineFragmentNode):
-                waiting.append(selection.selection_set)
-            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in seen:
-                seen.add(selection.name.value)
-                if selection.name.value in fragments:
-                    waiting.append(fragments[selection.name.value].selection_set)
-    return frozenset(names)
+    return selected_names([operations[0].selection_set], fragments)
 
 
 class AutomaticDocuments:

@@ -25,7 +25,6 @@ from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
 ARRAYS_UP_TO = 500
 """Batches up to this many records travel as array parameters of the one statement; larger ones as `large` says."""
 
-_OVERFLOW_MESSAGE = "the sums that this record would change pass 2^63 - 1"
 _TRIES = 3
 _key_of = itemgetter(UsageRecord._fields.index("tenant_id"), UsageRecord._fields.index("request_id"))
 _STATEMENTS = {
@@ -172,15 +171,12 @@ class Ingestor:
         def nothing_written() -> Written:
             return Written([0] * len(delivery.batches), refused=list(refused.values()))
 
-        try:
-            if len(delivery.records) > ARRAYS_UP_TO and self._expectation.all_new:
-                try:
-                    return await self._write_once(delivery, state, nothing_written(), all_new=True)
-                except NotNewError:
-                    self._expectation.be_disappointed()
-            return await self._write_once(delivery, state, nothing_written())
-        except psycopg.errors.NumericValueOutOfRange:
-            return await self._write_carefully(delivery, state, nothing_written())
+        if len(delivery.records) > ARRAYS_UP_TO and self._expectation.all_new:
+            try:
+                return await self._write_once(delivery, state, nothing_written(), all_new=True)
+            except NotNewError:
+                self._expectation.be_disappointed()
+        return await self._write_once(delivery, state, nothing_written())
 
     async def _write_once(self, delivery: Delivery, state: WriteState, written: Written, *, all_new: bool = False) -> Written:
         records = delivery.records
@@ -204,40 +200,6 @@ class Ingestor:
             await _write_rest(connection, delivery, written)
         if is_large:
             self._expectation.learn(len(records), sum(written.inserted))
-        self._remember(names, phrases, state)
-        return written
-
-    async def _write_carefully(self, delivery: Delivery, state: WriteState, written: Written) -> Written:
-        """Write all but the records that no sum can hold, in one transaction."""
-        part_count = len(delivery.batches)
-        async with self._database.transaction() as connection:
-            names, written.private_models = await self._resolve(connection, delivery.records)
-            phrases = Phrases()
-            phrases.learn(delivery.records, names)
-
-            async def write(first: int, last: int) -> None:
-                records, parts = delivery.records[first:last], delivery.parts[first:last]
-                try:
-                    async with connection.transaction():
-                        if len(records) > ARRAYS_UP_TO:
-                            load = Load(records, parts, part_count, Identities.of(records, phrases))
-                            inserted = await write_load(connection, load, state, all_new=False, ahead=False)
-                        else:
-                            inserted = await _write_few(connection, records, parts, part_count, names, state)
-                except psycopg.errors.NumericValueOutOfRange:
-                    if last - first == 1:
-                        written.refused.append((delivery.parts[first], Reject(delivery.indexes[first], None, _OVERFLOW_MESSAGE)))
-                        return
-                else:
-                    for part, count in enumerate(inserted):
-                        written.inserted[part] += count
-                    return
-                middle = (first + last) // 2
-                await write(first, middle)
-                await write(middle, last)
-
-            await write(0, len(delivery.records))
-            await _write_rest(connection, delivery, written)
         self._remember(names, phrases, state)
         return written
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeVar
 
-from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, OTHER, UNKNOWN, UsageRecord
+from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, OTHER, PLAUSIBLE_UP_TO, UNKNOWN, Reason, UsageRecord
 
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 AHEAD: Final = timedelta(days=1)
@@ -314,3 +314,12 @@ def check_record(values: Mapping[str, object], rules: FieldRules) -> UsageRecord
         interrupted=row.optional("interrupted", read_flag, False, empty_is_absent=True),
     )
     return row.errors or record
+
+
+def find_implausible(record: UsageRecord) -> tuple[Reason, ...]:
+    """Return why a record that breaks no rule is to wait for a person: each field that is over what one request can mean."""
+    return tuple(
+        Reason(name, f"is implausible: over {bound} for one request")
+        for name, bound in PLAUSIBLE_UP_TO.items()
+        if (getattr(record, name) or 0) > bound
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -13,7 +12,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any, Final
 
-from app.db.engine import Connection, Database
+from app.db.engine import NOT_STORABLE, Connection, Database
 from app.domain.usage import MAX_COUNT, Quarantined
 
 QUARANTINE_LIMIT: Final = 100_000
@@ -33,8 +32,6 @@ _MAX_NESTED_TEXT = 100
 _MAX_DEPTH = 4
 _MAX_ITEMS = 50
 _LONGEST_NUMBER = 10**_MAX_TEXT
-# NUL, which jsonb cannot hold, and lone surrogates, which are no text.
-_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 _FORGOTTEN_AT_ONCE = 5_000
 _TENANT = 3
 
@@ -84,7 +81,7 @@ def _text_of(value: object, longest: int) -> str:
         text = str(value)
     else:
         text = repr(value[:longest] if isinstance(value, bytes | bytearray) else value)
-    return _NOT_STORABLE.sub(REPLACED, text[:longest])
+    return NOT_STORABLE.sub(REPLACED, text[:longest])
 
 
 def content_id(source: str, sender_tenant_id: str | None, record: Mapping[str, Any]) -> str:

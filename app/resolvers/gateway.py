@@ -13,7 +13,7 @@ from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate
-from app.resolvers.usage import selected_names
+from app.resolvers.usage import names_below
 
 RETRIES = "Those of the requests that are a further attempt: a retry or a fallback of the router."
 CACHE_HITS = "Those of the requests that the router answered from its own cache."
@@ -83,7 +83,7 @@ _LISTS = ("providers", "models", "projects", "daily")
 async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgument = None, days: DaysArgument = None) -> GatewayStats:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
     window = resolve_days_back(days, info.context.now)
-    selected = selected_names(info)
+    selected = names_below(info)
     wanted = [name for name in _LISTS if name in selected] + (["totals"] if selected & _TOTALS else [])
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_gateway(info.context.services.database, window, project_id, wanted, scope)

@@ -5,6 +5,7 @@ They give rows of `app.analytics` in the caller's scope; an object outside it is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
@@ -39,16 +40,26 @@ from app.analytics.identities import (
     UserRow,
 )
 from app.analytics.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
-from app.db.engine import Database
+from app.db.engine import NOT_STORABLE, Database
+from app.domain.errors import BadInputError
 from app.domain.principal import Scope
 
 MAX_OBJECTS = 10_000
 """Objects that the lists of one operation may hold together: nested lists multiply."""
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 R = TypeVar("R", bound=tuple[Any, ...])
 
 TenantScoped = tuple[int, str]
+
+
+class SharedLoader(DataLoader[K, T]):
+    """A loader whose values several fields wait for: one of them being cancelled takes it from none of the others."""
+
+    def load(self, key: K) -> Awaitable[T]:
+        """Return the value of a key, as `DataLoader.load`."""
+        return asyncio.shield(super().load(key))
 
 
 class Loaders:
@@ -58,20 +69,20 @@ class Loaders:
         self._database = database
         self._scope = scope
         self._objects_left = MAX_OBJECTS
-        self.models: DataLoader[str, ModelRow | None] = self._by_keys(MODELS, BY_PUBLIC_ID)
-        self.providers: DataLoader[str, ProviderRow | None] = self._by_keys(PROVIDERS, BY_SLUG)
-        self.tenants: DataLoader[str, TenantRow | None] = self._by_keys(TENANTS, BY_NAME)
-        self.tenants_by_key: DataLoader[int, TenantRow | None] = self._by_keys(TENANTS, BY_KEY)
-        self.users: DataLoader[str, UserRow | None] = self._by_keys(USERS, BY_NAME)
-        self.projects: DataLoader[TenantScoped, ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_NAME)
-        self.projects_by_key: DataLoader[tuple[int, int], ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_KEY)
-        self.caller_keys: DataLoader[TenantScoped, CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_NAME)
-        self.caller_keys_by_key: DataLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
-        self.api_keys: DataLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
-        self.prices: DataLoader[int, list[PriceRow]] = DataLoader(load_fn=self._load_prices)
-        self._children: dict[str, DataLoader[PageRequest, list[Any]]] = {}
+        self.models: SharedLoader[str, ModelRow | None] = self._by_keys(MODELS, BY_PUBLIC_ID)
+        self.providers: SharedLoader[str, ProviderRow | None] = self._by_keys(PROVIDERS, BY_SLUG)
+        self.tenants: SharedLoader[str, TenantRow | None] = self._by_keys(TENANTS, BY_NAME)
+        self.tenants_by_key: SharedLoader[int, TenantRow | None] = self._by_keys(TENANTS, BY_KEY)
+        self.users: SharedLoader[str, UserRow | None] = self._by_keys(USERS, BY_NAME)
+        self.projects: SharedLoader[TenantScoped, ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_NAME)
+        self.projects_by_key: SharedLoader[tuple[int, int], ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_KEY)
+        self.caller_keys: SharedLoader[TenantScoped, CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_NAME)
+        self.caller_keys_by_key: SharedLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
+        self.api_keys: SharedLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
+        self.prices: SharedLoader[int, list[PriceRow]] = SharedLoader(load_fn=self._load_prices)
+        self._children: dict[str, SharedLoader[PageRequest, list[Any]]] = {}
 
-    def children(self, listing: Listing[R]) -> DataLoader[PageRequest, list[R]]:
+    def children(self, listing: Listing[R]) -> SharedLoader[PageRequest, list[R]]:
         """Return the loader of pages of a listing by parent."""
         loader = self._children.get(listing.name)
         if loader is None:
@@ -91,21 +102,32 @@ class Loaders:
                 extensions={"code": "QUERY_TOO_EXPENSIVE"},
             )
 
-    def _by_keys(self, listing: Listing[R], columns: tuple[Column, ...]) -> DataLoader[Any, R | None]:
-        async def load(keys: list[Any]) -> list[R | None]:
-            found = await fetch_by_keys(self._database, listing, columns, keys, await self._scope())
-            return [found.get(key) for key in keys]
+    def _by_keys(self, listing: Listing[R], columns: tuple[Column, ...]) -> SharedLoader[Any, R | None]:
+        async def load(keys: list[Any]) -> list[R | BaseException | None]:
+            # One name that no database holds would fail the statement for all.
+            storable = [key for key in keys if _is_storable(key)]
+            found = await fetch_by_keys(self._database, listing, columns, storable, await self._scope()) if storable else {}
+            return [
+                found.get(key) if _is_storable(key) else BadInputError("text may not hold NUL characters or lone surrogates")
+                for key in keys
+            ]
 
-        return DataLoader(load_fn=load)
+        return SharedLoader(load_fn=load)
 
-    def _pages(self, listing: Listing[R]) -> DataLoader[PageRequest, list[R]]:
+    def _pages(self, listing: Listing[R]) -> SharedLoader[PageRequest, list[R]]:
         async def load(requests: list[PageRequest]) -> list[list[R]]:
             # Pages hold a row more than they give. Whatever is cut off is more than may be given, so that nothing is lost unsaid.
             at_most = max(self._objects_left, 0) + len(requests) + 1
             return await fetch_pages(self._database, listing, requests, at_most, await self._scope())
 
-        return DataLoader(load_fn=load)
+        return SharedLoader(load_fn=load)
 
     async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:
         found = await fetch_prices(self._database, keys, await self._scope())
         return [found.get(key, []) for key in keys]
+
+
+def _is_storable(key: Any) -> bool:
+    """Return whether PostgreSQL can be asked for a key: a text, a number or a tuple of them."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return not any(isinstance(part, str) and NOT_STORABLE.search(part) for part in parts)

@@ -7,7 +7,6 @@ from enum import Enum
 from typing import Annotated
 
 import strawberry
-from graphql import FieldNode, FragmentSpreadNode, InlineFragmentNode
 
 from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps
 from app.cube.dimensions import Bucket
@@ -16,6 +15,7 @@ from app.domain.money import usd
 from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, RowShape, as_list
+from app.execution.selection import selected_names
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import User, load_user
@@ -120,21 +120,10 @@ def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
     return Bucket.MONTH if aggregation is Aggregation.MONTH else Bucket.DAY
 
 
-def selected_names(info: ResolverInfo) -> set[str]:
-    """Return the names of the fields that are selected directly under the one being resolved, through fragments, skipped ones included."""
+def names_below(info: ResolverInfo) -> frozenset[str]:
+    """Return the names of the fields that are selected directly under the one being resolved."""
     raw = info._raw_info
-    names: set[str] = set()
-    waiting = [node.selection_set for node in raw.field_nodes]
-    while waiting:
-        selection_set = waiting.pop()
-        for selection in selection_set.selections if selection_set is not None else ():
-            if isinstance(selection, FieldNode):
-                names.add(selection.name.value)
-            elif isinstance(selection, InlineFragmentNode):
-                waiting.append(selection.selection_set)
-            elif isinstance(selection, FragmentSpreadNode):  # never its own part: validation refuses cycles
-                waiting.append(raw.fragments[selection.name.value].selection_set)
-    return names
+    return selected_names([node.selection_set for node in raw.field_nodes], raw.fragments)
 
 
 _SECTIONS = {"timeSeries": "time_series", "byModel": "by_model", "topUsers": "top_users"}
@@ -156,7 +145,7 @@ async def resolve_usage_analytics(
     database = info.context.services.database
     window = resolve_usage_window(date_from, date_to, info.context.now)
     bucket = bucket_of(aggregation, week_numbering)
-    selected = selected_names(info)
+    selected = names_below(info)
     wanted = [section for name, section in _SECTIONS.items() if name in selected]
     asked = UsageQuestion(window, wanted, bucket, model_id, top_users_limit)
     scope = traffic_scope(await info.context.principal())

@@ -89,12 +89,15 @@ class IngestError:
     message: str = strawberry.field(description="The rule.")
 
 
-@strawberry.type(description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected`.")
+@strawberry.type(
+    description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected` plus `quarantined`."
+)
 class IngestReceipt:
     received: int = strawberry.field(description="Records sent.")
     inserted: int = strawberry.field(description="Records written.")
     duplicates: int = strawberry.field(description="Records that were there already; they changed nothing.")
     rejected: int = strawberry.field(description="Records that broke a rule; the others went in.")
+    quarantined: int = strawberry.field(description="Records that wait for a person, because they claim more than one request can mean.")
     errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_LISTED}.")
     unknown_fields: list[str] = strawberry.field(description="Fields that the record does not have; GraphQL refuses them by itself.")
     private_models: list[str] = strawberry.field(
@@ -110,6 +113,7 @@ def shape_receipt(receipt: Receipt) -> IngestReceipt:
         inserted=receipt.inserted,
         duplicates=receipt.duplicates,
         rejected=receipt.rejected,
+        quarantined=receipt.quarantined,
         errors=[
             IngestError(
                 index=error.index,

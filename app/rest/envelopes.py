@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from app.domain.errors import OverloadedError, RateLimitedError, TokengraphError, UnauthenticatedError, UnavailableError
 
@@ -41,6 +41,18 @@ def typed(error: TokengraphError) -> dict[str, Any]:
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind = kinds.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": _message(error), "type": kind, "code": error.code.lower()}}
+
+
+_ENVELOPES: Final[tuple[tuple[str, Envelope], ...]] = (
+    ("/api/v1/", numbered),
+    ("/api/", detailed),
+    ("/v1/analytics", gateway),
+)
+
+
+def envelope_of(path: str) -> Envelope:
+    """Return the form of errors under a path."""
+    return next((envelope for prefix, envelope in _ENVELOPES if path.startswith(prefix)), typed)
 
 
 def error_headers(error: TokengraphError) -> dict[str, str]:

@@ -30,7 +30,7 @@ from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Deman
 from app.jobs.loop import Job
 from app.resolvers.context import RequestContext, Services
 from app.rest.answer import json_response
-from app.rest.envelopes import Envelope, detailed, error_headers, gateway, numbered, typed
+from app.rest.envelopes import envelope_of, error_headers
 from app.rest.execute import StoredDocuments
 from app.rest.json import etag_matches, etag_of
 from app.web.direct_routes import read_query
@@ -229,17 +229,16 @@ class Surface:
     """A URL whose answers are kept. `document`: whose root says who may ask; None: everybody."""
 
     path: str
-    envelope: Envelope
     document: str | None = None
 
 
 SURFACES: Final = {
     surface.path: surface
     for surface in (
-        Surface(NETWORK, numbered),
-        Surface("/api/usage/analytics", detailed, "usage_analytics"),
-        Surface("/v1/analytics", gateway, "gateway_stats"),
-        Surface("/v1/customer/analytics", typed, "tenant_analytics"),
+        Surface(NETWORK),
+        Surface("/api/usage/analytics", "usage_analytics"),
+        Surface("/v1/analytics", "gateway_stats"),
+        Surface("/v1/customer/analytics", "tenant_analytics"),
     )
 }
 
@@ -305,7 +304,7 @@ class AnswerCacheMiddleware:
         try:
             answer = await self._obtain(surface, key, scope, request_id)
         except TokengraphError as error:  # of the database that was asked whether it changed
-            await json_response(surface.envelope(error), error.status, error_headers(error))(scope, receive, send)
+            await json_response(envelope_of(surface.path)(error), error.status, error_headers(error))(scope, receive, send)
             return
         finally:
             scope["route"] = surface  # by whose path the request is counted

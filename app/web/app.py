@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from app import __version__
 from app.auth.authenticate import Authenticator
 from app.auth.quota import RankingsQuota
-from app.domain.errors import RateLimitedError
 from app.domain.time_range import Clock, system_clock
 from app.ingest.batch import Ingestor
 from app.ingest.queue import IngestQueue
@@ -33,7 +31,7 @@ from app.settings import Settings, load
 from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
 from app.web.backpressure import BodyBudget
 from app.web.body_limit import BodyLimitMiddleware
-from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of, internal_error
+from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of
 from app.web.documents import build_document_policy
 from app.web.gate import Gate
 from app.web.graphql import add_graphql, build_graphql_routes
@@ -49,7 +47,8 @@ from app.web.pages.graphiql import ProgramPages, build_docs_router
 from app.web.pages.rendering import Templates
 from app.web.pages.routes import PageParts, build_pages_router
 from app.web.proxies import TrustedProxies
-from app.web.rate_limit import answer_refusal, build_caller_limits, build_counts, build_limiter
+from app.web.rate_limit import build_caller_limits, build_counts, build_limiter
+from app.web.refusals import install_refusals, refuse
 from app.web.ways_in import WaysIn
 
 
@@ -139,12 +138,12 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.state.services = services
     rest_routers = build_rest_routers(services, stored)
     rest_routes = direct_routes_of(route for router in rest_routers for route in router.routes)
-    inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes))
+    inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes), refuse)
     inner = AnswerCacheMiddleware(inner, answers, services, stored)
     app.gate = Gate(BodyLimitMiddleware(inner), services, metrics)
     if settings.trusted_proxies:
         app.proxies = TrustedProxies(settings.trusted_proxies)
-    app.add_exception_handler(RateLimitedError, answer_refusal)
+    install_refusals(app)
     limit = services.limits.per_address
     if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
         app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics)
@@ -159,10 +158,6 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.include_router(build_assets_router(assets))
     app.include_router(build_docs_router(programs))
     app.include_router(build_pages_router(PageParts(services, stored, answers, templates, settings.snapshot_every), schema.as_str()))
-
-    @app.exception_handler(Exception)
-    async def hide_error(request: Request, _: Exception) -> Response:
-        return internal_error()
 
     install_openapi(app)
     return app

@@ -17,8 +17,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import TokengraphError
-from app.rest.answer import json_response
-from app.rest.envelopes import typed
 from app.web.body_limit import TooLongError
 
 log = logging.getLogger(__name__)
@@ -72,8 +70,10 @@ def _direct_route_of(route: APIRoute) -> DirectRoute:
 class DirectRoutesMiddleware:
     """Calls the function of a direct route; passes everything else on."""
 
-    def __init__(self, app: ASGIApp, routes: tuple[DirectRoute, ...]) -> None:
+    def __init__(self, app: ASGIApp, routes: tuple[DirectRoute, ...], refuse: Callable[[Scope, TokengraphError], Response]) -> None:
+        """`refuse`: returns how an error is told."""
         self._app = app
+        self._refuse = refuse
         self._routes: Mapping[tuple[str, str], DirectRoute] = {(route.method, route.path): route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,11 +89,5 @@ class DirectRoutesMiddleware:
             raise  # nobody is there to be answered, or whoever reads the body does it
         except Exception:
             log.exception("request %s failed", scope.get("state", {}).get("request_id", ""))
-            response = internal_error()
+            response = self._refuse(scope, TokengraphError())
         await response(scope, receive, send)
-
-
-def internal_error() -> Response:
-    """Return the answer to a request that met a mistake of ours, of which it shows nothing."""
-    error = TokengraphError()
-    return json_response(typed(error), error.status)

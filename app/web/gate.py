@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from itertools import count
@@ -14,10 +15,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import answer_headers
 from app.db.shares import asker
+from app.domain.errors import TokengraphError
 from app.resolvers.context import RequestContext, Services
 from app.web.answer_headers import KEY_HEADERS, complete_headers
+from app.web.head import HeadersSentError, without_body
 from app.web.metrics import Metrics
 from app.web.pages.routes import PAGES
+from app.web.refusals import refuse
+
+log = logging.getLogger(__name__)
 
 _GONE: Final = 499
 """As what a request is counted whose sender broke off in the middle of the body: nobody is there to be told."""
@@ -55,7 +61,7 @@ class Gate:
         request_id = given if _ACCEPTED.fullmatch(given) else b"%016x" % next(self._ids)
         scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
         limits: dict[str, str] = {}
-        status = 500
+        status = 0
 
         async def send_noted(message: Message) -> None:
             nonlocal status
@@ -66,16 +72,27 @@ class Gate:
                     MutableHeaders(scope=message).update(limits)
             await send(message)
 
+        answer: Send = send_noted
+        inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        if inner is not scope:
+            receive, answer = without_body(send_noted)
         path: str = scope["path"]
         before = asker.set(asker.get())
         try:
             if path in _COUNTED_PATHS or path.startswith(_COUNTED):
                 answer_headers.set(limits)  # each request is a task, with a context of its own
-                await RequestContext.of(Request(scope), self._services).admit()
-            await self._app(scope, receive, send_noted)
+                await RequestContext.of(Request(inner), self._services).admit()
+            await self._app(inner, receive, answer)
+        except HeadersSentError:
+            pass
         except ClientDisconnect:
             status = _GONE
+        except Exception:
+            if status:
+                raise  # it was answered; the server logs it
+            log.exception("request %s failed", request_id.decode("ascii"))
+            await refuse(inner, TokengraphError())(inner, receive, answer)
         finally:
             asker.reset(before)
-            route = getattr(scope.get("route"), "path", "none")
-            self._metrics.observe_request(scope["method"], route, status, perf_counter() - started)
+            route = getattr(inner.get("route"), "path", "none")
+            self._metrics.observe_request(scope["method"], route, status or 500, perf_counter() - started)

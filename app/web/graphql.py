@@ -117,9 +117,13 @@ async def _read_get(request: Request) -> Reading:
     return read_demand(body, only_queries=True)
 
 
+def media_type_of(accept: str) -> str:
+    """Return the media type of GraphQL answers that the caller accepts: the newer one tells by its status, the older one does not."""
+    return _RESPONSE_JSON if _RESPONSE_JSON in accept else _JSON
+
+
 def _media_type(request: Request) -> str:
-    """Return the media type that the caller accepts: the newer one tells by its status, the older one says nothing by it."""
-    return _RESPONSE_JSON if _RESPONSE_JSON in request.headers.get("accept", "") else _JSON
+    return media_type_of(request.headers.get("accept", ""))
 
 
 def _respond(request: Request, answer: Answer) -> Response:

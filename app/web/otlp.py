@@ -25,6 +25,9 @@ from app.web.ways_in import WaysIn, named_tenant
 
 log = logging.getLogger(__name__)
 
+TRACES: Final = "/v1/traces"
+OPENROUTER: Final = "/v1/ingest/openrouter"
+PATHS: Final = (TRACES, OPENROUTER)
 CONVENTION_HEADER: Final = "X-Token-Convention"
 TEST_HEADER: Final = "X-Test-Connection"
 
@@ -120,9 +123,9 @@ def _varint(number: int) -> bytes:
     return bytes(written)
 
 
-def _encoding_of(request: Request, default: Encoding | None) -> Encoding | None:
-    """The encoding that the Content-Type says; None: none that is known."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _encoding_of(content_type: str, default: Encoding | None) -> Encoding | None:
+    """Return the encoding that the Content-Type says; None: none that is known."""
+    kind = content_type.partition(";")[0].strip().lower()
     if not kind:
         return default
     return next((encoding for encoding in Encoding if encoding.value == kind), None)
@@ -161,8 +164,13 @@ def _refusal(error: TokengraphError, encoding: Encoding) -> Response:
     return _answer(encode_status(code, message, encoding), encoding, error.status, error_headers(error))
 
 
+def refuse(content_type: str, error: TokengraphError) -> Response:
+    """Return a refusal in the encoding of the request."""
+    return _refusal(error, _encoding_of(content_type, None) or Encoding.JSON)
+
+
 async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> Response:
-    known = _encoding_of(request, default=Encoding.JSON if from_openrouter else None)
+    known = _encoding_of(request.headers.get("content-type", ""), default=Encoding.JSON if from_openrouter else None)
     encoding = known or Encoding.JSON
     try:
         await ways.admit(request)
@@ -207,13 +215,13 @@ def build_otlp_router(ways: WaysIn) -> APIRouter:
     }
     for path, endpoint, name, words in (
         (
-            "/v1/traces",
+            TRACES,
             traces,
             "Write traces by OTLP/HTTP",
             "Spans of model calls, by the GenAI semantic conventions; others are passed over.",
         ),
         (
-            "/v1/ingest/openrouter",
+            OPENROUTER,
             openrouter,
             "Write what OpenRouter's Broadcast sends",
             "OTLP/JSON, as OpenRouter's Webhook destination sends it.",

@@ -1,4 +1,4 @@
-"""The limits' place in HTTP: the limiter (slowapi's) and its storage, and what those are told who may not."""
+"""The limits' place in HTTP: the limiter (slowapi's) and its storage."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import Response
-from graphql import GraphQLError
 from limits.storage import RedisStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,13 +16,7 @@ from slowapi.util import get_remote_address
 from app.auth.quota import CallerLimits, parse_limit
 from app.auth.shared_windows import SOCKET_SECONDS, RedisWindows, WindowCounts
 from app.auth.windows import LocalWindows
-from app.domain.errors import RateLimitedError
-from app.resolvers.errors import public_error
-from app.rest.answer import json_response
-from app.rest.envelopes import error_headers, typed
 from app.settings import Settings
-
-_GRAPHQL = "/graphql"
 
 
 def build_limiter(redis_url: str | None) -> Limiter:
@@ -63,13 +54,3 @@ def build_caller_limits(settings: Settings, counts: WindowCounts) -> CallerLimit
         per_address=parse_limit("address", settings.address_rate_limit),
         failed=parse_limit("failed-auth", settings.failed_auth_rate_limit),
     )
-
-
-async def answer_refusal(request: Request, error: Exception) -> Response:
-    """Answer for a route that has no form of its own for a refusal: GraphQL, which has an error in a 200, and any that is not known."""
-    if not isinstance(error, RateLimitedError):
-        raise error
-    if request.url.path == _GRAPHQL:
-        shown = public_error(GraphQLError(error.message, original_error=error), getattr(request.state, "request_id", ""))
-        return json_response({"errors": [shown.formatted]}, headers={"Cache-Control": "no-store"})
-    return json_response(typed(error), error.status, error_headers(error))

@@ -229,3 +229,20 @@ async def test_only_operators_are_told_which_models_are_new_and_private(
     record = {"requestId": "two", "occurredAt": raw()["occurred_at"], "tenantId": "acme", "modelId": "lab/two"}
     answer = (await gateway.graphql(mutation, headers, r=record))["data"]["ingestUsage"]
     assert answer == {"inserted": 1, "privateModels": ["lab/two"] if told else []}
+
+
+async def test_what_no_request_can_mean_is_quarantined_through_every_way_in(gateway: Gateway) -> None:
+    headers = await gateway.key("ingest", "acme")
+    absurd = raw(request_id="http", prompt_tokens=10**12 + 1)
+    lines = _dump(absurd | {"request_id": "ndjson"}) + b"\n" + _dump(raw(request_id="good"))
+    by_http = (await post(gateway, _dump([absurd]), headers)).json()
+    by_lines = (await post(gateway, lines, headers, **{"Content-Type": "application/x-ndjson"})).json()
+    assert (by_http["quarantined"], by_lines["quarantined"], by_lines["inserted"]) == (1, 1, 1)
+    mutation = "mutation ($r: UsageRecordInput!) { ingestUsage(records: [$r]) { received inserted rejected quarantined } }"
+    record = {"requestId": "graphql", "occurredAt": absurd["occurred_at"], "modelId": "m", "costUsd": 1_000_001}
+    answer = (await gateway.graphql(mutation, headers, r=record))["data"]["ingestUsage"]
+    assert answer == {"received": 1, "inserted": 0, "rejected": 0, "quarantined": 1}
+    async with gateway.database.read_connection() as connection:
+        cursor = await connection.execute("SELECT source, request_id, sender_tenant_id FROM quarantined_records ORDER BY request_id")
+        rows = await cursor.fetchall()
+    assert rows == [("usage_record", name, "acme") for name in ("graphql", "http", "ndjson")]

@@ -331,7 +331,7 @@ async def test_usage_comes_in_by_the_same_rules_as_over_http(gateway: Gateway) -
         RECORD | {"requestId": "r2", "tenantId": None, "cachedTokens": 101},
         RECORD | {"requestId": "r3", "occurredAt": "2026-06-25", "trafficMode": "free"},
         RECORD | {"requestId": "r4", "costUsd": "0.0000000000000000000001", "latencyMs": 12.5, "ttftMs": "3.25", "trafficMode": "byok"},
-        RECORD | {"requestId": "r5", "modelId": None, "statusCode": 500, "promptTokens": str(2**53 - 1), "completionTokens": 0},
+        RECORD | {"requestId": "r5", "modelId": None, "statusCode": 500, "promptTokens": str(10**12), "completionTokens": 0},
         RECORD | {"requestId": "r6", "modelPermaslug": "other", "costUsd": -1, "latencyMs": "NaN"},
         RECORD | {"requestId": "r7", "promptTokens": 2**70, "reasoningTokens": 1},
     ]

@@ -19,6 +19,7 @@ from app.domain.usage import MAX_COUNT, ParsedBatch, Quarantined, Reason, UsageR
 from app.ingest import quarantine
 from app.ingest.batch import Ingestor
 from app.ingest.fields import FieldRules
+from app.ingest.parse import parse_values
 from app.ingest.quarantine import RESOLVED_KEPT, forget_resolved
 from app.ingest.release import DropReceipt, ReleaseReceipt, drop_quarantined, release_quarantined
 from app.ingest.sources.candidates import Candidate, collect_candidates
@@ -179,15 +180,6 @@ async def test_retention_refuses_and_the_record_stays(database: Database) -> Non
     assert await release_quarantined(database, [follower], {}, NOW) == ReleaseReceipt(released=1)
     assert (await release_quarantined(database, [old], {}, NOW)).released == 0
     await assert_rollups_equal(database, unpriced([record_of("good"), record_of("old")]))
-
-
-async def test_what_no_sum_can_hold_stays(database: Database, ingestor: Ingestor) -> None:
-    full = [record_of(f"full-{number}", prompt_tokens=MAX_COUNT) for number in range(1024)]
-    await ingestor.ingest(make_batch(full))
-    over, fits = await keep(database, values("over", prompt_tokens=MAX_COUNT), values("fits", prompt_tokens=1))
-    receipt = await release_quarantined(database, [over, fits], {}, NOW)
-    assert (receipt.released, reasons_of(receipt)) == (1, {over: [(None, "the sums that this record would change pass 2^63 - 1")]})
-    await assert_rollups_equal(database, unpriced([*full, record_of("fits", prompt_tokens=1)]))
 
 
 async def test_many_releases_at_once_write_each_record_once(database: Database) -> None:
@@ -526,3 +518,23 @@ async def test_a_call_decides_on_a_thousand_records_at_most(gateway: Gateway) ->
     assert await refusal(gateway, RELEASE, admin, ids=ids, changes={"requestId": "one"}) == ("BAD_USER_INPUT", message)
     assert await ask(gateway, RELEASE, admin, ids=ids, changes={"attempt": 2}) == {**NOTHING, "released": 1000}
     await assert_rollups_equal(gateway.database, unpriced([record_of(f"r{number}", attempt=2) for number in range(1000)]))
+
+
+async def test_what_no_request_can_mean_waits_and_is_written_by_who_says_so(database: Database, ingestor: Ingestor) -> None:
+    body = [
+        {"request_id": name, "occurred_at": AT.isoformat(), "tenant_id": "acme", "model_id": "m", **more}
+        for name, more in (
+            ("absurd", {"prompt_tokens": MAX_COUNT}),
+            ("fine", {"prompt_tokens": 10**12}),
+            ("wrong", {"prompt_tokens": 2**53}),
+        )
+    ]
+    receipt = await ingestor.ingest(parse_values(body, now=NOW, tenant_id=None))
+    assert (receipt.inserted, receipt.quarantined, receipt.rejected) == (1, 1, 1)
+    again = await ingestor.ingest(parse_values(body, now=NOW + timedelta(hours=1), tenant_id=None))
+    assert (again.inserted, again.duplicates, again.quarantined, again.rejected) == (0, 1, 1, 1)
+    (row,) = await fetch(database, "SELECT id::text, source, reasons, record FROM quarantined_records")
+    assert row[1:3] == ("usage_record", [{"field": "prompt_tokens", "message": "is implausible: over 1000000000000 for one request"}])
+    assert row[3] == {**body[0]}
+    assert await release_quarantined(database, [row[0]], {}, NOW) == ReleaseReceipt(released=1)
+    assert await fetch(database, "SELECT sum(prompt_tokens) FROM usage_by_day_all") == [(MAX_COUNT + 10**12,)]

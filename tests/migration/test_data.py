@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.exc import DataError
 
 from alembic import command
 from app.analytics.fetch import fetch_rankings
@@ -16,6 +17,7 @@ from app.db.engine import Database
 from app.db.migrate import alembic_config, current_revision, sqlalchemy_url, upgrade
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
+from app.domain.usage import MAX_COUNT
 from app.ingest.batch import Ingestor
 from app.ingest.catalog import load_catalog, parse_catalog, publish_models
 from app.ingest.closing import close_days
@@ -42,7 +44,7 @@ async def _answers(database: Database) -> object:
     return usage, await fetch_rankings(database, window)
 
 
-@pytest.mark.parametrize("revision", ["0002", "0003", "0004"])
+@pytest.mark.parametrize("revision", ["0002", "0003", "0004", "0005"])
 @pytest.mark.parametrize("is_stale", [False, True])
 async def test_back_and_forth(database_url: str, database: Database, ingestor: Ingestor, revision: str, is_stale: bool) -> None:
     await load_catalog(database, parse_catalog([{"model_id": f"lab/{name}", "public": name == "a"} for name in "abc"]), NOW)
@@ -78,3 +80,13 @@ async def test_back_and_forth(database_url: str, database: Database, ingestor: I
         assert whole is not None
         for chunk in chunks_of(whole):
             assert await find_differences(upgraded, chunk) == []
+
+
+async def test_sums_that_the_older_schema_cannot_hold_are_not_cut(database_url: str, database: Database, ingestor: Ingestor) -> None:
+    records = [make_record(occurred_at=NOW, prompt_tokens=MAX_COUNT, completion_tokens=0) for _ in range(1_025)]
+    assert (await ingestor.ingest(make_batch(records))).inserted == 1_025
+    before = await _answers(database)
+    with pytest.raises(DataError, match="out of range"):
+        await asyncio.to_thread(_downgrade, database_url, "0005")
+    assert current_revision(database_url) == "0006"
+    assert await _answers(database) == before

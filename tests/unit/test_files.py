@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError
-from app.domain.usage import MAX_COUNT, Reject, UsageRecord
+from app.domain.usage import PLAUSIBLE_UP_TO, Reject, UsageRecord
 from app.ingest import files
 from app.ingest.fields import AHEAD_RULE, COUNT_RULE, EARLIEST_RULE, INSTANT_RULE, IS_REQUIRED, OFFSET_RULE
 from app.ingest.files import FileBatch, FileFormat, ReadOptions, detect_format, iter_batches
@@ -33,6 +33,8 @@ from tests.unit.test_parse import NOW, RECORD, lines, record
 from tests.unit.test_parse_properties import as_cells, as_object, assert_whole, usage_records
 
 HALF_PAST_EIGHT = datetime(2026, 3, 12, 8, 30, tzinfo=UTC)
+
+MOST = PLAUSIBLE_UP_TO["prompt_tokens"]
 
 
 def read(path: Path | str, file_format: FileFormat | None = None, *, size: int = 10_000, tenant: str | None = None) -> list[FileBatch]:
@@ -210,9 +212,16 @@ class TestCsv:
         assert [index for batch in batches for index in batch.parsed.indexes] == [1]
 
     def test_numbers_stay_exact(self, file: Path) -> None:
-        file.write_bytes(csv_bytes([*RECORD, "prompt_tokens", "cost_usd"], [*RECORD.values(), MAX_COUNT, "0.1234567890123456789"]))
+        file.write_bytes(csv_bytes([*RECORD, "prompt_tokens", "cost_usd"], [*RECORD.values(), MOST, "0.1234567890123456789"]))
         (taken,) = records_of(read(file, "csv"))
-        assert (taken.prompt_tokens, taken.cost_usd) == (MAX_COUNT, Decimal("0.1234567890123456789"))
+        assert (taken.prompt_tokens, taken.cost_usd) == (MOST, Decimal("0.1234567890123456789"))
+
+    def test_an_implausible_row_is_quarantined(self, file: Path) -> None:
+        file.write_bytes(csv_bytes([*RECORD, "prompt_tokens"], [*RECORD.values(), MOST + 1]))
+        (batch,) = read(file, "csv")
+        (item,) = batch.parsed.quarantined
+        assert (batch.parsed.records, batch.parsed.rejects, item.source) == ([], [], "usage_record")
+        assert item.values == {**RECORD, "prompt_tokens": MOST + 1}
 
     def test_a_row_with_too_many_or_too_few_cells(self, file: Path) -> None:
         file.write_bytes(csv_bytes([*self.header], [*self.row(), "x"], self.row()[:-1], self.row()))
@@ -251,9 +260,9 @@ class TestCsv:
         assert [(taken.username, taken.prompt_tokens) for taken in records_of(batches)] == [(None, 0)]
         assert rejects_of(batches) == [Reject(1, "request_id", IS_REQUIRED)]
 
-    def test_an_empty_model_counts_under_unknown_but_its_column_may_not_be_missing(self, file: Path) -> None:
+    def test_a_model_that_is_empty_or_has_no_column_is_missing(self, file: Path) -> None:
         file.write_bytes(csv_bytes([*RECORD], ["r1", "2026-03-12T08:30:00Z", "acme", ""]))
-        assert [taken.model_id for taken in records_of(read(file, "csv"))] == ["unknown"]
+        assert [reject.field for reject in rejects_of(read(file, "csv"))] == ["model_id"]
         file.write_bytes(csv_bytes(["request_id", "occurred_at", "tenant_id"], ["r1", "2026-03-12T08:30:00Z", "acme"]))
         assert [reject.field for reject in rejects_of(read(file, "csv"))] == ["model_id"]
 
@@ -323,7 +332,7 @@ class TestParquet:
         file.write_bytes(
             table_bytes(
                 columns(
-                    prompt_tokens=pa.array([MAX_COUNT], pa.uint64()),
+                    prompt_tokens=pa.array([MOST], pa.uint64()),
                     completion_tokens=pa.array([Decimal("12")], pa.decimal128(38, 0)),
                     search_requests=pa.array([3.0]),
                     cost_usd=pa.array([Decimal("0.1234567890")], pa.decimal128(20, 10)),
@@ -335,7 +344,7 @@ class TestParquet:
             )
         )
         (taken,) = records_of(read(file, "parquet"))
-        assert (taken.prompt_tokens, taken.completion_tokens, taken.search_requests) == (MAX_COUNT, 12, 3)
+        assert (taken.prompt_tokens, taken.completion_tokens, taken.search_requests) == (MOST, 12, 3)
         assert (taken.cost_usd, taken.latency_ms, taken.ttft_ms) == (Decimal("0.123456789"), Decimal("0.1"), Decimal(7))
         assert (taken.username, taken.provider) == ("Ann", None)
 

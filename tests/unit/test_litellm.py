@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError, BodyTooLargeError
-from app.domain.usage import MAX_COUNT, ParsedBatch, UsageRecord
+from app.domain.usage import MAX_COUNT, PLAUSIBLE_UP_TO, ParsedBatch, UsageRecord
 from app.ingest import parse
 from app.ingest.fields import FieldRules
 from app.ingest.sources import litellm
@@ -361,8 +361,12 @@ def test_what_contradicts_itself_waits(changes: dict[str, Any], field: str) -> N
 
 
 def test_the_greatest_count() -> None:
-    usage = {"prompt_tokens": MAX_COUNT, "completion_tokens": 0, "total_tokens": MAX_COUNT, "metadata__usage_object": None}
-    assert record_of(payload(**usage)).prompt_tokens == 2**53 - 1
+    def counted(prompt: int) -> dict[str, Any]:
+        return payload(prompt_tokens=prompt, completion_tokens=0, total_tokens=prompt, metadata__usage_object=None)
+
+    most = PLAUSIBLE_UP_TO["prompt_tokens"]
+    assert record_of(counted(most)).prompt_tokens == most
+    assert [name for name, _ in reasons_of(counted(most + 1))] == [name for name, _ in reasons_of(counted(MAX_COUNT))] == ["prompt_tokens"]
 
 
 def test_not_a_number() -> None:

@@ -119,8 +119,8 @@ def test_a_variant_is_part_of_the_permaslug() -> None:
 def test_a_key_of_ones_own_adds_what_its_provider_takes() -> None:
     taken = record(cost_total="0.0005", byok_usage_inference="0.01")
     assert (taken.traffic_mode, taken.cost_usd) == ("byok", Decimal("0.0105"))
-    exact = record(cost_total="0.0000000000000000000000000000000000000001", byok_usage_inference="999999999999")
-    assert exact.cost_usd == Decimal("999999999999.0000000000000000000000000000000000000001")
+    exact = record(cost_total="0.0000000000000000000000000000000000000001", byok_usage_inference="999999")
+    assert exact.cost_usd == Decimal("999999.0000000000000000000000000000000000000001")
 
 
 def test_costs_that_are_none() -> None:

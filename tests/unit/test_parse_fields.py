@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.usage import MAX_COUNT, UsageRecord
+from app.domain.usage import MAX_COUNT, PLAUSIBLE_UP_TO, Reason, UsageRecord
 from app.ingest.fields import (
     AHEAD_RULE,
     CACHED_RULE,
@@ -28,6 +28,7 @@ from app.ingest.fields import (
     TRAFFIC_RULE,
     FieldRules,
     check_record,
+    find_implausible,
 )
 from app.ingest.parse import parse_values
 
@@ -42,13 +43,18 @@ CONTROLS = ["\x00", "a\x00", "a\n", "\ta", "a\x1fb", "a\x7f", "a\x85", "a\x9fb",
 
 
 def outcome(**fields: Any) -> UsageRecord | dict[str, str]:
-    """What becomes of a record with these fields, checked to be the same with and without the quick path."""
+    """What a record with these fields is read as, checked to be the same with and without the quick path."""
     row = {**REQUIRED, "model_id": "openai/gpt-4o", **fields}
     batch = parse_values([row], now=NOW, tenant_id=None)
     rejects = {str(reject.field): reject.message for reject in batch.rejects}
+    checked = check_record(row, RULES)
+    assert len(batch.records) + bool(rejects) + len(batch.quarantined) == 1
+    if batch.quarantined:
+        assert isinstance(checked, UsageRecord)
+        assert batch.quarantined[0].reasons == find_implausible(checked) != ()
+        return checked
     result: UsageRecord | dict[str, str] = batch.records[0] if batch.records else rejects
-    assert result == check_record(row, RULES)
-    assert len(batch.records) + bool(rejects) == 1
+    assert result == checked
     return result
 
 
@@ -464,3 +470,28 @@ def test_huge_values_are_refused_at_once() -> None:
     assert outcome(occurred_at=f"2026-03-12T08:30:00.{million}Z") == {"occurred_at": INSTANT_RULE}
     assert outcome(tenant_id=million, username=million) == {"tenant_id": ID_RULE, "username": LONG_RULE}
     assert time.perf_counter() - started < 2
+
+
+class TestImplausible:
+    @pytest.mark.parametrize("name", PLAUSIBLE_UP_TO)
+    def test_a_field_over_its_bound(self, name: str) -> None:
+        bound = PLAUSIBLE_UP_TO[name]
+        whole = {"cached_tokens": "prompt_tokens", "reasoning_tokens": "completion_tokens"}.get(name, name)
+        at, over = (outcome(**{whole: value, name: value}) for value in (bound, bound + 1))
+        row = {**REQUIRED, "model_id": "m", whole: bound, name: bound}
+        assert len(parse_values([row], now=NOW, tenant_id=None).records) == 1
+        assert isinstance(at, UsageRecord)
+        assert isinstance(over, UsageRecord)
+        assert find_implausible(at) == ()
+        assert Reason(name, f"is implausible: over {bound} for one request") in find_implausible(over)
+        assert {reason.field for reason in find_implausible(over)} == {name, whole}
+
+    def test_a_fraction_over_a_bound(self) -> None:
+        over = outcome(cost_usd="1000000.000001")
+        assert isinstance(over, UsageRecord)
+        assert [reason.field for reason in find_implausible(over)] == ["cost_usd"]
+
+    def test_what_is_not_given_is_plausible(self) -> None:
+        given = outcome()
+        assert isinstance(given, UsageRecord)
+        assert find_implausible(given) == ()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from app.domain.usage import ParsedBatch, Quarantined, Reason
-from app.ingest.fields import FieldRules, check_record
+from app.ingest.fields import FieldRules, check_record, find_implausible
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ def collect_candidates(candidates: Iterable[Candidate], source: str, rules: Fiel
         reasons = candidate.contradictions
         if isinstance(checked, dict):
             reasons += tuple(Reason(field, message) for field, message in checked.items())
+        else:
+            reasons += find_implausible(checked)
         if reasons or isinstance(checked, dict):
             given = {name: value for name, value in candidate.values.items() if value is not None}
             batch.quarantined.append(Quarantined(index, source, rules.now, rules.tenant_id, given, reasons))

@@ -151,12 +151,12 @@ def build_assets_router(assets: Assets) -> APIRouter:
     router = APIRouter()
     icon = (Path(__file__).parent / "icon.svg").read_bytes()
 
-    @router.api_route(PREFIX + "{name:path}", methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
+    @router.api_route(PREFIX + "{name:path}", methods=["GET"], include_in_schema=False, response_class=Response)
     async def get_file(request: Request, name: str) -> Response:
         file = assets.find(name)
         return _not_found() if file is None else await _respond(request, file)
 
-    @router.api_route(ICON, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
+    @router.api_route(ICON, methods=["GET"], include_in_schema=False, response_class=Response)
     async def get_icon() -> Response:
         headers = page_headers() | {"Cache-Control": "public, max-age=86400"}
         return Response(icon, headers=headers, media_type="image/svg+xml")

@@ -71,7 +71,7 @@ def build_docs_router(pages: ProgramPages) -> APIRouter:
     """Return the route of `/docs`. GraphiQL's is GraphQL's own."""
     router = APIRouter()
 
-    @router.api_route(DOCS, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
+    @router.api_route(DOCS, methods=["GET"], include_in_schema=False, response_class=Response)
     async def get_docs(_: Request) -> Response:
         return pages.docs()
 

@@ -124,7 +124,7 @@ def build_pages_router(parts: PageParts, schema: str) -> APIRouter:
     router = APIRouter()
     pages = Pages(parts)
     for path, respond in ((HOME, pages.home), (NETWORK, pages.network), (RANKINGS, pages.rankings)):
-        router.add_api_route(path, respond, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
+        router.add_api_route(path, respond, methods=["GET"], include_in_schema=False, response_class=Response)
     text = (schema + "\n").encode()
     headers = {"ETag": etag_of(text), "Cache-Control": REVALIDATED}
 

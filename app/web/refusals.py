@@ -1,0 +1,86 @@
+"""How a request is refused that no route of its own answers: in the form of the surface that its path belongs to."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
+from graphql import GraphQLError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from app.domain.errors import MethodNotAllowedError, NotFoundError, TokengraphError
+from app.resolvers.errors import public_error
+from app.rest.answer import json_response
+from app.rest.envelopes import envelope_of, error_headers
+from app.rest.json import encode_json
+from app.web import graphql, otlp
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def refuse(scope: Scope, error: TokengraphError) -> Response:
+    """Return the answer that says an error in the form of the path's surface. Of an unexpected error it shows nothing."""
+    path: str = scope["path"]
+    headers = Headers(scope=scope)
+    if _is_under(path, (graphql.PATH,)):
+        shown = public_error(GraphQLError(error.message, original_error=error), scope.get("state", {}).get("request_id", ""))
+        media_type = graphql.media_type_of(headers.get("accept", ""))
+        return Response(encode_json({"errors": [shown.formatted]}), error.status, error_headers(error), media_type)
+    if _is_under(path, otlp.PATHS):
+        return otlp.refuse(headers.get("content-type", ""), error)
+    return json_response(envelope_of(path)(error), error.status, error_headers(error))
+
+
+def _is_under(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(root + "/") for root in roots)
+
+
+def allowed_methods(app: FastAPI, scope: Scope, path: str) -> list[str]:
+    """Return the methods that a path has, empty if there is no such path."""
+
+    def has(method: str) -> bool:
+        asked = {**scope, "path": path, "method": method}
+        return any(route.matches(asked)[0] is Match.FULL for route in app.router.routes)
+
+    found = [method for method in _METHODS if has(method)]
+    return [*found, *(["HEAD"] if "GET" in found else []), "OPTIONS"] if found else []
+
+
+def install_refusals(app: FastAPI) -> None:
+    """Let the application answer what no route does: other methods, other paths, what nobody expected."""
+
+    async def answer_unrouted(request: Request, error: Exception) -> Response:
+        if not isinstance(error, HTTPException):
+            raise error
+        scope = request.scope
+        path: str = scope["path"]
+        if error.status_code not in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+            return await http_exception_handler(request, error)
+        methods = allowed_methods(app, scope, path)
+        if methods and scope["method"] == "OPTIONS":
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"Allow": ", ".join(methods)})
+        if methods:
+            refusal = refuse(scope, MethodNotAllowedError())
+            refusal.headers["Allow"] = ", ".join(methods)
+            return refusal
+        plain = path.removesuffix("/")
+        if plain != path and allowed_methods(app, scope, plain):
+            # Relative: behind a proxy neither the scheme nor the prefix of the URL that the client sees is known.
+            query = scope["query_string"].decode("latin-1")
+            target = f"../{plain.rpartition('/')[2]}" + (f"?{query}" if query else "")
+            return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": target})
+        return refuse(scope, NotFoundError())
+
+    async def answer_error(request: Request, error: Exception) -> Response:
+        return refuse(request.scope, error if isinstance(error, TokengraphError) else TokengraphError())
+
+    app.router.redirect_slashes = False
+    app.add_exception_handler(HTTPException, answer_unrouted)
+    app.add_exception_handler(TokengraphError, answer_error)
+    app.add_exception_handler(Exception, answer_error)
