@@ -223,6 +223,7 @@ class Engine:
             variable_values=None if demand.variables is None else dict(demand.variables),
             operation_name=demand.operation_name,
             is_awaitable=cast(Any, optimized_is_awaitable),
+            max_coercion_errors=self._limits.errors,
             **executor,
         )
 

@@ -37,7 +37,7 @@ class Limits:
     depth: int = 16
     """Fields with sub-selections in each other."""
     nesting: int = 100
-    """Fields, inline fragments and fragments in each other."""
+    """Fields, inline fragments and fragments in each other; brackets of the text too."""
     root_fields: int = 50
     """Fields of the root type in one operation."""
     aliases: int = 100
@@ -48,7 +48,7 @@ class Limits:
     """What one operation asks of the schema itself, in units of the standard introspection query."""
     comparisons: int = 20_000
     """Steps in comparing fields of the same name, which GraphQL merges."""
-    errors: int = 10
+    errors: int = 5
     """Errors that are reported of one document; of its variables as well."""
     variable_depth: int = 16
     """Lists and objects in each other in the variables."""

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
-from graphql import GraphQLError
 from strawberry.dataloader import DataLoader
 
 from app.analytics.catalog import (
@@ -43,6 +42,7 @@ from app.analytics.listing import Column, Listing, PageRequest, fetch_by_keys, f
 from app.db.engine import NOT_STORABLE, Database
 from app.domain.errors import BadInputError
 from app.domain.principal import Scope
+from app.execution.limits import QueryTooExpensiveError
 
 MAX_OBJECTS = 10_000
 """Objects that the lists of one operation may hold together: nested lists multiply."""
@@ -94,13 +94,10 @@ class Loaders:
         return await fetch_page(self._database, listing, size, after, await self._scope())
 
     def count(self, objects: int) -> None:
-        """Count objects that a list gives, as often as it gives them. GraphQLError QUERY_TOO_EXPENSIVE: more than MAX_OBJECTS."""
+        """Count objects that a list gives, as often as it gives them. QueryTooExpensiveError: more than MAX_OBJECTS."""
         self._objects_left -= objects
         if self._objects_left < 0:
-            raise GraphQLError(
-                f"the lists of this operation hold more than {MAX_OBJECTS} objects: ask for fewer with first",
-                extensions={"code": "QUERY_TOO_EXPENSIVE"},
-            )
+            raise QueryTooExpensiveError(f"the lists of this operation hold more than {MAX_OBJECTS} objects: ask for fewer with first")
 
     def _by_keys(self, listing: Listing[R], columns: tuple[Column, ...]) -> SharedLoader[Any, R | None]:
         async def load(keys: list[Any]) -> list[R | BaseException | None]:

@@ -60,8 +60,14 @@ def _loads(text: str | bytes, name: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(text)  # lone surrogates, which the argument that holds one refuses by its name
+            return json.loads(
+                text, parse_constant=_refuse_constant
+            )  # lone surrogates, which the argument that holds one refuses by its name
         raise BadInputError(f"{name} is malformed JSON at line {error.lineno} column {error.colno}") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _id(value: Any, name: str) -> str | None:

@@ -23,12 +23,15 @@ from graphql import (
     parse,
     visit,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.execution.engine import Engine
 from app.execution.introspection import IntrospectionCost
 from app.execution.limits import Limits, Measure, QueryTooExpensiveError, check_document, check_variables, measure_document
 from app.execution.parsing import parse_document
+from app.resolvers.engine import build_engine
+from app.resolvers.schema import build_schema
 from tests.execution.differential import LOOSE
 from tests.execution.synthetic import build_synthetic
 from tests.hostile_requests import DOCUMENTS, doubling, doubling_fields
@@ -159,6 +162,28 @@ def test_the_work_of_measuring_hostile_documents_is_linear(name: str) -> None:
     assert (
         calls_of(lambda: check_document(document, Limits()) and introspection.of(document)) <= 5 * CALLS_PER_NODE * nodes_of(document) + 500
     )
+
+
+MOST_CALLS = 1_000_000
+"""To refuse or prepare any document: a tenth of a second."""
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_work_of_preparing_hostile_documents_is_bounded(name: str, engine: Engine) -> None:
+    assert calls_of(lambda: engine.prepare(DOCUMENTS[name])) <= MOST_CALLS
+
+
+@settings(max_examples=30)
+@given(texts(cycles=True))
+def test_the_work_of_preparing_is_linear(engine: Engine, text: str) -> None:
+    assert calls_of(lambda: engine.prepare(text)) <= 250 * len(text) + 10_000
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    made = build_engine(build_schema())
+    made.prepare("{ __schema { description } }")  # what is found out once about the schema
+    return made
 
 
 BEYOND = {

@@ -58,6 +58,8 @@ async def test_a_query_by_post_and_by_get(gateway: Gateway) -> None:
         (b"", 400, "malformed JSON"),
         (b"{", 400, "malformed JSON"),
         (b'{"query": "{ network { generatedAt } }"', 400, "malformed JSON"),
+        (b'{"query": "{ __typename }", "variables": {"a": NaN}}', 400, "malformed JSON"),
+        (b'{"query": "{ __typename }", "variables": {"a": [-Infinity]}}', 400, "malformed JSON"),
         (b"[]", 400, "must be one GraphQL request"),
         (b'[{"query": "{ __typename }"}]', 400, "must be one GraphQL request"),
         (b"{}", 400, "No GraphQL query"),
