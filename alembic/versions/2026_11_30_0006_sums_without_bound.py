@@ -1,12 +1,14 @@
 """Sums of what senders say become numeric in the rollups that ingest writes, as they are in those of closed days: none can overflow.
 
 It rewrites the three tables with their indexes, and nobody reads or writes them meanwhile. Going back fails, and changes nothing, where
-a sum is past 2^63 - 1.
+a sum is past 2^63 - 1. Listed models get indexes of their own, so that finding a model's entry takes no longer the more models records name.
 
 Revision: 0006.
 """
 
 from __future__ import annotations
+
+import sqlalchemy as sa
 
 from alembic import op
 
@@ -30,7 +32,11 @@ def _alter(type_: str) -> None:
 
 def upgrade() -> None:
     _alter("numeric")
+    for column in ("public_id", "permaslug"):
+        op.create_index(f"models_listed_{column}", "models", [column], postgresql_where=sa.text("is_listed"))
 
 
 def downgrade() -> None:
+    for column in ("public_id", "permaslug"):
+        op.drop_index(f"models_listed_{column}", table_name="models")
     _alter("bigint")

@@ -73,6 +73,9 @@ class Model(SQLModel, table=True):
         UniqueConstraint("public_id", "permaslug"),
         Index("models_permaslug", "permaslug"),
         Index("models_ranking_stale", "id", postgresql_where="is_ranking_stale"),
+        # Which entry holds for a model: what records named without the catalog may be many under one public id.
+        Index("models_listed_public_id", "public_id", postgresql_where="is_listed"),
+        Index("models_listed_permaslug", "permaslug", postgresql_where="is_listed"),
     )
     id: int | None = _surrogate()
     public_id: str = _name()

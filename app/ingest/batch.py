@@ -13,13 +13,13 @@ from app.db.partitions import Month, ensure_partitions, month_of
 from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 from app.domain.time_range import format_instant
 from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
-from app.ingest.columns import Identities, Phrases
-from app.ingest.encode import array_literals, encode_rows
-from app.ingest.large import Expectation, Load, NotNewError, are_known, write_load
-from app.ingest.names import Names, register, resolve
+from app.ingest.claim import are_known
+from app.ingest.columns import Identities, Phrases, encode_tenant
+from app.ingest.few import Few, write_few
+from app.ingest.large import Expectation, Load, NotNewError, write_load
+from app.ingest.names import Missing, Names, look_up, register, register_tenants, resolve
 from app.ingest.quarantine import keep_quarantined
 from app.ingest.receipt import Receipt
-from app.ingest.rollup import ingest_statement
 from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
 
 ARRAYS_UP_TO = 500
@@ -27,11 +27,6 @@ ARRAYS_UP_TO = 500
 
 _TRIES = 3
 _key_of = itemgetter(UsageRecord._fields.index("tenant_id"), UsageRecord._fields.index("request_id"))
-_STATEMENTS = {
-    (with_names, with_shares): ingest_statement(with_names=with_names, with_shares=with_shares)
-    for with_names in (False, True)
-    for with_shares in (False, True)
-}
 
 
 Also = Callable[[Connection, "Written"], Awaitable[None]]
@@ -186,26 +181,55 @@ class Ingestor:
             if is_large and self._expectation.repeats and await are_known(connection, records, self._phrases, state):
                 pass
             elif is_large:
-                identities = Identities.of(records, self._phrases)
-                strangers = identities.unknown()
-                learned = [records[position] for position in strangers]
-                names, written.private_models = await self._resolve(connection, learned)
-                phrases.learn(learned, names)
-                identities.fill(strangers, records, phrases)
-                load = Load(records, delivery.parts, len(delivery.batches), identities)
+                load, names = await self._prepare(connection, delivery, phrases, written)
                 written.inserted = await write_load(connection, load, state, all_new=all_new, ahead=not self._expectation.repeats)
             elif records:
-                names, written.private_models = await self._resolve(connection, records)
-                written.inserted = await _write_few(connection, records, delivery.parts, len(delivery.batches), names, state)
+                names, missing = await self._find(connection, records)
+                few = Few(records, delivery.parts, len(delivery.batches), names)
+                written.inserted, written.private_models = await write_few(connection, few, missing, state)
             await _write_rest(connection, delivery, written)
         if is_large:
             self._expectation.learn(len(records), sum(written.inserted))
         self._remember(names, phrases, state)
         return written
 
-    async def _resolve(self, connection: Connection, records: list[UsageRecord]) -> tuple[Names, list[str]]:
+    async def _prepare(self, connection: Connection, delivery: Delivery, phrases: Phrases, written: Written) -> tuple[Load, Names]:
+        """Return what there is to load, records of unregistered names last, and the names. What is learned is put into `phrases`."""
+        records, parts = delivery.records, delivery.parts
+        identities = Identities.of(records, self._phrases)
+        unknown = identities.unknown()
+        names, missing = await self._find(connection, [records[position] for position in unknown])
+        strangers = [position for position in unknown if missing.concerns(records[position])] if missing else []
+        if strangers:
+            last = set(strangers)
+            order = [*(position for position in range(len(records)) if position not in last), *strangers]
+            records, parts = [records[position] for position in order], [parts[position] for position in order]
+            identities = Identities.of(records, self._phrases)
+            unknown = identities.unknown()
+        settled = len(records) - len(strangers)
+
+        def learn(positions: Sequence[int]) -> None:
+            phrases.learn([records[position] for position in positions], names)
+            identities.fill(positions, records, phrases)
+
+        async def introduce(positions: Sequence[int]) -> None:
+            _, lacking = resolve([records[position] for position in positions], names)
+            written.private_models = await register(connection, lacking, names) if lacking else []
+            learn(positions)
+
+        learn([position for position in unknown if position < settled])
+        for position in range(settled, len(records)):
+            identities.tenants[position] = encode_tenant(names.tenants[records[position].tenant_id])
+        return Load(records, parts, len(delivery.batches), identities, settled, introduce), names
+
+    async def _find(self, connection: Connection, records: Sequence[UsageRecord]) -> tuple[Names, Missing]:
+        """Return the names of records, and those that nobody has registered; tenants are registered here: a new one has no records."""
         names, missing = resolve(records, self._names)
-        return names, await register(connection, missing, names) if missing else []
+        if not missing:
+            return names, missing
+        await look_up(connection, missing, names)
+        await register_tenants(connection, missing.tenants - names.tenants.keys(), names)
+        return names, resolve(records, names)[1]
 
     def _remember(self, names: Names, phrases: Phrases, state: WriteState) -> None:
         # Another write may have noticed meanwhile that the state is another one: then these are as stale as what was forgotten.
@@ -269,20 +293,3 @@ async def _write_rest(connection: Connection, delivery: Delivery, written: Writt
     written.not_quarantined = await keep_quarantined(connection, delivery.quarantined)
     if delivery.also is not None:
         await delivery.also(connection, written)
-
-
-async def _write_few(
-    connection: Connection, records: Sequence[UsageRecord], parts: Sequence[int], part_count: int, names: Names, state: WriteState
-) -> list[int]:
-    """Write records by the one statement; return how many went in of each part. StaleWriterError: the state is another by now."""
-    kind = any(record.username is not None for record in records), part_count > 1
-    cursor = await connection.execute(_STATEMENTS[kind], array_literals(encode_rows(records, parts, names)))
-    told = await cursor.fetchone()
-    if told is None:
-        raise AssertionError("the ingest statement always gives a row")
-    total, epoch, shares = told
-    if epoch != state.epoch:
-        raise StaleWriterError
-    if part_count == 1:
-        return [int(total)]
-    return [int((shares or {}).get(str(part), 0)) for part in range(part_count)]

@@ -38,6 +38,11 @@ _served_of: Final = itemgetter(*(_POSITIONS[name] for name in ("model_id", "mode
 _Text = TypeVar("_Text", str, bytes)
 
 
+def encode_tenant(tenant: int) -> bytes:
+    """Return a tenant's surrogate as PostgreSQL sends an integer."""
+    return tenant.to_bytes(4, "big")
+
+
 @dataclass(slots=True)
 class Phrases:
     """What recurs from record to record, by its names, with surrogate ids: tenants as binary integers, callers and what
@@ -55,7 +60,7 @@ class Phrases:
             user = 0 if record.user_id is None else names.users[record.user_id]
             key = 0 if record.api_key_id is None else names.caller_keys[(tenant, record.api_key_id)]
             provider = _NULL if record.provider is None else names.providers[record.provider]
-            self.tenants[record.tenant_id] = tenant.to_bytes(4, "big")
+            self.tenants[record.tenant_id] = encode_tenant(tenant)
             self.callers[_caller_of(record)] = f"{tenant}\t{project}\t{user}\t{key}"
             self.served[_served_of(record)] = f"{names.models[(record.model_id, record.model_permaslug)]}\t{provider}"
 
@@ -105,6 +110,10 @@ class Identities:
             self.tenants[position] = phrases.tenants[record.tenant_id]
             self.callers[position] = phrases.callers[_caller_of(record)]
             self.served[position] = phrases.served[_served_of(record)]
+
+    def span(self, span: slice) -> Identities:
+        """Return those of a run of records."""
+        return Identities(self.tenants[span], self.callers[span], self.served[span])
 
     def only(self, wanted: Sequence[int]) -> Identities:
         """Return those of some records: where `wanted` is not 0."""

@@ -31,18 +31,20 @@ async def erase_user(database: Database, user_id: str) -> Erasure:
     NotFoundError: nothing carries the id; BadInputError: it is an anonymous one. Nothing is changed then. DatabaseBusyError: a write or a
     rebuild under way took too long; nothing is changed, ask again.
 
-    Writers wait meanwhile, and forget what they remember of the user: a record of the same id that comes later makes a new user.
+    Writers wait meanwhile, and forget what they remember of the user: a new record of the same id that comes later makes a new user; one
+    that is there already is a duplicate, and makes none.
     """
     async with database.transaction() as connection:
-        # Taken before the tables: a writer that is making the user a member of a tenant holds this row, and would then wait for them.
-        cursor = await connection.execute("SELECT id FROM users WHERE external_id = %s FOR UPDATE", [user_id])
-        found = await cursor.fetchone()
+        if await _find(connection, user_id) is None and not await _waits_in_quarantine(connection, user_id):
+            raise NotFoundError(NO_SUCH_USER)  # without a look at who writes
+        # Every write of records takes the first, before it registers a user or makes it a member of a tenant, and one that keeps records
+        # aside the second after it. A write that has begun is waited for, because it may bring a username back; one that waits here then
+        # sees the new epoch, rolls back and forgets.
+        await connection.execute("LOCK TABLE recent_requests, quarantined_records IN SHARE ROW EXCLUSIVE MODE")
+        found = await _find(connection, user_id)
         if found is None and not await _waits_in_quarantine(connection, user_id):
             raise NotFoundError(NO_SUCH_USER)
         anonymous_id = None if found is None else await _rename(connection, found[0], user_id)
-        # Every write of records takes the first, and one that keeps records aside the second after it. A write that has begun is waited
-        # for, because it may bring a username back; one that waits here then sees the new epoch, rolls back and forgets.
-        await connection.execute("LOCK TABLE recent_requests, quarantined_records IN SHARE ROW EXCLUSIVE MODE")
         tenants = 0
         if found is not None:
             cursor = await connection.execute("UPDATE tenant_users SET username = NULL, username_at = NULL WHERE user_id = %s", [found[0]])
@@ -53,6 +55,10 @@ async def erase_user(database: Database, user_id: str) -> Erasure:
             [user_id],
         )
         return Erasure(anonymous_id, tenants, cursor.rowcount)
+
+
+async def _find(connection: Connection, user_id: str) -> tuple[int] | None:
+    return await (await connection.execute("SELECT id FROM users WHERE external_id = %s", [user_id])).fetchone()
 
 
 async def _waits_in_quarantine(connection: Connection, user_id: str) -> bool:

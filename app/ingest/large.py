@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
 
 import psycopg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.columns import CopyText, Identities, IntegerArray, Keys, Phrases, UuidArray, encode_copy, encode_keys, find_tenants
-from app.ingest.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
+from app.ingest.claim import claim_all, claim_new, find_stored
+from app.ingest.columns import CopyText, Identities, Keys, encode_copy, encode_keys
+from app.ingest.rollup import CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
 from app.ingest.state import StaleWriterError, WriteState
 
 _BOTH = (False, True)
@@ -29,28 +28,6 @@ _STORE_ALL = {(names, narrow): store_all(with_names=names, is_narrow=narrow) for
 
 _MOSTLY = 0.5
 _MAX_PENALTY = 256
-
-
-class _ReadyDumper(Dumper):
-    """Sends what is in the binary format already."""
-
-    format = Format.BINARY
-
-    def dump(self, obj: bytes) -> bytes:
-        """Return it as it is."""
-        return obj
-
-
-class _IntegerArrayDumper(_ReadyDumper):
-    oid = psycopg.adapters.types["int4"].array_oid
-
-
-class _UuidArrayDumper(_ReadyDumper):
-    oid = psycopg.adapters.types["uuid"].array_oid
-
-
-psycopg.adapters.register_dumper(IntegerArray, _IntegerArrayDumper)
-psycopg.adapters.register_dumper(UuidArray, _UuidArrayDumper)
 
 
 class NotNewError(Exception):
@@ -89,23 +66,34 @@ class Expectation:
             self._penalty -= 1
 
 
+Introduce = Callable[[Sequence[int]], Awaitable[None]]
+"""Registers the names of records at some positions, and puts their phrases into the load's identities."""
+
+
 @dataclass(frozen=True)
 class Load:
-    """Records to write, each (tenant, request id) once. `parts[i]`: which of the `part_count` deliveries `records[i]` came with."""
+    """Records to write, each (tenant, request id) once. `parts[i]`: which of the `part_count` deliveries `records[i]` came with.
+
+    The identities of the first `settled` are complete, and those of `strangers`, which come after them, once `introduce` has run; their
+    tenants are there in any case.
+    """
 
     records: Sequence[UsageRecord]
     parts: Sequence[int]
     part_count: int
     identities: Identities
+    settled: int
+    introduce: Introduce
 
     @cached_property
     def has_names(self) -> bool:
         """Whether any record carries a username to remember."""
         return any(record.username is not None for record in self.records)
 
-    def encode(self) -> CopyText:
-        """Return the lines of the COPY."""
-        return encode_copy(self.records, self.parts if self.part_count > 1 else None, self.identities, with_names=self.has_names)
+    def encode(self, span: slice) -> CopyText:
+        """Return the lines of a COPY of some records."""
+        parts = self.parts[span] if self.part_count > 1 else None
+        return encode_copy(self.records[span], parts, self.identities.span(span), with_names=self.has_names)
 
     def count_parts(self) -> list[int]:
         """Return the number of records of each part."""
@@ -115,35 +103,24 @@ class Load:
         return [counts[part] for part in range(self.part_count)]
 
     def only(self, positions: Sequence[int]) -> Load:
-        """Return the same with the records at some positions only."""
+        """Return the same with the records at some positions only, all of them settled by now."""
         wanted = bytearray(len(self.records))
         for position in positions:
             wanted[position] = 1
-        return Load(list(compress(self.records, wanted)), list(compress(self.parts, wanted)), self.part_count, self.identities.only(wanted))
-
-
-async def are_known(connection: Connection, records: Sequence[UsageRecord], phrases: Phrases, state: WriteState) -> bool:
-    """Tell whether every record is known, for certain if so; a look that a replay can end with. StaleWriterError: the state is another."""
-    tenants = find_tenants(records, phrases)
-    if None in tenants:
-        return False
-    told = await (await connection.execute(ALL_KNOWN, await asyncio.to_thread(encode_keys, records, tenants))).fetchone()
-    if told is None:
-        raise AssertionError("the statement always gives a row")
-    all_known, epoch = told
-    if epoch != state.epoch:
-        raise StaleWriterError
-    return bool(all_known)
+        records = list(compress(self.records, wanted))
+        parts = list(compress(self.parts, wanted))
+        return replace(self, records=records, parts=parts, identities=self.identities.only(wanted), settled=len(records))
 
 
 async def write_load(connection: Connection, load: Load, state: WriteState, *, all_new: bool, ahead: bool) -> list[int]:
     """Write a load and return how many records went in of each part.
 
-    `all_new`: it is expected to be; NotNewError if it is not. `ahead`: encode before it is known what is new. StaleWriterError: the state
-    is another by now. The transaction may have written another load before.
+    `all_new`: it is expected to be; NotNewError if it is not. `ahead`: encode what is settled before it is known what is new.
+    StaleWriterError: the state is another by now.
     """
     keys = await asyncio.to_thread(encode_keys, load.records, load.identities.tenants)
-    encoding = asyncio.create_task(asyncio.to_thread(load.encode)) if ahead else None
+    ready = slice(0, load.settled)
+    encoding = asyncio.create_task(asyncio.to_thread(load.encode, ready)) if ahead and load.settled else None
     try:
         if all_new:
             return await _write_all(connection, load, state, keys, encoding)
@@ -153,14 +130,25 @@ async def write_load(connection: Connection, load: Load, state: WriteState, *, a
             encoding.exception()  # if nobody waited for it, nobody has to know
 
 
+async def _finish(load: Load, encoding: asyncio.Task[CopyText] | None) -> CopyText:
+    """The lines of all records: what was encoded ahead, and the rest."""
+    if encoding is None:
+        return await asyncio.to_thread(load.encode, slice(0, len(load.records)))
+    text = await encoding
+    if load.settled == len(load.records):
+        return text
+    rest = await asyncio.to_thread(load.encode, slice(load.settled, len(load.records)))
+    return CopyText([*text.slices, *rest.slices], text.is_narrow and rest.is_narrow)
+
+
 async def _write_all(
     connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
 ) -> list[int]:
     try:
-        claimed = await connection.execute(CLAIM_ALL, keys)
-        if claimed.rowcount != len(load.records):
+        if not await claim_all(connection, keys, len(load.records)):
             raise NotNewError
-        text = await (encoding or asyncio.to_thread(load.encode))
+        await load.introduce(range(load.settled, len(load.records)))
+        text = await _finish(load, encoding)
         await _stage(connection, load, text)
         stored = await connection.execute(_STORE_ALL[load.has_names, text.is_narrow])
     except psycopg.errors.UniqueViolation as error:
@@ -173,17 +161,18 @@ async def _write_all(
 async def _write_some(
     connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
 ) -> list[int]:
-    told = await (await connection.execute(CLAIM_SOME, keys)).fetchone()
-    if told is None:
-        raise AssertionError("the claim always gives a row")
-    fresh, epoch, positions = told
-    if epoch != state.epoch:
-        raise StaleWriterError
-    if fresh == 0:
+    new = await claim_new(connection, keys, len(load.records), state)
+    strangers = [position for position in new if position >= load.settled]
+    tenants = [int.from_bytes(load.identities.tenants[position] or b"") for position in strangers]
+    stored = await find_stored(connection, load.records, strangers, tenants)
+    if stored:
+        new = [position for position in new if position not in stored]
+    if not new:
         return [0] * load.part_count
-    if positions is not None:
-        load, encoding = load.only(positions), None
-    text = await (encoding or asyncio.to_thread(load.encode))
+    await load.introduce([position for position in strangers if position not in stored])
+    if len(new) < len(load.records):
+        load, encoding = load.only(new), None
+    text = await _finish(load, encoding)
     await _stage(connection, load, text)
     told = await (await connection.execute(_STORE_SOME[load.has_names, load.part_count > 1])).fetchone()
     if told is None:

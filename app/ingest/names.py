@@ -64,6 +64,18 @@ class Missing:
     members: set[tuple[str, str]] = field(default_factory=set)
     models: set[ModelName] = field(default_factory=set)
 
+    def concerns(self, record: UsageRecord) -> bool:
+        """Tell whether a record mentions any of it."""
+        tenant = record.tenant_id
+        return (
+            (record.model_id, record.model_permaslug) in self.models
+            or (tenant, record.user_id) in self.members
+            or (tenant, record.project_id) in self.projects
+            or (tenant, record.api_key_id) in self.caller_keys
+            or record.provider in self.providers
+            or tenant in self.tenants
+        )
+
     def __bool__(self) -> bool:
         return bool(self.tenants or self.providers or self.users or self.projects or self.caller_keys or self.members or self.models)
 
@@ -114,9 +126,64 @@ def _split_scoped(
             found[tenant, name] = key
 
 
+async def look_up(connection: Connection, missing: Missing, names: Names) -> None:
+    """Add to `names` the ids of what is missing from it but registered; nothing is registered or locked."""
+    for table, column, wanted, known in (
+        ("tenants", "external_id", missing.tenants, names.tenants),
+        ("users", "external_id", missing.users, names.users),
+        ("providers", "slug", missing.providers, names.providers),
+    ):
+        if wanted:
+            known.update(await _fetch_ids(connection, f"SELECT {column}, id FROM {table} WHERE {column} = ANY(%s)", [sorted(wanted)]))
+    for table, pairs, scoped in (
+        ("projects", missing.projects, names.projects),
+        ("caller_keys", missing.caller_keys, names.caller_keys),
+    ):
+        await _look_up_scoped(
+            connection, table, [(names.tenants[tenant], name) for tenant, name in pairs if tenant in names.tenants], scoped
+        )
+    await _look_up_members(connection, missing, names)
+    if missing.models:
+        names.models.update(await _fetch_models(connection, sorted(missing.models)))
+
+
+async def _look_up_scoped(connection: Connection, table: str, pairs: list[TenantScoped], known: dict[TenantScoped, int]) -> None:
+    if not pairs:
+        return
+    wanted = sorted(pairs)
+    rows = await connection.execute(
+        f"SELECT t.tenant_id, t.external_id, t.id FROM {table} t"
+        " JOIN unnest(%s::integer[], %s::text[]) AS w (tenant_id, external_id) USING (tenant_id, external_id)",
+        [[tenant for tenant, _ in wanted], [name for _, name in wanted]],
+    )
+    known.update({(tenant, name): key for tenant, name, key in await rows.fetchall()})
+
+
+async def _look_up_members(connection: Connection, missing: Missing, names: Names) -> None:
+    of_user = {names.users[user]: user for _, user in missing.members if user in names.users}
+    wanted = sorted(
+        (names.tenants[tenant], names.users[user]) for tenant, user in missing.members if tenant in names.tenants and user in names.users
+    )
+    if not wanted:
+        return
+    rows = await connection.execute(
+        "SELECT t.tenant_id, t.user_id FROM tenant_users t"
+        " JOIN unnest(%s::integer[], %s::integer[]) AS w (tenant_id, user_id) USING (tenant_id, user_id)",
+        [[tenant for tenant, _ in wanted], [user for _, user in wanted]],
+    )
+    names.members.update({(tenant, of_user[user]): user for tenant, user in await rows.fetchall()})
+
+
+async def register_tenants(connection: Connection, wanted: Collection[str], names: Names) -> None:
+    """Register tenants in the caller's transaction, adding their ids to `names`: before any key is claimed, which needs them."""
+    await _register_plain(connection, "tenants", wanted, names.tenants)
+
+
 async def register(connection: Connection, missing: Missing, names: Names) -> list[str]:
-    """Register what is missing in the caller's transaction, adding the ids to `names`; return the permaslugs of new, unlisted models."""
-    await _register_plain(connection, "tenants", missing.tenants, names.tenants)
+    """Register what `look_up` did not find in the caller's transaction, adding the ids to `names`; return permaslugs of private models.
+
+    For records whose keys are claimed, so that a duplicate registers nothing. Every writer does so in this order, each kind by its key.
+    """
     await _register_plain(connection, "users", missing.users, names.users)
     for table, pairs, known in (
         ("projects", missing.projects, names.projects),
@@ -124,43 +191,37 @@ async def register(connection: Connection, missing: Missing, names: Names) -> li
     ):
         await _register_scoped(connection, table, [(names.tenants[tenant], name) for tenant, name in pairs], known)
     await _register_members(connection, [(names.tenants[tenant], user) for tenant, user in missing.members], names)
-    new_models = await _register_models(connection, missing.models, names)
-    await register_providers(connection, missing.providers, names.providers)
-    return new_models
+    if missing.models:
+        await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [CATALOG_LOCK])
+    await register_providers(
+        connection, missing.providers | {implied_provider(model_id) for model_id, _ in missing.models}, names.providers
+    )
+    return await _register_models(connection, missing.models, names)
 
 
 async def _register_plain(connection: Connection, table: str, wanted: Collection[str], known: dict[str, int]) -> None:
     if not wanted:
         return
     ordered = sorted(wanted)
-    known.update(await _fetch_ids(connection, f"SELECT external_id, id FROM {table} WHERE external_id = ANY(%s)", [ordered]))
-    unseen = [name for name in ordered if name not in known]
-    if unseen:
-        await connection.execute(
-            f"INSERT INTO {table} (external_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
-            [unseen],
-        )
-        known.update(await _fetch_ids(connection, f"SELECT external_id, id FROM {table} WHERE external_id = ANY(%s)", [unseen]))
+    insert = f"INSERT INTO {table} (external_id) SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING RETURNING external_id, id"
+    known.update(await _fetch_ids(connection, insert, [ordered]))
+    others = [name for name in ordered if name not in known]  # which another writer registered meanwhile
+    if others:
+        known.update(await _fetch_ids(connection, f"SELECT external_id, id FROM {table} WHERE external_id = ANY(%s)", [others]))
 
 
 async def _register_scoped(connection: Connection, table: str, pairs: list[TenantScoped], known: dict[TenantScoped, int]) -> None:
     if not pairs:
         return
     wanted = sorted(pairs)
-    arrays = [[tenant for tenant, _ in wanted], [name for _, name in wanted]]
-    select = (
-        f"SELECT t.tenant_id, t.external_id, t.id FROM {table} t"
-        " JOIN unnest(%s::integer[], %s::text[]) AS w (tenant_id, external_id) USING (tenant_id, external_id)"
-    )
-    await connection.execute(
+    rows = await connection.execute(
         f"INSERT INTO {table} (tenant_id, external_id) SELECT w.tenant_id, w.external_id"
         " FROM unnest(%s::integer[], %s::text[]) WITH ORDINALITY AS w (tenant_id, external_id, position)"
-        f" WHERE NOT EXISTS (SELECT FROM {table} t WHERE t.tenant_id = w.tenant_id AND t.external_id = w.external_id)"
-        " ORDER BY w.position ON CONFLICT DO NOTHING",
-        arrays,
+        " ORDER BY w.position ON CONFLICT DO NOTHING RETURNING tenant_id, external_id, id",
+        [[tenant for tenant, _ in wanted], [name for _, name in wanted]],
     )
-    for tenant, name, key in await (await connection.execute(select, arrays)).fetchall():
-        known[(tenant, name)] = key
+    known.update({(tenant, name): key for tenant, name, key in await rows.fetchall()})
+    await _look_up_scoped(connection, table, [pair for pair in wanted if pair not in known], known)
 
 
 async def _register_members(connection: Connection, pairs: list[TenantScoped], names: Names) -> None:
@@ -170,7 +231,6 @@ async def _register_members(connection: Connection, pairs: list[TenantScoped], n
     await connection.execute(
         "INSERT INTO tenant_users (tenant_id, user_id) SELECT w.tenant_id, w.user_id"
         " FROM unnest(%s::integer[], %s::integer[]) WITH ORDINALITY AS w (tenant_id, user_id, position)"
-        " WHERE NOT EXISTS (SELECT FROM tenant_users t WHERE t.tenant_id = w.tenant_id AND t.user_id = w.user_id)"
         " ORDER BY w.position ON CONFLICT DO NOTHING",
         [[tenant for tenant, _ in wanted], [user for _, user in wanted]],
     )
@@ -183,8 +243,8 @@ async def register_providers(connection: Connection, wanted: Collection[str], kn
     if not ordered:
         return
     await connection.execute(
-        "INSERT INTO providers (slug, name) SELECT s, s FROM unnest(%s::text[]) s"
-        " WHERE NOT EXISTS (SELECT FROM providers p WHERE p.slug = s) ON CONFLICT DO NOTHING",
+        "INSERT INTO providers (slug, name) SELECT w.slug, w.slug FROM unnest(%s::text[]) WITH ORDINALITY AS w (slug, position)"
+        " WHERE NOT EXISTS (SELECT FROM providers p WHERE p.slug = w.slug) ORDER BY w.position ON CONFLICT DO NOTHING",
         [ordered],
     )
     known.update(await _fetch_ids(connection, "SELECT slug, id FROM providers WHERE slug = ANY(%s)", [ordered]))
@@ -199,33 +259,29 @@ def implied_provider(model_id: str) -> str:
 async def _register_models(connection: Connection, wanted: Collection[ModelName], names: Names) -> list[str]:
     if not wanted:
         return []
-    found = await _fetch_models(connection, sorted(wanted))
-    unseen = sorted(set(wanted) - found.keys())
-    names.models.update(found)
-    if not unseen:
-        return []
-    await connection.execute("SELECT pg_advisory_xact_lock_shared(%s)", [CATALOG_LOCK])
-    await register_providers(connection, {implied_provider(model_id) for model_id, _ in unseen}, names.providers)
-    await connection.execute(
+    unseen = sorted(wanted)
+    # All entries are found before the first model goes in: a look-up that meets the new ones would take longer with each.
+    rows = await connection.execute(
         "INSERT INTO models (public_id, permaslug, name, provider_id, entry_id, is_listed, is_public, ranked_public)"
-        " SELECT w.public_id, w.permaslug, coalesce(e.name, w.public_id), coalesce(e.provider_id, w.provider_id), e.id, false,"
-        "   coalesce(e.is_public, false), coalesce(e.is_public, false)"
-        " FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)"
-        f" LEFT JOIN LATERAL ({entry_lookup('w.public_id', 'w.permaslug')}) e ON true"
-        " ORDER BY w.position ON CONFLICT DO NOTHING",
+        " WITH wanted AS MATERIALIZED ("
+        "   SELECT w.public_id, w.permaslug, coalesce(e.name, w.public_id) AS name, coalesce(e.provider_id, w.provider_id) AS provider_id,"
+        "     e.id AS entry_id, coalesce(e.is_public, false) AS is_public, w.position"
+        "   FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)"
+        f"   LEFT JOIN LATERAL ({entry_lookup('w.public_id', 'w.permaslug')}) e ON true)"
+        " SELECT public_id, permaslug, name, provider_id, entry_id, false, is_public, is_public FROM wanted ORDER BY position"
+        " ON CONFLICT DO NOTHING RETURNING public_id, permaslug, id, is_public",
         [
             [model_id for model_id, _ in unseen],
             [permaslug for _, permaslug in unseen],
             [names.providers[implied_provider(model_id)] for model_id, _ in unseen],
         ],
     )
-    names.models.update(await _fetch_models(connection, unseen))
-    rows = await connection.execute(
-        "SELECT m.permaslug FROM models m JOIN unnest(%s::text[], %s::text[]) AS w (public_id, permaslug) USING (public_id, permaslug)"
-        " WHERE NOT m.is_public ORDER BY m.permaslug",
-        [[model_id for model_id, _ in unseen], [permaslug for _, permaslug in unseen]],
-    )
-    return [str(permaslug) for (permaslug,) in await rows.fetchall()]
+    inserted = await rows.fetchall()
+    names.models.update({(model_id, permaslug): key for model_id, permaslug, key, _ in inserted})
+    others = [name for name in unseen if name not in names.models]  # which another writer registered meanwhile
+    if others:
+        names.models.update(await _fetch_models(connection, others))
+    return sorted(permaslug for _, permaslug, _, is_public in inserted if not is_public)
 
 
 def entry_lookup(public_id: str, permaslug: str) -> str:

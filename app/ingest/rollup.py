@@ -1,10 +1,11 @@
 """The write, as SQL: keeps the records that are new and adds just those to every rollup. Pure; from the cube.
 
 A few records are one statement. Many are two in one transaction, so that their bulk is encoded while the server looks at their keys,
-and that of a replay not at all: one claims the keys, the other stores what was claimed.
+and that of a replay not at all: one claims the keys, the other stores what was claimed. So are a few that mention names that nobody has
+registered: those are registered in between, and so never by a duplicate.
 
-Every process locks rows in the same order: request ids, records, rollups in the cube's order, each sorted by its key, then the closed
-days that it reopens. So writers wait for each other but never in a circle.
+Every process locks rows in the same order: new tenants, request ids, other new names, records, rollups in the cube's order, each sorted
+by its key, then the closed days that it reopens. So writers wait for each other but never in a circle.
 """
 
 from __future__ import annotations
@@ -123,6 +124,13 @@ ALL_KNOWN = f"""/* app:known */ SELECT NOT EXISTS (
     AND NOT EXISTS (SELECT FROM previous_requests p WHERE p.tenant_id = keys.tenant_id AND p.digest = keys.digest)
 ), (SELECT epoch FROM write_state)"""
 """Whether each key of two arrays is known, and the epoch of `write_state`. It takes no lock of a row and ends at the first that is not."""
+
+# Each by the key: given many, the server would rather read whole months.
+STORED = """/* app:stored */ SELECT w.position
+FROM unnest(%s::integer[], %s::integer[], %s::timestamptz[], %s::text[]) AS w (position, tenant_id, occurred_at, request_id)
+CROSS JOIN LATERAL (SELECT FROM usage_records r
+  WHERE r.tenant_id = w.tenant_id AND r.occurred_at = w.occurred_at AND r.request_id = w.request_id LIMIT 1) stored"""
+"""The positions of those of four arrays (positions, tenants, instants, request ids) whose records are stored."""
 
 _PRICED_COLUMNS = """coalesce(b.provider_id, m.provider_id) AS provider_id,
     coalesce(b.cost_usd,
@@ -254,6 +262,12 @@ def ingest_statement(*, with_names: bool, with_shares: bool) -> str:
         with_names=with_names,
         with_shares=with_shares,
     )
+
+
+def store_arrays(*, with_names: bool, with_shares: bool) -> str:
+    """Return the statement that stores a batch of arrays, all of it claimed, as `store_some` what is staged."""
+    batch = f"batch AS MATERIALIZED ({_FROM_ARRAYS})"
+    return _statement(batch, _inserted("batch b"), with_names=with_names, with_shares=with_shares)
 
 
 def _statement(*first: str, with_names: bool, with_shares: bool) -> str:
