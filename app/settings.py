@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
+    key_cost_limit: str = Field(
+        "100000/minute", description="Points that the questions of one key cost, or of one address that shows no key; off: no limit."
+    )
     trusted_proxies: str = Field(
         "", description="Proxies' addresses and networks, for their X-Forwarded-For; *: whoever connects is one; empty: none."
     )
@@ -68,7 +71,7 @@ class Settings(BaseSettings):
     address_connections: int = Field(200, ge=1, le=100_000, description="Those of one address; it does not hold for trusted proxies.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
 
-    @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit")
+    @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit", "key_cost_limit")
     @classmethod
     def _check_limit(cls, text: str) -> str:
         from app.auth.quota import parse_limit  # here: only a process that serves, or an operator who set one, needs it

@@ -106,6 +106,7 @@ async def iterate_requests(
     after: str | None = None
     while True:
         page = await documents.run("tenant_requests", context, {**variables, "first": PAGE, "after": after})
+        context.waits_for_points = True  # an answer that has begun must not break off
         yield page["nodes"]
         if not page["pageInfo"]["hasNextPage"]:
             return
@@ -134,6 +135,7 @@ async def stream_export(
     yield encode_rows([EXPORT_COLUMNS])
     for day in dates:
         rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id})
+        context.waits_for_points = True  # as above
         yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
 
 

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.db.engine import Connection, Database
 from app.db.pipeline import Asked, ask
 from app.db.shares import SERVICE, asker
-from app.domain.errors import TokengraphError, UnauthenticatedError
+from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
 from app.jobs.loop import Job
@@ -181,11 +181,18 @@ class KeepingEngine(Engine):
         except Exception:
             return await run(prepared, demand, context)  # which says what is wrong in its own way
 
+        is_own = False
+
         async def make() -> Made[Answer]:
+            nonlocal is_own
+            is_own = True
             answer = await run(prepared, demand, context)
             return Made(answer, None if answer.errors else _size_of(answer) + len(key[1]) + len(key[3]))
 
-        return await self._answers.memory.obtain(key, version, make)
+        answer = await self._answers.memory.obtain(key, version, make)
+        if not is_own and any((error.extensions or {}).get("code") == RateLimitedError.code for error in answer.errors):
+            return await run(prepared, demand, context)  # another key of the same scope has nothing left, this one may have
+        return answer
 
     async def _key(self, prepared: Prepared, demand: Demand, context: RequestContext) -> tuple[Any, ...] | None:
         if not self._answers.memory.limit or prepared.document is None or prepared.errors:
@@ -303,6 +310,8 @@ class AnswerCacheMiddleware:
         request_id = scope.get("state", {}).get("request_id", "")
         try:
             answer = await self._obtain(surface, key, scope, request_id)
+            if answer.status == RateLimitedError.status and answer.asked_by != request_id:
+                answer = await self._run(surface, scope, request_id)  # another key of the same scope has nothing left
         except TokengraphError as error:  # of the database that was asked whether it changed
             await json_response(envelope_of(surface.path)(error), error.status, error_headers(error))(scope, receive, send)
             return
