@@ -17,7 +17,14 @@ from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
 from app.rest.envelopes import typed
 from app.rest.execute import StoredDocuments
-from app.rest.models import TenantAnalyticsResponse, TenantLogsResponse, TypedError, csv_response_description, error_responses
+from app.rest.models import (
+    STANDARD_LIMITS,
+    TenantAnalyticsResponse,
+    TenantLogsResponse,
+    TypedError,
+    csv_response_description,
+    error_responses,
+)
 from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
 from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import (
@@ -211,7 +218,10 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
     @router.get(
         "/v1/customer/logs",
         summary="The tenant's requests, newest first",
-        responses={200: {"model": TenantLogsResponse, "description": "A page"}, **error_responses(TypedError, 400, 401, 403, 404)},
+        responses={
+            200: {"model": TenantLogsResponse, "description": "A page", "headers": STANDARD_LIMITS},
+            **error_responses(TypedError, 400, 401, 403, 404),
+        },
     )
     async def get_tenant_logs(
         request: Request,

@@ -202,3 +202,25 @@ async def test_an_export_that_has_begun_waits_for_points_and_does_not_break_off(
         again = await client.get("/v1/customer/analytics", params=window, headers=tenant)
         assert again.status_code == 200
         assert (await client.get("/v1/customer/analytics", params={"end_date": "2026-06-20"}, headers=tenant)).status_code == 429
+
+
+@pytest.mark.parametrize("limit", ["100/minute", "3/minute"])
+async def test_openapi_lists_the_headers_of_limits(database_url: str, clock: FakeClock, limit: str) -> None:
+    async with opened(database_url, clock, key_cost_limit=limit) as gateway:
+        documented = gateway.app.openapi()["paths"]
+        for path, role, tenant in (
+            ("/api/v1/datasets/rankings-daily", "admin", None),
+            ("/api/usage/analytics", "admin", None),
+            ("/v1/analytics", "admin", None),
+            ("/v1/customer/analytics", "tenant", "acme"),
+            ("/v1/customer/logs", "tenant", "acme"),
+            ("/v1/customer/analytics/export.csv", "tenant", "acme"),
+            ("/v1/customer/billing/usage-statement.csv", "tenant", "acme"),
+        ):
+            answers = [await gateway.client.get(path, headers=await gateway.key(role, tenant)) for _ in range(2)]
+            for answer in answers:
+                given = {name for name in answer.headers if "ratelimit" in name or name == "retry-after"}
+                described = documented[path]["get"]["responses"][str(answer.status_code)].get("headers", {})
+                assert given <= {name.lower() for name in described}, path
+                assert given or answer.status_code != 429
+            assert "ratelimit" in answers[0].headers or answers[0].status_code == 400, path
