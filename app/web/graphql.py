@@ -151,7 +151,7 @@ def _respond_kept(request: Request, answer: Answer, roots: frozenset[str]) -> Re
     if answer.errors:
         response.headers.update(_NO_STORE)
         return response
-    # The media type is part of it: both have the same bytes, and a strong validator must tell them apart.
+    # The media type is part of it: both have the same bytes, and a validator must tell them apart.
     etag = etag_of(_media_type(request).encode() + b"\n" + bytes(response.body))
     headers = {"Cache-Control": _cache_control(request, answer, roots), "ETag": etag, "Vary": _VARY}
     if etag_matches(request.headers.get("if-none-match"), etag):
