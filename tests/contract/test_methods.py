@@ -75,7 +75,7 @@ async def test_head_is_get_without_a_body_wherever_there_is_get(gateway: Gateway
             head = await gateway.client.head(path, headers=headers)
             assert (head.status_code, head.content) == (get.status_code, b""), path
             same = [{name: value for name, value in answer.headers.items() if name not in VARIABLE | POINTS} for answer in (head, get)]
-            if path != "/metrics":  # each request changes what they say
+            if path not in ("/metrics", "/docs", "/graphql"):  # they differ each time: counts, and the nonce of a page
                 assert same[0] == same[1], path
             assert set(head.headers) - POINTS == set(get.headers) - POINTS, path
             statuses.add(get.status_code)
