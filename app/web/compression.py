@@ -151,8 +151,8 @@ def is_compressible(status: int, headers: Iterable[Header]) -> bool:
         return False
     compressible = False
     for name, value in headers:
-        if name == b"content-encoding" or (name == b"cache-control" and b"no-transform" in value):
-            return False
+        if name == b"content-encoding" or (name == b"cache-control" and (b"no-transform" in value or b"immutable" in value)):
+            return False  # what never changes is a built file, which the build compressed if that gains anything
         if name == b"content-type":
             kind = value.partition(b";")[0].strip()
             compressible = kind.startswith(b"text/") or kind.endswith((b"/json", b"+json", b"+xml"))
@@ -196,6 +196,7 @@ class _CompressedAnswer:
         self._send = send
         self._start: Message | None = None
         self._encoder: Encoder | None = None
+        self._begun = False
 
     async def send(self, message: Message) -> None:
         """Send a message of the answer."""
@@ -225,5 +226,6 @@ class _CompressedAnswer:
         piece = message.get("body", b"")
         more = message.get("more_body", False)
         made = await compress_apart(len(piece), lambda: encoder.add(piece) + (b"" if more else encoder.end()))
-        if made or not more:
+        if made or not more or not self._begun:  # the first is sent even if empty: a HEAD ends there
+            self._begun = True
             await self._send({"type": "http.response.body", "body": made, "more_body": more})

@@ -127,6 +127,7 @@ async def test_a_download_is_sent_while_it_is_made(coding: str) -> None:
         (200, JSON, b"x" * (LEAST_BYTES - 1)),
         (200, [*JSON, (b"content-encoding", b"br")], TEXT),
         (200, [*JSON, (b"cache-control", b"public, no-transform")], TEXT),
+        (200, [*JSON, (b"cache-control", b"public, max-age=31536000, immutable")], TEXT),
         (200, [(b"content-type", b"image/png")], TEXT),
         (200, [(b"content-type", b"application/x-protobuf")], TEXT),
         (200, [], TEXT),
