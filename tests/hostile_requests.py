@@ -24,7 +24,7 @@ _JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True, slots=True)
 class HostileRequest:
-    """`statuses`: those that may answer it. `role`: of the key that it is sent with; None: without one."""
+    """`headers`: sent as latin-1. `statuses`: those that may answer it. `role`: of the key that it is sent with; None: without one."""
 
     name: str
     method: str
@@ -89,6 +89,9 @@ DOCUMENTS: dict[str, str] = {
     "introspection under 10 aliases": "{ " + _repeated(10, f"a{{0}}: {_SCHEMA.replace('{', '{{').replace('}', '}}')}") + " }",
     "introspection under 10 aliases inside": "{ __schema { " + _repeated(10, "a{0}: types {{ ...T }}") + " } } fragment T on __Type"
     " { " + _SCHEMA.partition("types {")[2].removesuffix(" } }") + " }",
+    "introspection under long aliases": "{ __schema { types { fields { " + _repeated(90, f"{'a' * 98}{{0}}: name") + " } } } }",
+    "introspection of descriptions 90 times": "{ __schema { types { fields { " + _repeated(90, "a{0}: description") + " } } } }",
+    "a long alias for every point": "{ network { trend { d30 { " + "a" * 60_000 + ": date } } } }",
     "introspection doubled 40 times": doubling(40, "__schema { types { name } }"),
     "introspection in circles": "{ __schema { types { fields { type { fields { type { fields { type { name } } } } } } } } }",
     "introspection of one type 40 times": "{ "
@@ -269,5 +272,58 @@ def _ingest() -> Iterator[HostileRequest]:
         yield HostileRequest(f"GraphQL: {name}", "POST", _GRAPHQL, ANSWERED | REFUSED, {**_ACCEPT, **_JSON}, body.encode(), "ingest")
 
 
-HOSTILE: tuple[HostileRequest, ...] = (*_documents(), *_bodies(), *_query_strings(), *_ingest())
+_SENDERS = {
+    "/v1/ingest/litellm": (
+        '[{{"id": "hostile", "call_type": "completion", {} }}]',
+        ("prompt_tokens", "startTime", "response_cost", "model", "metadata"),
+    ),
+    "/v1/ingest/openrouter": (
+        '{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{{"name": "hostile", {} }}]}}]}}]}}',
+        ("startTimeUnixNano", "traceId", "attributes", "status"),
+    ),
+    "/v1/traces": (
+        '{{"resourceSpans": [{{"scopeSpans": [{{"spans": [{{"name": "hostile", "attributes": [{{"key": "gen_ai.request.model", "value": {{ {} }} }}] }}]}}]}}]}}',
+        ("intValue", "stringValue", "arrayValue", "doubleValue"),
+    ),
+    _INGEST: ('{{"records": [{{ {} }}]}}', ("request_id", "occurred_at", "cost_usd", "username", "status_code")),
+}
+_VALUES = {
+    "5,000 digits": DIGITS,
+    "5,000 digits in a string": f'"{DIGITS}"',
+    "a float of 15,000 digits": f"{DIGITS}.{DIGITS}e{DIGITS}",
+    "half a character": '"\\ud800"',
+    "a NUL": '"\\u0000"',
+    "no number": "NaN",
+    "900 levels": _nested(900),
+    "30,000 levels": _nested(30_000),
+    "900 levels of objects": '{"a":' * 900 + "1" + "}" * 900,
+}
+
+
+def _senders() -> Iterator[HostileRequest]:
+    for path, (body, names) in _SENDERS.items():
+        for name in names:
+            for what, value in _VALUES.items():
+                content = body.format(f'"{name}": {value}').encode()
+                yield HostileRequest(f"{path}: {what} as {name}", "POST", path, ANSWERED | REFUSED, _JSON, content, "ingest")
+        for what, value in _VALUES.items():
+            yield HostileRequest(f"{path}: {what}", "POST", path, ANSWERED | REFUSED, _JSON, value.encode(), "ingest")
+
+
+_HEADERS = {
+    "a key of other letters": ({"Authorization": "Bearer \xff\xfe"}, UNKNOWN),
+    "a key of 7,000 digits": ({"X-API-Key": "7" * 7_000}, UNKNOWN),
+    "another scheme": ({"Authorization": "Digest " + "a=b, " * 1_000}, UNKNOWN),
+    "a request id of other letters": ({"X-Request-ID": "\xff" * 100}, UNKNOWN),
+    "a tenant of other letters": ({"X-Tenant-ID": "\xff" * 100}, UNKNOWN),
+    "validators": ({"If-None-Match": ", ".join(['W/"x"'] * 1_000)}, UNKNOWN),
+}
+
+
+def _headers() -> Iterator[HostileRequest]:
+    for name, (headers, statuses) in _HEADERS.items():
+        yield HostileRequest(f"headers: {name}", "GET", "/v1/customer/analytics", statuses, headers)
+
+
+HOSTILE: tuple[HostileRequest, ...] = (*_documents(), *_bodies(), *_query_strings(), *_ingest(), *_senders(), *_headers())
 """All of them, by unique names."""

@@ -1,7 +1,7 @@
 """What a document that asks for the schema itself costs: an upper bound of the fields in its answer, counted without running it.
 
-Lists multiply: of all types, all fields and all their arguments it is known how many there are; anywhere else a list counts as the longest
-of its kind. Each selection is visited once for each of the few groups of objects that it may stand for.
+Lists multiply: of all types, all fields and all their arguments it is known how many there are, and how long their descriptions; anywhere
+else a list counts as the longest of its kind. Each selection is visited once for each of the few groups of objects that it may stand for.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from graphql import (
 
 _ROOTS: Final = {"__schema": "__Schema", "__type": "__Type"}
 _MANY: Final = 10**12
+_CHARACTERS: Final = 20
+"""Of a description or a name, that count as a field."""
 
 _Group = tuple[str, ...]
 """All objects that one path of lists leads to from `__schema`."""
@@ -62,21 +64,27 @@ class IntrospectionCost:
 
 
 class _Counts:
-    """How many objects the lists of a schema's introspection hold: in each group together, and at most in one list."""
+    """How many objects the lists of a schema's introspection hold, in each group together and at most in one list; and descriptions."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.groups: dict[_Group, int] = {}
         self.longest: dict[str, int] = {}
+        self.descriptions: dict[_Group, int] = {}
+        self.longest_description = 0
         self._count((), [schema])
 
     def _count(self, group: _Group, objects: list[Mapping[str, Any]]) -> None:
+        lengths = [len(one.get("description") or "") for one in objects]
+        self.descriptions[group] = sum(lengths) // _CHARACTERS
+        self.longest_description = max(self.longest_description, *lengths)
         for name in sorted({name for one in objects for name, value in one.items() if isinstance(value, list)}):
             lists = [one[name] or [] for one in objects]
             self.longest[name] = max(self.longest.get(name, 0), *map(len, lists))
             inner = [item for items in lists for item in items]
             self.groups[(*group, name)] = len(inner)
-            # Interfaces and possible types are references, not the types themselves.
-            self._count((*group, name), [item for item in inner if isinstance(item, dict) and name not in ("interfaces", "possibleTypes")])
+            # Interfaces and possible types are references here, without what the types hold.
+            if inner and isinstance(inner[0], dict) and name not in ("interfaces", "possibleTypes"):
+                self._count((*group, name), inner)
 
 
 class _Walk:
@@ -113,7 +121,8 @@ class _Walk:
         total = 0
         for selection in selection_set.selections:
             if isinstance(selection, FieldNode):
-                total += count + self._field(selection, kind, group, count)
+                name = selection.alias or selection.name
+                total += count * (1 + len(name.value) // _CHARACTERS) + self._field(selection, kind, group, count)
             elif isinstance(selection, InlineFragmentNode):
                 total += self._below(selection.selection_set, kind, group)
             elif isinstance(selection, FragmentSpreadNode):
@@ -124,7 +133,12 @@ class _Walk:
         name = selection.name.value
         parent = introspection_types[kind]
         definition = parent.fields.get(name) if isinstance(parent, GraphQLObjectType) else None
-        if definition is None or selection.selection_set is None:
+        if definition is None:
+            return 0
+        if name == "description":
+            known = self._counts.descriptions.get(group) if group is not None else None
+            return count * self._counts.longest_description // _CHARACTERS if known is None else known
+        if selection.selection_set is None:
             return 0
         named = get_named_type(definition.type)
         if is_leaf_type(named):

@@ -42,6 +42,8 @@ class Limits:
     """Fields of the root type in one operation."""
     aliases: int = 100
     """Aliases in one operation."""
+    alias_characters: int = 100
+    """Of one alias, which the answer repeats for every object."""
     selections: int = 4_000
     """Fields, inline fragments and spreads of all operations."""
     introspections: int = 2
@@ -74,6 +76,8 @@ class Measure:
     selections: int = 0
     introspections: int = 0
     """Fields `__schema` and `__type`."""
+    alias_characters: int = 0
+    """Of the longest alias."""
 
 
 @dataclass(slots=True)
@@ -101,7 +105,9 @@ def _read(selection_set: SelectionSetNode) -> _Part:
             is_field = isinstance(selection, FieldNode)
             if isinstance(selection, FieldNode):
                 own.root_fields += is_top
-                own.aliases += selection.alias is not None
+                if selection.alias is not None:
+                    own.aliases += 1
+                    own.alias_characters = max(own.alias_characters, len(selection.alias.value))
                 own.introspections += selection.name.value in ("__schema", "__type")
             inner: SelectionSetNode | None = getattr(selection, "selection_set", None)
             if inner is not None:
@@ -118,6 +124,7 @@ def _add(part: _Part, fragments: Mapping[str, Measure]) -> Measure:
             continue
         total.depth = max(total.depth, min(depth + fragment.depth, _MANY))
         total.nesting = max(total.nesting, min(nesting + fragment.nesting, _MANY))
+        total.alias_characters = max(total.alias_characters, fragment.alias_characters)
         total.root_fields = min(total.root_fields + is_top * fragment.root_fields, _MANY)
         total.aliases = min(total.aliases + fragment.aliases, _MANY)
         total.selections = min(total.selections + fragment.selections, _MANY)
@@ -179,6 +186,7 @@ def check_document(document: DocumentNode, limits: Limits) -> list[Measure]:
     check_nesting(_largest(one.nesting for one in everything), limits)
     _check("an operation asks for", _largest(one.root_fields for one in operations), limits.root_fields, "root fields", _SPREAD)
     _check("an operation has", _largest(one.aliases for one in operations), limits.aliases, "aliases", _SPREAD)
+    _check("an alias has", _largest(one.alias_characters for one in everything), limits.alias_characters, "characters")
     in_all = min(sum(one.selections for one in operations), _MANY)
     _check("the operations select", in_all, limits.selections, "fields and fragments", _SPREAD)
     _check("a fragment selects", _largest(one.selections for one in fragments), limits.selections, "fields and fragments", _SPREAD)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
-from types import SimpleNamespace
 
 import pytest
 from graphql import build_client_schema, get_introspection_query, print_schema
 
 from app.execution.engine import Answer, Demand, Engine
-from app.resolvers.engine import build_engine
+from app.resolvers.engine import DIALECT, LIMITS
 from app.resolvers.schema import build_schema
 
 SCHEMA = build_schema()
@@ -28,11 +27,11 @@ TOOLS = {
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return build_engine(SCHEMA)
+    return Engine(SCHEMA, LIMITS, DIALECT, lambda error, _: error)
 
 
 async def ask(engine: Engine, text: str) -> Answer:
-    return await engine.run(Demand(text), SimpleNamespace(request_id=""))
+    return await engine.run(Demand(text), None)
 
 
 async def test_the_standard_query_with_any_options(engine: Engine) -> None:

@@ -82,6 +82,7 @@ LOOSE = Limits(
     nesting=190,
     root_fields=10**6,
     aliases=10**6,
+    alias_characters=10**6,
     selections=10**6,
     comparisons=500_000,
     errors=100,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -26,14 +27,17 @@ from graphql import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.execution.engine import Engine
+from app.execution.engine import Demand, Engine
 from app.execution.introspection import IntrospectionCost
 from app.execution.limits import Limits, Measure, QueryTooExpensiveError, check_document, check_variables, measure_document
 from app.execution.parsing import parse_document
+from app.resolvers.connections import MAX_PAGE
 from app.resolvers.engine import build_engine
+from app.resolvers.errors import MAX_MESSAGE
+from app.resolvers.loaders import MAX_OBJECTS
 from app.resolvers.schema import build_schema
 from tests.execution.differential import LOOSE
-from tests.execution.synthetic import build_synthetic
+from tests.execution.synthetic import DIALECT, World, build_synthetic
 from tests.hostile_requests import DOCUMENTS, doubling, doubling_fields
 
 SCHEMA = build_synthetic()._schema
@@ -48,7 +52,7 @@ def selections(draw: st.DrawFn, spreads: list[str], depth: int = 0) -> str:
         if kind == "leaf":
             parts.append("f")
         elif kind == "alias":
-            parts.append("a: f")
+            parts.append(draw(st.sampled_from(["a: f", "longer: f"])))
         elif kind == "schema":
             parts.append("__schema")
         elif kind == "spread":
@@ -78,6 +82,7 @@ def written_out(selection_set: SelectionSetNode, fragments: dict[str, FragmentDe
         if isinstance(selection, FieldNode):
             total.root_fields += is_top
             total.aliases += selection.alias is not None
+            total.alias_characters = max(total.alias_characters, len(selection.alias.value) if selection.alias else 0)
             total.introspections += selection.name.value in ("__schema", "__type")
             inner = selection.selection_set
         elif isinstance(selection, InlineFragmentNode):
@@ -93,6 +98,7 @@ def written_out(selection_set: SelectionSetNode, fragments: dict[str, FragmentDe
             total.aliases += below.aliases
             total.selections += below.selections
             total.introspections += below.introspections
+            total.alias_characters = max(total.alias_characters, below.alias_characters)
     return total
 
 
@@ -200,6 +206,7 @@ BEYOND = {
         "{ z { ...F0 } } " + doubling(7, "a: b").removeprefix("{ ...F0 }"),
         "an operation has 128 aliases, each fragment counted wherever it is spread; at most 100 are allowed",
     ),
+    "alias_characters": ("{ " + "a" * 101 + ": b }", "an alias has 101 characters; at most 100 are allowed"),
     "selections": (
         "{ z { ...F0 } } " + doubling(40, "b").removeprefix("{ ...F0 }"),
         "the operations select more than 1,000,000,000 fields and fragments, each fragment counted wherever it is spread;"
@@ -242,7 +249,23 @@ def test_the_standard_introspection_is_one_of_two() -> None:
     assert cost.of(parse(thrice.replace("\n  }\n}", "\n}", 1))) == 3 * cost.of(parse(standard))
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_fragments_that_are_spread_twice_are_executed_once(compiled: bool) -> None:
+    engine = Engine(build_synthetic(), Limits(), DIALECT, lambda error, _: error, compiled=compiled)
+
+    def run(levels: int) -> None:
+        answer = asyncio.run(engine.run(Demand(doubling(levels, "words")), World(1, 0)))
+        assert list(answer.data or ()) == ["words"]
+
+    for levels in (1, 3, 5) * 3:  # until everything is prepared and compiled
+        run(levels)
+    calls = [calls_of(lambda levels=levels: run(levels)) for levels in (1, 3, 5)]  # type: ignore[misc]
+    assert calls[2] - calls[0] <= 3 * (calls[1] - calls[0]) + 50
+
+
 def test_the_limits_are_documented() -> None:
-    page = Path("docs/graphql-limits.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/graphql-limits.md").read_text(encoding="utf-8")
+    for number in (MAX_MESSAGE, MAX_PAGE, MAX_OBJECTS):
+        assert f" {number:,} " in page
     for one in fields(Limits):
         assert f"| `{one.name}` | {one.default:,} |" in page, one.name

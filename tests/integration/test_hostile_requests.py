@@ -22,7 +22,9 @@ async def test_all(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
     for one in HOSTILE:
         caplog.clear()
         headers = {**one.headers, **(keys[one.role] if one.role else {})}
-        response = await gateway.client.request(one.method, one.path, content=one.body, headers=headers)
+        response = await gateway.client.request(
+            one.method, one.path, content=one.body, headers=[(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        )
         found = _wrong(one, response.status_code, response.content)
         if caplog.records and not found:
             found = caplog.records[0].getMessage()
