@@ -35,11 +35,10 @@ class Limit:
 
 
 class Check(NamedTuple):
-    """Events of a subject that a limit is to admit, all of them or none: `amount`, which is not more than the limit's."""
+    """One event of a subject that a limit is to admit."""
 
     limit: Limit
     subject: str
-    amount: int = 1
 
 
 class Standing(NamedTuple):
@@ -52,13 +51,12 @@ class Standing(NamedTuple):
 class Verdict(NamedTuple):
     """What became of one event: `refused` holds the positions of the limits that refused it, none if it was admitted and counted.
 
-    `at`: the clock's instant of an event that was counted here. `wait`: seconds until every limit would admit it, if it was refused.
+    `at`: the clock's instant of an event that was counted here.
     """
 
     refused: tuple[int, ...]
     standings: tuple[Standing, ...]
     at: float = 0.0
-    wait: float = 0.0
 
 
 class _Log:
@@ -79,34 +77,23 @@ class _Log:
             self.total -= sum(self.counts[:gone])
             del self.stamps[:gone], self.counts[:gone]
 
-    def add(self, stamp: float, amount: int) -> None:
-        """Count so many events at an instant that is not before the newest one."""
+    def add(self, stamp: float) -> None:
+        """Count an event at an instant that is not before the newest one."""
         if self.stamps and self.stamps[-1] == stamp:
-            self.counts[-1] += amount
+            self.counts[-1] += 1
         else:
             self.stamps.append(stamp)
-            self.counts.append(amount)
-        self.total += amount
+            self.counts.append(1)
+        self.total += 1
 
-    def remove(self, stamp: float, amount: int) -> None:
-        """Take so many events back, if they still count."""
+    def remove(self, stamp: float) -> None:
+        """Take one event back, if it still counts."""
         at = bisect_right(self.stamps, stamp) - 1
         if at >= 0 and self.stamps[at] == stamp:
-            self.total -= amount
-            self.counts[at] -= amount
+            self.total -= 1
+            self.counts[at] -= 1
             if not self.counts[at]:
                 del self.stamps[at], self.counts[at]
-
-    def wait(self, check: Check, now: float) -> float:
-        """Return the seconds until a check would be admitted, if no more events came."""
-        free = check.limit.amount - self.total
-        admitted_at = now
-        for stamp, count in zip(self.stamps, self.counts, strict=True):
-            if free >= check.amount:
-                break
-            free += count
-            admitted_at = stamp + check.limit.seconds
-        return max(admitted_at, self.blocked_until) - now
 
     def standing(self, limit: Limit, now: float) -> Standing:
         """Return how the subject stands."""
@@ -140,14 +127,11 @@ class LocalWindows:
         """Admit and count an event under every limit, or count it under none."""
         now = self._clock()
         logs = [self._log(check, now) for check in checks]
-        refused = tuple(
-            i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total + check.amount > check.limit.amount
-        )
+        refused = tuple(i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total >= check.limit.amount)
         if not refused:
             for check, log in zip(checks, logs, strict=True):
-                log.add(_stamp(check.limit, now), check.amount)
-        wait = max((logs[i].wait(checks[i], now) for i in refused), default=0.0)
-        return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now, wait)
+                log.add(_stamp(check.limit, now))
+        return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now)
 
     def admitter(self, limit: Limit) -> Callable[[str, float], bool]:
         """Return what admits and counts an event of a subject at an instant of this object's clock, or refuses it: as `take`, quicker."""
@@ -171,7 +155,7 @@ class LocalWindows:
         for check in checks:
             log = self._logs[check.limit.name].get(check.subject)
             if log is not None:
-                log.remove(_stamp(check.limit, at), check.amount)
+                log.remove(_stamp(check.limit, at))
 
     def block(self, check: Check, seconds: float) -> None:
         """Admit nothing of the subject for so long: somebody who knows more of it has said so."""

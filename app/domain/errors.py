@@ -101,13 +101,6 @@ class RateLimitedError(TokengraphError):
         self.retry_after = retry_after
 
 
-class TooExpensiveError(TokengraphError):
-    """The question costs more points than one request may"""
-
-    code = "QUERY_TOO_EXPENSIVE"
-    status = 400
-
-
 class OverloadedError(TokengraphError):
     """Too much waits to be written; try again"""
 
@@ -122,6 +115,10 @@ class UnavailableError(TokengraphError):
     code = "UNAVAILABLE"
     status = 503
     retry_after = 2
+
+
+class StoppingError(UnavailableError):
+    """The gateway is stopping; try again"""
 
 
 class ConnectionLostError(UnavailableError):

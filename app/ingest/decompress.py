@@ -28,6 +28,9 @@ MAX_GZIP_MEMBERS: Final = 1_000_000
 # How much longer than its content a compressed body may be: honest encoders add some bytes a block.
 _OVERHEAD: Final = 64 * 1024
 _MAX_SHOWN: Final = 80
+MAX_RATIO: Final = 100
+"""How many times longer than it was sent a body may become, beyond FREE_BYTES. Usage records become 10 to 30 times longer."""
+FREE_BYTES: Final = 2**20
 
 Sink = Callable[[bytes], object]
 
@@ -160,8 +163,12 @@ class _LimitedBody:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.content = bytearray()
+        self.sent = 0
 
     def take(self, piece: bytes) -> None:
+        if len(self.content) + len(piece) > FREE_BYTES + MAX_RATIO * self.sent:
+            self.content = bytearray()
+            raise BodyTooLargeError(f"the body becomes more than {MAX_RATIO} times longer by decompression")
         if len(self.content) + len(piece) > self.limit:
             self.content = bytearray()
             raise BodyTooLargeError(f"the body is larger than {self.limit} bytes after decompression")
@@ -177,12 +184,11 @@ class BodyDecoder:
     def __init__(self, encoding: str, limit: int) -> None:
         self._body = _LimitedBody(limit)
         self._decoder = stream_decoder(encoding, self._body.take, window=BODY_WINDOW)
-        self._received = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes. Raises BodyTooLargeError, at most 128 KiB past the limit, and BadInputError if they are damaged."""
-        self._received += len(chunk)
-        if self._received > self._body.limit + _OVERHEAD:
+        self._body.sent += len(chunk)
+        if self._body.sent > self._body.limit + _OVERHEAD:
             # Empty parts decode to nothing, however many: only this stops them.
             raise BodyTooLargeError(f"the body is larger than {self._body.limit} bytes")
         self._decoder.feed(chunk)

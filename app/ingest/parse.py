@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ import orjson
 
 from app.domain.errors import BadInputError, BodyTooLargeError
 from app.domain.usage import MAX_ATTEMPT, OTHER, PLAUSIBLE_UP_TO, ParsedBatch, Quarantined, Reject, UsageRecord
+from app.ingest.elements import Elements
 from app.ingest.fields import (
     EARLIEST,
     ID_PATTERN,
@@ -32,6 +33,7 @@ from app.ingest.fields import (
     find_implausible,
     read_duration_ms,
 )
+from app.ingest.weight import refuse_heavy, weigh_json
 
 MAX_RECORDS: Final = 100_000
 MAX_LINE_BYTES: Final = 16 * 2**20
@@ -113,13 +115,17 @@ def _malformed(data: bytes, error: orjson.JSONDecodeError, where: str) -> str:
 def json_values(body: bytes) -> list[object]:
     """Take a JSON body apart into its records. Raises BadInputError if it is malformed or has none of the three forms."""
     body = body.removeprefix(UTF8_BOM)
+    return _values_of(body, lambda error: (error.lineno, error.colno))
+
+
+def _values_of(body: bytes, place_of: Callable[[orjson.JSONDecodeError], tuple[int, int]]) -> list[object]:
     try:
         value = json_value(body)
     except orjson.JSONDecodeError as error:
         if not body or body.isspace():
             raise BadInputError("the body is empty") from None
-        where = f"line {error.lineno} column {error.colno}"
-        raise BadInputError(f"the body {_malformed(body, error, where)}") from None
+        line, column = place_of(error)
+        raise BadInputError(f"the body {_malformed(body, error, f'line {line} column {column}')}") from None
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
@@ -129,6 +135,20 @@ def json_values(body: bytes) -> list[object]:
         if "request_id" in value:
             return [value]
     raise BadInputError(_FORMS)
+
+
+def _json_records(body: bytes) -> Iterator[object]:
+    """Give the records of a JSON body, decoded some at a time. BadInputError; BodyTooLargeError: there are too many, or too large ones."""
+    elements = Elements(body.removeprefix(UTF8_BOM), json_value)
+    count = 0
+    for count, value in enumerate(elements, 1):
+        _refuse_more_than_allowed(count)
+        yield value
+    rest = elements.rest
+    refuse_heavy(rest, weigh_json)
+    values = _values_of(rest, elements.place_of)
+    _refuse_more_than_allowed(count + len(values))
+    yield from _drained(values)
 
 
 def _drained(values: list[object]) -> Iterator[object]:
@@ -148,9 +168,12 @@ def line_values(lines: Iterable[bytes]) -> Iterator[object]:
         if not line:
             continue
         try:
+            refuse_heavy(line, weigh_json)
             value = json_value(line)
         except orjson.JSONDecodeError as error:
             value = Unreadable(_malformed(line, error, f"column {error.colno}"))
+        except BodyTooLargeError:
+            value = Unreadable("holds too many values")
         yield value
 
 
@@ -334,13 +357,11 @@ def _refuse_more_than_allowed(count: int) -> None:
 def parse_json(body: bytes, *, now: datetime, tenant_id: str | None) -> ParsedBatch:
     """Read a JSON body: an array, an object with `records`, or one record.
 
-    BadInputError: any other body; BodyTooLargeError: more than MAX_RECORDS.
+    BadInputError: any other body; BodyTooLargeError: more than MAX_RECORDS, or what cannot be decoded some records at a time is too heavy.
 
     `tenant_id` is the tenant that the caller's key is bound to: implied where a record names none, and the only one allowed.
     """
-    values = json_values(body)
-    _refuse_more_than_allowed(len(values))
-    return parse_values(_drained(values), now=now, tenant_id=tenant_id)
+    return parse_values(_json_records(body), now=now, tenant_id=tenant_id)
 
 
 def parse_lines(lines: Iterable[bytes], *, now: datetime, tenant_id: str | None, first_index: int = 0) -> ParsedBatch:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -29,14 +29,12 @@ from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_routers
 from app.settings import Settings, load
 from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
-from app.web.backpressure import BodyBudget
-from app.web.body_limit import BodyLimitMiddleware
-from app.web.compression import CompressionMiddleware
-from app.web.cors import CrossOrigin
+from app.web.bodies import BodyBudget, BodyReader, Pace
 from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of
 from app.web.documents import build_document_policy
 from app.web.gate import Gate
 from app.web.graphql import add_graphql, build_graphql_routes
+from app.web.graphql_bodies import GraphQLBodies
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
 from app.web.litellm import build_litellm_router
@@ -65,6 +63,8 @@ class Wiring:
     """Instead of the setting: tests write past the gateway and read at once."""
     owns_process: bool = False
     """The application is all that the process is for, so that memory is managed for it."""
+    pace: Pace = field(default_factory=Pace)
+    """How slowly bodies may come."""
     assets: Path = BUILT
     """The folder of the built pages."""
 
@@ -128,28 +128,31 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load what they need from elsewhere
         redoc_url=None,
     )
-    ways = WaysIn(services, metrics, settings.ingest_body_limit, BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit)))
+    reader = BodyReader(wiring.pace)
+    ingest_budget = BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit))
+    ways = WaysIn(services, metrics, settings.ingest_body_limit, ingest_budget, reader)
     usage_route = build_usage_route(ways)
     keeping = KeepingEngine(engine, answers)
     assets = Assets(wiring.assets)
     templates = Templates(assets, graphiql=settings.graphiql)
     programs = ProgramPages(assets, templates)
     graphiql = programs.graphiql if settings.graphiql else None
-    graphql_routes = build_graphql_routes(keeping, services, build_document_policy(settings, keeping), graphiql)
+    graphql_routes = build_graphql_routes(
+        keeping, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings, keeping), graphiql
+    )
     app.state.limiter = limiter
     app.state.services = services
     rest_routers = build_rest_routers(services, stored)
     rest_routes = direct_routes_of(route for router in rest_routers for route in router.routes)
     inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes), refuse)
     inner = AnswerCacheMiddleware(inner, answers, services, stored)
-    cross_origin = CrossOrigin(settings.cors_origin_list)
-    app.gate = Gate(CompressionMiddleware(BodyLimitMiddleware(inner)), services, metrics, cross_origin)
+    app.gate = Gate(inner, services, metrics)
     if settings.trusted_proxies:
         app.proxies = TrustedProxies(settings.trusted_proxies)
     install_refusals(app)
     limit = services.limits.per_address
     if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
-        app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics, cross_origin)
+        app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics)
 
     add_graphql(app, graphql_routes)
     for router in rest_routers:

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import TokengraphError
-from app.web.body_limit import TooLongError
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +84,8 @@ class DirectRoutesMiddleware:
         scope["route"] = route  # by whose path the request is counted
         try:
             response = await route.respond(Request(scope, receive))
-        except (ClientDisconnect, TooLongError):
-            raise  # nobody is there to be answered, or whoever reads the body does it
+        except ClientDisconnect:
+            raise  # nobody is there to be answered
         except Exception:
             log.exception("request %s failed", scope.get("state", {}).get("request_id", ""))
             response = self._refuse(scope, TokengraphError())

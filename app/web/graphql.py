@@ -12,16 +12,19 @@ import orjson
 from fastapi import FastAPI, Request, Response
 from graphql import GraphQLError
 
-from app.domain.errors import BadInputError, RateLimitedError, TokengraphError, UnsupportedEncodingError
+from app.domain.errors import BadInputError, OverloadedError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
 from app.execution.engine import Answer, Demand, Engine, Prepared
-from app.resolvers.context import Charged, RequestContext, Services
+from app.ingest.weight import refuse_heavy, weigh_json
+from app.resolvers.context import RequestContext, Services
 from app.resolvers.errors import public_error
+from app.rest.envelopes import error_headers
 from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import NETWORK_CACHE_CONTROL
 from app.web.answer_cache import PUBLIC_ROOTS
 from app.web.direct_routes import DirectRoute
 from app.web.documents import DocumentPolicy, Named, TrustedDocuments
+from app.web.graphql_bodies import GraphQLBodies
 from app.web.pages.graphiql import prefers_html
 
 PATH: Final = "/graphql"
@@ -107,14 +110,12 @@ def read_demand(body: Any, *, only_queries: bool) -> Reading:
     return Reading(Named(query, document_id, digest), Demand(query, variables, operation_name, only_queries))
 
 
-async def _read_post(request: Request) -> Reading:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _JSON:
-        raise UnsupportedEncodingError("Content-Type must be application/json")
-    return read_demand(_loads(await request.body(), "the body"), only_queries=False)
+def _read_body(body: bytes) -> Reading:
+    refuse_heavy(body, weigh_json)
+    return read_demand(_loads(body, "the body"), only_queries=False)
 
 
-async def _read_get(request: Request) -> Reading:
+async def _read_get(request: Request, _: RequestContext) -> Reading:
     given = dict(request.query_params)
     body: dict[str, Any] = {name: given.get(name) for name in ("query", "operationName", "documentId")}
     for name in ("variables", "extensions"):
@@ -132,11 +133,8 @@ def _media_type(request: Request) -> str:
     return media_type_of(request.headers.get("accept", ""))
 
 
-def _respond(request: Request, answer: Answer, charged: Charged | None = None) -> Response:
-    body = answer.as_json()
-    if charged is not None:
-        body["extensions"] = {"cost": charged._asdict()}
-    encoded = encode_json(body)
+def _respond(request: Request, answer: Answer) -> Response:
+    encoded = encode_json(answer.as_json())
     if _media_type(request) == _RESPONSE_JSON:
         return Response(encoded, 200 if answer.has_run else 400, media_type=_RESPONSE_JSON)
     return Response(encoded, 400 if answer.is_forbidden else 200, media_type=_JSON)
@@ -151,7 +149,7 @@ def _respond_kept(request: Request, answer: Answer, roots: frozenset[str]) -> Re
     if answer.errors:
         response.headers.update(_NO_STORE)
         return response
-    # The media type is part of it: both have the same bytes, and a validator must tell them apart.
+    # The media type is part of it: both have the same bytes, and a strong validator must tell them apart.
     etag = etag_of(_media_type(request).encode() + b"\n" + bytes(response.body))
     headers = {"Cache-Control": _cache_control(request, answer, roots), "ETag": etag, "Vary": _VARY}
     if etag_matches(request.headers.get("if-none-match"), etag):
@@ -184,7 +182,11 @@ def _refuse(request: Request, error: TokengraphError, *, always_ok: bool) -> Res
 
 
 def build_graphql_routes(
-    engine: Engine, services: Services, documents: DocumentPolicy | None = None, page: Callable[[], Response] | None = None
+    engine: Engine,
+    services: Services,
+    bodies: GraphQLBodies,
+    documents: DocumentPolicy | None = None,
+    page: Callable[[], Response] | None = None,
 ) -> tuple[DirectRoute, ...]:
     """Return the routes of the endpoint.
 
@@ -197,15 +199,15 @@ def build_graphql_routes(
             return await engine.run(demand, context)  # which says why not
         return await engine.run_prepared(prepared, demand, context)
 
-    async def respond(request: Request, read: Callable[[Request], Awaitable[Reading]]) -> Response:
+    async def respond(request: Request, read: Callable[[Request, RequestContext], Awaitable[Reading]]) -> Response:
         try:
             context = RequestContext.of(request, services)
-            reading = await read(request)
+            reading = await read(request, context)
         except RateLimitedError as error:
             request_id = request.scope.get("state", {}).get("request_id", "")
             shown = public_error(GraphQLError(error.message, original_error=error), request_id)
             return Response(encode_json({"errors": [shown.formatted]}), media_type=_JSON, headers=_NO_STORE)
-        except BadInputError as error:
+        except (BadInputError, OverloadedError) as error:
             return _malformed(error)
         try:
             chosen = await policy.choose(reading.named)
@@ -219,13 +221,21 @@ def build_graphql_routes(
             policy.remember(chosen)
         answer = await run(prepared, demand, context)
         if request.method != "GET" or not chosen.by_id:
-            # An answer to a GET has a validator, which what is left of the budget would change each time.
-            return _respond(request, answer, context.charged if request.method == "POST" else None)
+            return _respond(request, answer)
         roots = frozenset() if prepared.document is None else root_fields(prepared.document, demand.operation_name)
         return _respond_kept(request, answer, roots)
 
     async def post(request: Request) -> Response:
-        return await respond(request, _read_post)
+        with contextlib.ExitStack() as answered:
+
+            async def read(request: Request, context: RequestContext) -> Reading:
+                kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind != _JSON:
+                    raise UnsupportedEncodingError("Content-Type must be application/json")
+                body = await bodies.take(request, context, answered)
+                return await bodies.reader.decoding.run(body, weigh_json, _read_body)
+
+            return await respond(request, read)
 
     async def get(request: Request) -> Response:
         if page is not None and prefers_html(request.headers.get("accept", "")) and _IDS.isdisjoint(request.query_params):
@@ -237,9 +247,9 @@ def build_graphql_routes(
     return DirectRoute("POST", PATH, post), DirectRoute("GET", PATH, get)
 
 
-def _malformed(error: BadInputError) -> Response:
+def _malformed(error: TokengraphError) -> Response:
     body = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
-    return Response(encode_json(body), error.status, media_type=_JSON, headers=_NO_STORE)
+    return Response(encode_json(body), error.status, media_type=_JSON, headers=error_headers(error))
 
 
 def add_graphql(app: FastAPI, routes: tuple[DirectRoute, ...]) -> None:

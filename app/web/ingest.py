@@ -58,9 +58,9 @@ _JSON = ("application/json", "")
 def _pick_parser(content_type: str) -> Parser:
     kind = content_type.partition(";")[0].strip().lower()
     if kind in _NDJSON:
-        return lambda body, now, tenant: parse_ndjson(body, now=now, tenant_id=tenant)
+        return Parser(lambda body, now, tenant: parse_ndjson(body, now=now, tenant_id=tenant))
     if kind in _JSON:
-        return lambda body, now, tenant: parse_json(body, now=now, tenant_id=tenant)
+        return Parser(lambda body, now, tenant: parse_json(body, now=now, tenant_id=tenant))
     raise UnsupportedEncodingError("Content-Type must be application/json or application/x-ndjson")
 
 
@@ -73,8 +73,8 @@ def build_usage_route(ways: WaysIn) -> DirectRoute:
     async def post_usage(request: Request) -> Response:
         async def respond() -> Response:
             await ways.admit(request)  # who may not write is told that first
-            parse = _pick_parser(request.headers.get("content-type", ""))
-            return json_response((await ways.take(request, parse)).as_json())
+            parser = _pick_parser(request.headers.get("content-type", ""))
+            return json_response((await ways.take(request, parser)).as_json())
 
         return await answer(typed, request, respond)
 

@@ -15,7 +15,7 @@ from app.ingest.sources.litellm import Delivery, TenantFrom, parse_payloads
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import typed
 from app.rest.models import ReceiptResponse, TypedError, error_responses
-from app.web.ways_in import WaysIn, named_tenant
+from app.web.ways_in import Parser, WaysIn, named_tenant
 
 TENANT_FROM_HEADER: Final = "X-Tokengraph-Tenant-From"
 
@@ -96,7 +96,7 @@ def build_litellm_router(ways: WaysIn) -> APIRouter:
                 return parse_payloads(body, Delivery(tenant_from, default_tenant, tenant_id), FieldRules(now, tenant_id))
 
             try:
-                receipt = await ways.take(request, parse)
+                receipt = await ways.take(request, Parser(parse))
             except OverloadedError as error:
                 # LiteLLM sends again after a 5xx only: what it is told by a 429 to send later, it drops.
                 raise UnavailableError(error.message) from None

@@ -18,10 +18,11 @@ from app.ingest.receipt import Receipt
 from app.ingest.sources.conventions import CONVENTIONS, EXCLUSIVE, INCLUSIVE, TokenConvention
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.traces import Delivery, Encoding, parse_traces
+from app.ingest.weight import weigh_json, weigh_protobuf
 from app.rest.envelopes import error_headers
 from app.rest.json import encode_json
 from app.rest.models import Body, error_responses
-from app.web.ways_in import WaysIn, named_tenant
+from app.web.ways_in import Parser, WaysIn, named_tenant
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> R
             parsed.append(parse_traces(body, delivery, FieldRules(now, tenant_id)))
             return parsed[-1]
 
-        receipt = await ways.take(request, parse)
+        receipt = await ways.take(request, Parser(parse, weigh_json if encoding is Encoding.JSON else weigh_protobuf))
         message = describe_outcome(receipt, parsed[-1].quarantined)
         return _answer(encode_exported(receipt.rejected, message, encoding), encoding)
     except TokengraphError as error:

@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from fastapi import Request
 
-from app.domain.errors import BadInputError, BodyTooLargeError, ForbiddenError, SlowSenderError
+from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.usage import ParsedBatch
-from app.ingest.decompress import BodyDecoder
 from app.ingest.fields import ID_PATTERN, ID_RULE
 from app.ingest.receipt import Receipt
 from app.ingest.sources.genai import TENANT_HEADER
+from app.ingest.weight import Weigh, weigh_json
 from app.resolvers.context import RequestContext, Services
-from app.web.backpressure import BodyBudget, Held
+from app.web.bodies import BodyBudget, BodyReader
 from app.web.metrics import Metrics
 
-Parser = Callable[[bytes, datetime, str | None], ParsedBatch]
+Parse = Callable[[bytes, datetime, str | None], ParsedBatch]
 """From a body, the time of arrival and the tenant that the sender's key is bound to, to a batch. May raise BadInputError."""
 
-_INLINE_BYTES = 64 * 1024
-_SILENT_SECONDS = 60.0
+_RECORD_BYTES = 1024
+"""Of memory that a record takes until it is written."""
+_KEPT_BYTES = 2048
+"""Of memory that a quarantined record takes, with what was sent."""
+_REJECT_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Parser:
+    """How a body is read. `weigh`: how much memory its decoding may take."""
+
+    parse: Parse
+    weigh: Weigh = weigh_json
 
 
 @dataclass(frozen=True, slots=True)
 class WaysIn:
-    """`body_limit`: bytes, of a body as sent and as decompressed; `budget`: of all bodies that are being taken in."""
+    """`body_limit`: bytes, of a body as sent and as decompressed; `budget`: of all bodies that are being taken in, and their records."""
 
     services: Services
     metrics: Metrics
     body_limit: int
     budget: BodyBudget
+    reader: BodyReader = field(default_factory=BodyReader)
 
     async def admit(self, request: Request) -> RequestContext:
         """Return the context of a request that may write. Errors as `RequestContext.principal`, or ForbiddenError."""
@@ -43,21 +54,18 @@ class WaysIn:
             raise ForbiddenError("a key of role ingest or admin is needed to write")
         return context
 
-    async def take(self, request: Request, parse: Parser) -> Receipt:
+    async def take(self, request: Request, parser: Parser) -> Receipt:
         """Write the body's records by the one write and return the receipt, after the commit. Nothing is read of who may not write.
 
         OverloadedError: too much is being taken in already.
         """
         context = await self.admit(request)
+        principal = await context.principal()
         with self.budget.hold() as held:
-            body = await read_body(request, self.body_limit, held)
-            principal = await context.principal()
-            tenant = principal.tenant_id
-            if len(body) <= _INLINE_BYTES:
-                batch = parse(body, context.now, tenant)
-            else:
-                batch = await asyncio.to_thread(parse, body, context.now, tenant)
+            body = await self.reader.read(request, self.body_limit, held)
+            batch = await self.reader.decoding.run(body, parser.weigh, lambda body: parser.parse(body, context.now, principal.tenant_id))
             del body
+            held.grow_to(len(batch.records) * _RECORD_BYTES + len(batch.quarantined) * _KEPT_BYTES + len(batch.rejects) * _REJECT_BYTES)
             receipt = await self.services.ingestor.ingest(batch, principal.key_id)
         self.metrics.observe_receipt(receipt)
         return receipt.shown_to(principal)
@@ -69,34 +77,3 @@ def named_tenant(request: Request) -> str | None:
     if tenant and not ID_PATTERN.fullmatch(tenant):
         raise BadInputError(f"the header {TENANT_HEADER} {ID_RULE}")
     return tenant or None
-
-
-async def _arriving(request: Request) -> AsyncIterator[bytes]:
-    """Give the chunks of a body. SlowSenderError: none came for so long that the sender may be gone, while it holds its share of memory."""
-    chunks = aiter(request.stream())
-    while True:
-        try:
-            async with asyncio.timeout(_SILENT_SECONDS):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise SlowSenderError from None
-        yield chunk
-
-
-async def read_body(request: Request, limit: int, held: Held) -> bytes:
-    """Return the decompressed body. BodyTooLargeError as soon as more than `limit` bytes came, compressed or not; OverloadedError."""
-    decoder = BodyDecoder(request.headers.get("content-encoding", ""), limit)
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLargeError(f"the body is larger than {limit} bytes")
-    arrived = 0
-    async for chunk in _arriving(request):
-        arrived += len(chunk)
-        if arrived > limit:
-            raise BodyTooLargeError(f"the body is larger than {limit} bytes")
-        if chunk:
-            decoder.feed(chunk)
-            held.grow_to(max(arrived, decoder.size))
-    return decoder.finish()

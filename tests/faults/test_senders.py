@@ -191,7 +191,7 @@ async def trickle(writer: asyncio.StreamWriter, request: bytes, hurry: asyncio.E
 
 async def test_slow_senders_hold_nobody_and_are_served_in_the_end(gateway: Gateway, url: str, headers: dict[str, str]) -> None:
     def request(number: int) -> bytes:
-        body = lines(f"slow{number}", 1000)
+        body = lines(f"slow{number}", 400)
         return head(headers, "Content-Type: application/x-ndjson", f"Content-Length: {len(body)}", "Connection: close") + body
 
     # Half of them are slow from the first byte of the head on, the others stop in the body.

@@ -20,6 +20,7 @@ from app.ingest.batch import Ingestor
 from app.ingest.queue import GROUP_RECORDS, IngestQueue
 from app.settings import Settings
 from app.web.app import Wiring, create_app
+from app.web.bodies import Pace
 from tests.factories import assert_rollups_equal, make_batch, make_record, unpriced
 from tests.gateway import Gateway
 from tests.live import listening
@@ -242,13 +243,10 @@ async def test_what_is_quarantined_is_kept_with_its_batch_and_once(database: Dat
     assert rows[0][3] == [{"field": "cached_tokens", "message": "is wrong"}]
 
 
-async def test_a_sender_that_falls_silent_gives_back_what_it_holds(
-    gateway: Gateway, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.web.ways_in._SILENT_SECONDS", 0.3)
+async def test_a_sender_that_falls_silent_gives_back_what_it_holds(gateway: Gateway, database_url: str) -> None:
     settings = Settings(database_url=database_url, ingest_body_limit=40_000, ingest_memory=40_000)
     key = (await gateway.key("ingest"))["Authorization"]
-    with listening(create_app(settings, Wiring(clock=gateway.clock, jobs=False))) as url:
+    with listening(create_app(settings, Wiring(clock=gateway.clock, jobs=False, pace=Pace(grace=0.3, rate=2**20)))) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         head = f"POST /v1/ingest/usage HTTP/1.1\r\nHost: x\r\nAuthorization: {key}\r\nContent-Type: application/json\r\n"
         writer.write(f"{head}Content-Length: 40000\r\n\r\n[{' ' * 38_000}".encode())

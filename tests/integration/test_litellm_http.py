@@ -26,7 +26,7 @@ from app.domain.principal import Role
 from app.domain.time_range import system_clock
 from app.settings import Settings
 from app.web.app import Wiring, create_app
-from app.web.backpressure import BodyBudget
+from app.web.bodies import BodyBudget
 from app.web.litellm import build_litellm_router
 from app.web.metrics import Metrics
 from app.web.ways_in import WaysIn

@@ -13,6 +13,7 @@ import orjson
 
 from app.domain.errors import BadInputError, BodyTooLargeError
 from app.domain.usage import ParsedBatch, Reason
+from app.ingest.elements import Elements
 from app.ingest.fields import SHORT_TEXT, BrokenRuleError, FieldRules, decimal_reader
 from app.ingest.parse import MAX_RECORDS, UTF8_BOM, Unreadable, json_value, line_values
 from app.ingest.sources.candidates import Candidate
@@ -40,6 +41,7 @@ from app.ingest.sources.litellm_vocabulary import (
     searches_of,
     shortened,
 )
+from app.ingest.weight import refuse_heavy, weigh_json
 
 NAME: Final = "litellm"
 
@@ -101,44 +103,64 @@ def parse_payloads(body: bytes, delivery: Delivery, rules: FieldRules) -> Parsed
     What is no call of a model and has no usage is a reject that says so. BadInputError: it is none of these; BodyTooLargeError: more than
     MAX_RECORDS.
     """
-    values = _values(body.removeprefix(UTF8_BOM))
-    if len(values) > MAX_RECORDS:
-        raise BodyTooLargeError(f"the body holds more than {MAX_RECORDS} payloads: send several")
+    payloads = _payloads(body.removeprefix(UTF8_BOM))
     source = RowSource(NAME, "LiteLLM's logging payloads", lambda payload: read_payload(payload, delivery), needed=(), names_tenant=True)
-    return collect_rows(_screened(values, delivery), source, rules)
+    return collect_rows(_screened(payloads, delivery), source, rules)
 
 
-def _values(body: bytes) -> list[object]:
-    """Take a body apart. LiteLLM sends lines as application/json too, so that the media type says nothing."""
+def _payloads(body: bytes) -> Iterator[object]:
+    """Take a body apart, some payloads at a time. LiteLLM sends lines as application/json too, so that the media type says nothing."""
     if not body or body.isspace():
         raise BadInputError("the body is empty")
-    try:
-        value = json_value(body)
-    except orjson.JSONDecodeError as error:
-        lines = line_values(io.BytesIO(body))
-        first = next(lines)
-        if isinstance(first, Unreadable):
-            raise BadInputError(f"the body is malformed JSON at line {error.lineno} column {error.colno}: {error.msg}") from None
+    elements = Elements(body, json_value)
+    count = 0
+    for count, payload in enumerate(elements, 1):
+        _refuse_more_than_allowed(count)
+        yield payload
+    if not elements.skipped and _is_lines(body):
         if body.count(b"\n") > MAX_RECORDS:
-            raise BodyTooLargeError(f"the body holds more than {MAX_RECORDS} lines: send several") from None
-        return [first, *lines]
-    if isinstance(value, list):
-        return value
-    if value is None or isinstance(value, dict):
-        return [value]
-    raise BadInputError(_FORMS)
-
-
-def _screened(values: list[object], delivery: Delivery) -> Iterator[object]:
-    """Give the payloads, letting go of each: they have whole conversations in them."""
+            raise BodyTooLargeError(f"the body holds more than {MAX_RECORDS} lines: send several")
+        yield from line_values(io.BytesIO(body))
+        return
+    refuse_heavy(elements.rest, weigh_json)
+    try:
+        value = json_value(elements.rest)
+    except orjson.JSONDecodeError as error:
+        line, column = elements.place_of(error)
+        raise BadInputError(f"the body is malformed JSON at line {line} column {column}: {error.msg}") from None
+    if not isinstance(value, list | dict | None):
+        raise BadInputError(_FORMS)
+    values = value if isinstance(value, list) else [value]
+    _refuse_more_than_allowed(count + len(values))
     values.reverse()
-    while values:
-        value = values.pop()
+    while values:  # letting go of each: they have whole conversations in them
+        yield values.pop()
+
+
+def _is_lines(body: bytes) -> bool:
+    """Whether the first line is a payload, and more follows."""
+    lines = io.BytesIO(body)
+    first = next((line for line in lines if not line.isspace()), b"")
+    if all(line.isspace() for line in lines):
+        return False
+    return not isinstance(next(line_values((first,)), None), Unreadable)
+
+
+def _refuse_more_than_allowed(count: int) -> None:
+    if count > MAX_RECORDS:
+        raise BodyTooLargeError(f"the body holds more than {MAX_RECORDS} payloads: send several")
+
+
+def _screened(values: Iterator[object], delivery: Delivery) -> Iterator[object]:
+    """Put a reject in the place of each payload that is no call."""
+    for value in values:
         if isinstance(value, Mapping):
             if is_passed_over(value, _AMOUNTS):
-                value = Unreadable(PASSED_OVER)
-            elif _is_nobodys(value, delivery):
-                value = Unreadable(NOBODYS)
+                yield Unreadable(PASSED_OVER)
+                continue
+            if _is_nobodys(value, delivery):
+                yield Unreadable(NOBODYS)
+                continue
         yield value
 
 

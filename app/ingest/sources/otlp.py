@@ -17,6 +17,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from app.domain.errors import BadInputError, BodyTooLargeError
 from app.ingest.parse import MAX_RECORDS, UTF8_BOM
+from app.ingest.weight import refuse_heavy, weigh_json, weigh_protobuf
 
 MAX_TEXT: Final = 512
 MAX_ITEMS: Final = 16
@@ -76,7 +77,8 @@ class _Counter:
 
 
 def parse_protobuf(body: bytes, wanted: Wanted) -> Iterator[Span]:
-    """Read an ExportTraceServiceRequest. BadInputError: it is none; BodyTooLargeError: more than MAX_RECORDS parts."""
+    """Read an ExportTraceServiceRequest. BadInputError: it is none; BodyTooLargeError: more than MAX_RECORDS parts, or too heavy."""
+    refuse_heavy(body, weigh_protobuf)
     try:
         request = ExportTraceServiceRequest.FromString(body)
     except DecodeError:
@@ -169,6 +171,7 @@ def _decode_json(body: bytes) -> object:
     body = body.removeprefix(UTF8_BOM)
     if not body or body.isspace():
         raise BadInputError("the body is empty")
+    refuse_heavy(body, weigh_json)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

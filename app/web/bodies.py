@@ -1,0 +1,143 @@
+"""How every body comes in: how long it may be, how much of all may be in the process, how slowly one may come, where it is decoded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from app.domain.errors import BodyTooLargeError, OverloadedError, SlowSenderError
+from app.ingest.decompress import BodyDecoder
+from app.ingest.weight import LIGHT_BYTES, Weigh
+
+T = TypeVar("T")
+
+LEAST: Final = 4 * 1024
+"""Bytes that any request counts for, however short its body."""
+
+_LARGE_WEIGHT: Final = 32 * 2**20
+_SLICE: Final = 16 * 1024
+"""Bytes that are decompressed at once; others have their turn in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slowly a body may come: so many seconds for its first byte, one more for `rate` bytes each, and never more than `total`."""
+
+    grace: float = 20.0
+    rate: int = 16 * 1024
+    total: float = 600.0
+
+    def seconds(self, arrived: int) -> float:
+        """Return the seconds in which the next byte has to come, counted from the first look, when `arrived` bytes came."""
+        return min(self.grace + arrived / self.rate, self.total)
+
+
+class Held:
+    """What one request holds of a budget."""
+
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+        self.size = 0
+
+    def grow_to(self, size: int) -> None:
+        """Hold `size` bytes from here on, if that is more than so far. OverloadedError: there is no room."""
+        if size > self.size:
+            self._budget.take(size - self.size, held=self.size)
+            self.size = size
+
+
+class BodyBudget:
+    """Bytes of bodies, as decompressed, and of what they were decoded to, from their arrival to the end of their answer."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    def take(self, size: int, held: int = 0) -> None:
+        """Take some. OverloadedError: there is not so much left, and others hold it. `held`: what the taker has already."""
+        if self.taken + size > self._limit and self.taken > held:
+            raise OverloadedError("Too many requests are being taken in; try again")
+        self.taken += size
+
+    @contextmanager
+    def hold(self) -> Iterator[Held]:
+        """Lend a share that is given back at the end."""
+        held = Held(self)
+        try:
+            held.grow_to(LEAST)
+            yield held
+        finally:
+            self.taken -= held.size
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Where bodies are decoded: short ones at once, others in a thread; two at a time, of heavy ones one."""
+
+    light: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+
+    async def run(self, body: bytes, weigh: Weigh, work: Callable[[bytes], T]) -> T:
+        """Return what `work` makes of a body. Errors as `work`'s."""
+        if len(body) <= LIGHT_BYTES:
+            return work(body)
+        weight = await asyncio.to_thread(weigh, body)
+        async with self.light if weight <= _LARGE_WEIGHT else self.heavy:
+            return await asyncio.to_thread(work, body)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyReader:
+    """Reads bodies. One per process."""
+
+    pace: Pace = field(default_factory=Pace)
+    decoding: Decoding = field(default_factory=Decoding)
+
+    async def read(self, request: Request, limit: int, held: Held) -> bytes:
+        """Return the decompressed body.
+
+        BodyTooLargeError: it is longer than `limit`, as sent or decompressed; SlowSenderError: it does not come, or the process stops;
+        OverloadedError; BadInputError and UnsupportedEncodingError: its compression.
+        """
+        encoding = request.headers.get("content-encoding", "")
+        decoder = BodyDecoder(encoding, limit)
+        announced = request.headers.get("content-length", "")
+        if announced.isdigit() and int(announced[:20]) > limit:
+            raise BodyTooLargeError(f"the body is larger than {limit} bytes")
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        arrived = 0
+        try:
+            async with asyncio.timeout_at(began + self.pace.seconds(0)) as timer:
+                more = True
+                while more:
+                    message = await request.receive()
+                    if message["type"] != "http.request":
+                        raise ClientDisconnect
+                    chunk: bytes = message.get("body", b"")
+                    more = message.get("more_body", False)
+                    arrived += len(chunk)
+                    if arrived > limit:
+                        raise BodyTooLargeError(f"the body is larger than {limit} bytes")
+                    if not more and arrived == len(chunk) and not encoding:
+                        held.grow_to(arrived)
+                        return chunk
+                    timer.reschedule(began + self.pace.seconds(arrived))
+                    for start in range(0, len(chunk), _SLICE):
+                        decoder.feed(chunk[start : start + _SLICE])
+                        held.grow_to(max(arrived, decoder.size))
+                        if encoding and start:
+                            await asyncio.sleep(0)
+        except TimeoutError:
+            raise SlowSenderError from None
+        except asyncio.CancelledError:  # the process stops: its requests were given time to end
+            task = asyncio.current_task()
+            if task is not None:
+                task.uncancel()
+            raise SlowSenderError from None
+        return decoder.finish()

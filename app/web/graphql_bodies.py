@@ -1,0 +1,47 @@
+"""How long a body of `/graphql` may be, by who sends it, and of whose memory it takes a part: strangers fill theirs and nobody else's."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastapi import Request
+
+from app.domain.errors import TokengraphError
+from app.resolvers.context import RequestContext
+from app.web.bodies import BodyBudget, BodyReader
+
+STRANGER_BYTES: Final = 64 * 1024
+"""Without a valid key."""
+
+READER_BYTES: Final = 256 * 1024
+"""With a key that may not write: room for the longest document and variables that are allowed, and what JSON adds to them."""
+
+WRITER_BYTES: Final = 8 * 2**20
+"""With a key that may write: room for a mutation of 1,000 usage records."""
+
+STRANGERS_MEMORY: Final = 8 * 2**20
+READERS_MEMORY: Final = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLBodies:
+    """`writers`: the memory that all ways in share."""
+
+    reader: BodyReader
+    writers: BodyBudget
+    readers: BodyBudget = field(default_factory=lambda: BodyBudget(READERS_MEMORY))
+    strangers: BodyBudget = field(default_factory=lambda: BodyBudget(STRANGERS_MEMORY))
+
+    async def take(self, request: Request, context: RequestContext, until: ExitStack) -> bytes:
+        """Return the body. It holds memory `until` that is closed. Errors as `BodyReader.read`."""
+        limit, budget = await self._allowance(context)
+        return await self.reader.read(request, limit, until.enter_context(budget.hold()))
+
+    async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget]:
+        try:
+            principal = await context.principal()
+        except TokengraphError:  # which the fields that need a key raise again
+            return STRANGER_BYTES, self.strangers
+        return (WRITER_BYTES, self.writers) if principal.may_ingest else (READER_BYTES, self.readers)
