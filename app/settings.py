@@ -21,6 +21,10 @@ _PREFIX: Final = "TOKENGRAPH_"
 _SERVICE_LINK: Final = re.compile(r"TOKENGRAPH_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_\w+)")
 _SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[1-9][0-9]{0,4})?")
+_DEFAULT_PORT = re.compile(r"^http:.*:80$|^https:.*:443$")
+"""What a browser leaves out."""
+
 
 def default_data_dir() -> Path:
     """Return the user's data folder for this program."""
@@ -55,6 +59,9 @@ class Settings(BaseSettings):
     key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
     address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
     failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
+    key_cost_limit: str = Field(
+        "100000/minute", description="Points that the questions of one key cost, or of one address that shows no key; off: no limit."
+    )
     trusted_proxies: str = Field(
         "", description="Proxies' addresses and networks, for their X-Forwarded-For; *: whoever connects is one; empty: none."
     )
@@ -64,11 +71,12 @@ class Settings(BaseSettings):
     trusted_documents_only: bool = Field(False, description="Whether GraphQL runs nothing but trusted documents; REST is as ever.")
     automatic_persisted_queries: bool = Field(True, description="Whether clients may register a query by its hash, in a worker's memory.")
     graphiql: bool = Field(True, description="Whether a browser that opens /graphql gets GraphiQL.")
+    cors_origins: str = Field("", description="Origins whose pages may call GraphQL and keyed URLs, or *; empty: none.")
     connections: int = Field(1000, ge=16, le=100_000, description="HTTP connections that a worker keeps open at once.")
     address_connections: int = Field(200, ge=1, le=100_000, description="Those of one address; it does not hold for trusted proxies.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
 
-    @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit")
+    @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit", "key_cost_limit")
     @classmethod
     def _check_limit(cls, text: str) -> str:
         from app.auth.quota import parse_limit  # here: only a process that serves, or an operator who set one, needs it
@@ -88,6 +96,20 @@ class Settings(BaseSettings):
         except ValueError as error:
             raise PydanticCustomError("proxies", "{reason}", {"reason": str(error)}) from None
         return text.strip()
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, text: str) -> str:
+        for origin in text.split(",") if text.strip() not in ("", "*") else ():
+            if not _ORIGIN.fullmatch(origin.strip()) or _DEFAULT_PORT.search(origin.strip()):
+                reason = "must be * or origins as browsers send them, like https://app.example or http://localhost:3000"
+                raise PydanticCustomError("origins", "{reason}, not {origin}", {"reason": reason, "origin": repr(origin.strip())})
+        return text.strip()
+
+    @property
+    def cors_origin_list(self) -> tuple[str, ...]:
+        """The origins whose pages may call GraphQL and keyed URLs; `*` alone: all."""
+        return tuple(origin.strip() for origin in self.cors_origins.split(",")) if self.cors_origins else ()
 
     @property
     def snapshot_every(self) -> timedelta:

@@ -60,22 +60,37 @@ def _address_subject(host: str) -> str:
     return str(address.ipv4_mapped or IPv6Network((int(address), 64), strict=False))
 
 
-def _note_headers(limit: Limit, remaining: int, reset_at: float, retry_after: int | None) -> None:
+def _note_limit(limit: Limit, remaining: int, seconds: float) -> None:
+    """Add a limit to `RateLimit-Policy` and `RateLimit`, or renew it there, as draft-ietf-httpapi-ratelimit-headers-11 has them."""
+    headers = answer_headers.get()
+    if headers is None:
+        return
+    for name, parameters in (
+        ("RateLimit-Policy", f"q={limit.amount};w={limit.seconds}"),
+        ("RateLimit", f"r={remaining};t={max(0, ceil(seconds))}"),
+    ):
+        items = {item.partition(";")[0]: item for item in headers.get(name, "").split(", ") if item}
+        items[f'"{limit.name}"'] = f'"{limit.name}";{parameters}'
+        headers[name] = ", ".join(items.values())
+
+
+def _note_headers(limit: Limit, remaining: int, now: datetime, seconds: float, retry_after: int | None = None) -> None:
     headers = answer_headers.get()
     if headers is None or "Retry-After" in headers:
         return  # of several reads in one request, the refused one is told of
     headers["X-RateLimit-Limit"] = str(limit.amount)
     headers["X-RateLimit-Remaining"] = str(remaining)
-    headers["X-RateLimit-Reset"] = str(ceil(reset_at))
+    headers["X-RateLimit-Reset"] = str(ceil(now.timestamp() + seconds))
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
+    _note_limit(limit, remaining, seconds)
 
 
-def _refusal(limit: Limit, seconds: float, now: datetime) -> RateLimitedError:
+def _refusal(limit: Limit, seconds: float, now: datetime, remaining: int = 0, message: str | None = None) -> RateLimitedError:
     retry_after = max(1, ceil(seconds))
+    _note_headers(limit, remaining, now, seconds, retry_after)
     reset_at = ceil(now.timestamp() + seconds)
-    _note_headers(limit, 0, reset_at, retry_after)
-    return RateLimitedError(limit=limit.amount, remaining=0, reset_at=reset_at, retry_after=retry_after)
+    return RateLimitedError(message, limit=limit.amount, remaining=remaining, reset_at=reset_at, retry_after=retry_after)
 
 
 class RankingsQuota:
@@ -91,11 +106,13 @@ class RankingsQuota:
             Check(RANKINGS_PER_KEY, principal.key_id),
             Check(RANKINGS_PER_ACCOUNT, f"{today.isoformat()}:{principal.account}"),  # by its date, the window ends at midnight
         )
-        minute = verdict.standings[0]
+        minute, day = verdict.standings
+        day_ends_in = (midnight(today) + timedelta(days=1) - now).total_seconds()
         if not verdict.refused:
-            _note_headers(RANKINGS_PER_KEY, minute.remaining, now.timestamp() + minute.frees_in, None)
+            _note_headers(RANKINGS_PER_KEY, minute.remaining, now, minute.frees_in)
+            _note_limit(RANKINGS_PER_ACCOUNT, day.remaining, day_ends_in)
         elif 1 in verdict.refused:
-            raise _refusal(RANKINGS_PER_ACCOUNT, (midnight(today) + timedelta(days=1) - now).total_seconds(), now)
+            raise _refusal(RANKINGS_PER_ACCOUNT, day_ends_in, now)
         else:
             raise _refusal(RANKINGS_PER_KEY, minute.frees_in, now)
 
@@ -108,6 +125,8 @@ class CallerLimits:
     per_key: Limit | None
     per_address: Limit | None
     failed: Limit | None
+    cost: Limit | None = None
+    """Of points, for each key, and for each address where there is no key."""
 
     async def count_key(self, principal: Principal, now: datetime) -> None:
         """Count a request with a valid key. RateLimitedError: too many."""
@@ -120,6 +139,18 @@ class CallerLimits:
     async def count_failure(self, host: str, now: datetime) -> None:
         """Count a key that opened nothing. RateLimitedError: too many from this address; a right key is not counted and not refused."""
         await self._count(self.failed, address_subject(host), now)
+
+    async def charge(self, caller: str, points: int, now: datetime) -> int | None:
+        """Count points, at most the limit's amount, and return how many are left; None: no limit. RateLimitedError: fewer are left."""
+        if self.cost is None:
+            return None
+        verdict = await self.counts.take(Check(self.cost, caller, points))
+        standing = verdict.standings[0]
+        if verdict.refused:
+            message = f"This costs {points} points, and {standing.remaining} are left of {self.cost.amount} in {self.cost.seconds} seconds"
+            raise _refusal(self.cost, verdict.wait, now, standing.remaining, message)
+        _note_limit(self.cost, standing.remaining, standing.frees_in)
+        return standing.remaining
 
     def expects_failure(self, host: str) -> bool:
         """Tell whether the address is over its limit of wrong keys. Asks this worker's memory only: it costs no round trip."""

@@ -33,7 +33,8 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local logs, stamps, corrected, answer, admitted = {}, {}, {}, {}, true
 for i, key in ipairs(KEYS) do
-    local amount, seconds, grain = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
+    local limit, seconds = tonumber(ARGV[4 * i - 3]), tonumber(ARGV[4 * i - 2])
+    local grain, amount = tonumber(ARGV[4 * i - 1]), tonumber(ARGV[4 * i])
     local stamp = grain > 0 and math.ceil(now / grain) * grain or now
     local packed = redis.call('GET', key)
     local log, kept, used = packed and cmsgpack.unpack(packed) or {}, {}, 0
@@ -47,23 +48,30 @@ for i, key in ipairs(KEYS) do
         end
     end
     logs[i], stamps[i] = kept, stamp
-    admitted = admitted and used < amount
-    answer[2 * i - 1] = used
+    admitted = admitted and used + amount <= limit
+    answer[3 * i - 2] = used
+    local free, frees = limit - used, now - seconds
+    for j = 1, #kept, 2 do
+        if free < amount then
+            free, frees = free + kept[j + 1], kept[j]
+        end
+    end
+    answer[3 * i] = math.max(0, math.ceil((frees + seconds - now) * 1000000))
 end
 for i, key in ipairs(KEYS) do
-    local kept, seconds = logs[i], tonumber(ARGV[3 * i - 1])
+    local kept, seconds, amount = logs[i], tonumber(ARGV[4 * i - 2]), tonumber(ARGV[4 * i])
     if admitted then
         if kept[#kept - 1] == stamps[i] then
-            kept[#kept] = kept[#kept] + 1
+            kept[#kept] = kept[#kept] + amount
         else
             kept[#kept + 1] = stamps[i]
-            kept[#kept + 1] = 1
+            kept[#kept + 1] = amount
         end
     end
     if admitted or corrected[i] then
         redis.call('SET', key, cmsgpack.pack(kept), 'PX', math.ceil((stamps[i] - now + seconds) * 1000) + 1)
     end
-    answer[2 * i] = kept[1] and math.ceil((kept[1] + seconds - now) * 1000000) or 0
+    answer[3 * i - 1] = kept[1] and math.ceil((kept[1] + seconds - now) * 1000000) or 0
 end
 answer[#answer + 1] = admitted and 1 or 0
 return answer
@@ -80,16 +88,16 @@ class RedisWindows:
     def take(self, checks: Sequence[Check]) -> Verdict:
         """Admit and count an event under every limit, or count it under none: one round trip."""
         keys = [f"tokengraph:{check.limit.name}:{check.limit.seconds}:{check.subject}" for check in checks]
-        arguments = [number for check in checks for number in (check.limit.amount, check.limit.seconds, check.limit.grain)]
+        arguments = [number for check in checks for number in (check.limit.amount, check.limit.seconds, check.limit.grain, check.amount)]
         answer = self._take(keys=keys, args=arguments)
         admitted = answer[-1] == 1
-        used = [count + admitted for count in answer[:-1:2]]
+        used = [count + admitted * check.amount for check, count in zip(checks, answer[:-1:3], strict=True)]
         standings = tuple(
             Standing(max(0, check.limit.amount - count), micros / 1e6)
-            for check, count, micros in zip(checks, used, answer[1::2], strict=True)
+            for check, count, micros in zip(checks, used, answer[1:-1:3], strict=True)
         )
-        refused = () if admitted else tuple(i for i, check in enumerate(checks) if used[i] >= check.limit.amount)
-        return Verdict(refused, standings)
+        refused = () if admitted else tuple(i for i, check in enumerate(checks) if used[i] + check.amount > check.limit.amount)
+        return Verdict(refused, standings, wait=max((answer[3 * i + 2] / 1e6 for i in refused), default=0.0))
 
     def close(self) -> None:
         """Give up the connections."""

@@ -35,10 +35,11 @@ class Limit:
 
 
 class Check(NamedTuple):
-    """One event of a subject that a limit is to admit."""
+    """Events of a subject that a limit is to admit, all of them or none: `amount`, which is not more than the limit's."""
 
     limit: Limit
     subject: str
+    amount: int = 1
 
 
 class Standing(NamedTuple):
@@ -51,12 +52,13 @@ class Standing(NamedTuple):
 class Verdict(NamedTuple):
     """What became of one event: `refused` holds the positions of the limits that refused it, none if it was admitted and counted.
 
-    `at`: the clock's instant of an event that was counted here.
+    `at`: the clock's instant of an event that was counted here. `wait`: seconds until every limit would admit it, if it was refused.
     """
 
     refused: tuple[int, ...]
     standings: tuple[Standing, ...]
     at: float = 0.0
+    wait: float = 0.0
 
 
 class _Log:
@@ -77,23 +79,34 @@ class _Log:
             self.total -= sum(self.counts[:gone])
             del self.stamps[:gone], self.counts[:gone]
 
-    def add(self, stamp: float) -> None:
-        """Count an event at an instant that is not before the newest one."""
+    def add(self, stamp: float, amount: int) -> None:
+        """Count so many events at an instant that is not before the newest one."""
         if self.stamps and self.stamps[-1] == stamp:
-            self.counts[-1] += 1
+            self.counts[-1] += amount
         else:
             self.stamps.append(stamp)
-            self.counts.append(1)
-        self.total += 1
+            self.counts.append(amount)
+        self.total += amount
 
-    def remove(self, stamp: float) -> None:
-        """Take one event back, if it still counts."""
+    def remove(self, stamp: float, amount: int) -> None:
+        """Take so many events back, if they still count."""
         at = bisect_right(self.stamps, stamp) - 1
         if at >= 0 and self.stamps[at] == stamp:
-            self.total -= 1
-            self.counts[at] -= 1
+            self.total -= amount
+            self.counts[at] -= amount
             if not self.counts[at]:
                 del self.stamps[at], self.counts[at]
+
+    def wait(self, check: Check, now: float) -> float:
+        """Return the seconds until a check would be admitted, if no more events came."""
+        free = check.limit.amount - self.total
+        admitted_at = now
+        for stamp, count in zip(self.stamps, self.counts, strict=True):
+            if free >= check.amount:
+                break
+            free += count
+            admitted_at = stamp + check.limit.seconds
+        return max(admitted_at, self.blocked_until) - now
 
     def standing(self, limit: Limit, now: float) -> Standing:
         """Return how the subject stands."""
@@ -127,11 +140,14 @@ class LocalWindows:
         """Admit and count an event under every limit, or count it under none."""
         now = self._clock()
         logs = [self._log(check, now) for check in checks]
-        refused = tuple(i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total >= check.limit.amount)
+        refused = tuple(
+            i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total + check.amount > check.limit.amount
+        )
         if not refused:
             for check, log in zip(checks, logs, strict=True):
-                log.add(_stamp(check.limit, now))
-        return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now)
+                log.add(_stamp(check.limit, now), check.amount)
+        wait = max((logs[i].wait(checks[i], now) for i in refused), default=0.0)
+        return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now, wait)
 
     def admitter(self, limit: Limit) -> Callable[[str, float], bool]:
         """Return what admits and counts an event of a subject at an instant of this object's clock, or refuses it: as `take`, quicker."""
@@ -155,7 +171,7 @@ class LocalWindows:
         for check in checks:
             log = self._logs[check.limit.name].get(check.subject)
             if log is not None:
-                log.remove(_stamp(check.limit, at))
+                log.remove(_stamp(check.limit, at), check.amount)
 
     def block(self, check: Check, seconds: float) -> None:
         """Admit nothing of the subject for so long: somebody who knows more of it has said so."""

@@ -101,6 +101,13 @@ class RateLimitedError(TokengraphError):
         self.retry_after = retry_after
 
 
+class TooExpensiveError(TokengraphError):
+    """The question costs more points than one request may"""
+
+    code = "QUERY_TOO_EXPENSIVE"
+    status = 400
+
+
 class OverloadedError(TokengraphError):
     """Too much waits to be written; try again"""
 

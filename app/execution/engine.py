@@ -24,7 +24,6 @@ from graphql import (
 )
 from graphql.validation.validate import ValidationAbortedError
 from strawberry.execution.is_awaitable import optimized_is_awaitable
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.compiled import Dialect
 from app.execution.executor import CompiledSelections, CompilingExecutor
@@ -38,6 +37,7 @@ from app.execution.limits import (
 )
 from app.execution.operation import KeptOperation, prepare_operations
 from app.execution.parsing import parse_document
+from app.execution.toll import Toll, TollingExecutor
 
 MAX_DOCUMENTS: Final = 1_000
 MAX_CACHED_LENGTH: Final = 20_000
@@ -106,9 +106,11 @@ class Answer:
 
 
 class Engine:
-    """Executes on one schema. `compiled` False: by the stock executor, for comparison."""
+    """Executes on one schema. `toll`: asked before root fields are resolved; `compiled` False: by the stock executor, for comparison."""
 
-    def __init__(self, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show, *, compiled: bool = True) -> None:
+    def __init__(
+        self, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show, *, toll: Toll | None = None, compiled: bool = True
+    ) -> None:
         self._schema = schema._schema
         self._limits = limits
         self._introspection = IntrospectionCost(self._schema)
@@ -116,6 +118,7 @@ class Engine:
             _bounded_merging(limits.comparisons) if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         )
         self._show = show
+        self._toll = toll
         self._selections = CompiledSelections(dialect) if compiled else None
         self._documents: OrderedDict[str, Prepared] = OrderedDict()
         self._characters = 0
@@ -210,10 +213,10 @@ class Engine:
         """Return the result, or what gives it when awaited."""
         if self._selections is not None:
             ready = prepared.ready.get(demand.operation_name)
-            started = None if ready is None else ready.start(context, demand.variables or {}, self._selections)
+            started = None if ready is None else ready.start(context, demand.variables or {}, self._selections, self._toll)
             if started is not None:
                 return started.execute_operation()
-        executor: dict[str, Any] = {"executor_class": StrawberryGraphQLCoreExecutionContext}
+        executor: dict[str, Any] = {"executor_class": TollingExecutor}
         if self._selections is not None and prepared.is_kept:
             executor = {"executor_class": CompilingExecutor, "selections": self._selections, "kept_document": document}
         return execute(
@@ -224,6 +227,7 @@ class Engine:
             operation_name=demand.operation_name,
             is_awaitable=cast(Any, optimized_is_awaitable),
             max_coercion_errors=self._limits.errors,
+            toll=self._toll,
             **executor,
         )
 

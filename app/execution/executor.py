@@ -21,10 +21,10 @@ from graphql import (
 )
 from graphql.execution.collect_fields import FieldDetails, FragmentDetails
 from graphql.execution.values import VariableValues
-from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from app.execution.compiled import CONDITIONS, Compiler, Completer, Dialect, Operation
 from app.execution.rows import RowList
+from app.execution.toll import TollingExecutor
 
 MAX_SELECTIONS = 2_000
 """Compiled selections that are kept; beyond, the least recently used go."""
@@ -105,7 +105,7 @@ def _find_conditions(
                 _find_conditions(fragment.definition.selection_set, fragments, names, seen)
 
 
-class CompilingExecutor(StrawberryGraphQLCoreExecutionContext):
+class CompilingExecutor(TollingExecutor):
     """Completes by compiled code what is trivial, and by the standard's all else.
 
     `selections`: those of the schema; `kept_document`: the one that is executed, which will be again.

@@ -30,6 +30,7 @@ from graphql.execution.values import VariableValues, VariableValueSource, get_va
 from strawberry.execution.is_awaitable import optimized_is_awaitable
 
 from app.execution.executor import CompiledSelections, CompilingExecutor
+from app.execution.toll import Toll
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ class KeptOperation:
         self._fragments = parts.details
         self._variables = {node.variable.name.value: _prepare(schema, node) for node in operation.variable_definitions or ()}
 
-    def start(self, context: Any, inputs: Mapping[str, Any], selections: CompiledSelections) -> CompilingExecutor | None:
+    def start(
+        self, context: Any, inputs: Mapping[str, Any], selections: CompiledSelections, toll: Toll | None = None
+    ) -> CompilingExecutor | None:
         """Return the executor of one request. None: the standard's code is to look at the variables."""
         values = self._coerce(inputs)
         if values is None:
@@ -84,6 +87,7 @@ class KeptOperation:
             default_type_resolver,
             default_field_resolver,
             is_awaitable=cast(Any, optimized_is_awaitable),
+            toll=toll,
             selections=selections,
             kept_document=self._document,
         )

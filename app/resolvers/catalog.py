@@ -9,8 +9,9 @@ import strawberry
 from app.analytics.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
 from app.analytics.listing import PageRequest
 from app.domain.time_range import format_instant
-from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, read_page
+from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.permissions import AnyKey
 from app.resolvers.scalars import ExactNumber, Instant
 
@@ -186,22 +187,26 @@ class CatalogQuery:
 
     models: Connection[Model] | None = strawberry.field(
         resolver=resolve_models,
+        metadata=reads(page_rows),
         permission_classes=[AnyKey],
         description="Models, by id. Any valid key: the public ones; a tenant's key also the ids of private ones that its records named;"
         " an admin's, all.",
     )
     model: Model | None = strawberry.field(
         resolver=resolve_model,
+        metadata=reads(1),
         permission_classes=[AnyKey],
         description="A model; null if `models` does not list it to this key. Any valid key.",
     )
     providers: Connection[Provider] | None = strawberry.field(
         resolver=resolve_providers,
+        metadata=reads(page_rows),
         permission_classes=[AnyKey],
         description="Providers, by slug. Any valid key: those of public models; a tenant's key also those that served it; an admin's, all.",
     )
     provider: Provider | None = strawberry.field(
         resolver=resolve_provider,
+        metadata=reads(1),
         permission_classes=[AnyKey],
         description="A provider; null if `providers` does not list it to this key. Any valid key.",
     )

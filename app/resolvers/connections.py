@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
@@ -25,6 +26,12 @@ _MAX_CURSOR = 2_000
 
 First = Annotated[int, strawberry.argument(description=f"Objects at most, 1 to {MAX_PAGE}.")]
 After = Annotated[str | None, strawberry.argument(description="Only what comes behind this cursor: an `endCursor` of the page before.")]
+
+
+def page_rows(arguments: Mapping[str, Any], _: datetime) -> int:
+    """Return the rows that a root list reads for a page."""
+    first: int = arguments.get("first", DEFAULT_PAGE)
+    return max(0, min(first, MAX_PAGE)) + 1
 
 
 @strawberry.type(description="Where a page stands in its list.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import sleep
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
+from typing import NamedTuple
 
 from fastapi import Request
 from strawberry.types import Info
@@ -15,7 +17,14 @@ from app.auth.authenticate import Authenticator, presented_key
 from app.auth.quota import CallerLimits, RankingsQuota, address_subject
 from app.db.engine import Database
 from app.db.shares import Asker, Purpose, asker
-from app.domain.errors import MissingCredentialsError, NotFoundError, RateLimitedError, TokengraphError, UnauthenticatedError
+from app.domain.errors import (
+    MissingCredentialsError,
+    NotFoundError,
+    RateLimitedError,
+    TokengraphError,
+    TooExpensiveError,
+    UnauthenticatedError,
+)
 from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
 from app.ingest.queue import IngestQueue
@@ -42,6 +51,14 @@ class Services:
     """Counts what became of a batch that did not come in by the ingest route."""
 
 
+class Charged(NamedTuple):
+    """The cost of a request's questions in points: what they cost, what the caller may use in a window, what is left of it."""
+
+    requested: int
+    budget: int
+    remaining: int
+
+
 class RequestContext:
     """One request's context. `now` is one instant for the whole request; the caller is looked up when a field first needs it."""
 
@@ -55,6 +72,11 @@ class RequestContext:
         self._api_key = api_key
         self._address = address
         self._admitted: Principal | Exception | None = None
+        self._caller: tuple[str, str] | None = None
+        self.charged: Charged | None = None
+        """What was last counted of the cost of its questions; None: nothing."""
+        self.waits_for_points = False
+        """Whether what costs more than is left waits for more instead of being refused."""
         self._principal: asyncio.Task[Principal] | None = None
         self._loaders: Loaders | None = None
 
@@ -81,15 +103,15 @@ class RequestContext:
 
         From here on the task that awaits this asks the database on behalf of that caller.
         """
-        caller = "address", address_subject(self._address)
+        self._caller = "address", address_subject(self._address)
         try:
             self._admitted = principal = await self._authenticate()
-            caller = "key", principal.key_id
+            self._caller = "key", principal.key_id
         except TokengraphError as error:
             self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
         except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
             self._admitted = error
-        asker.set(Asker(Purpose.QUESTION, caller, next(_requests)))
+        asker.set(Asker(Purpose.QUESTION, self._caller, next(_requests)))
 
     async def principal(self) -> Principal:
         """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""
@@ -128,6 +150,28 @@ class RequestContext:
         if bound is None or tenant_id in (None, bound):
             return bound or tenant_id
         raise NotFoundError(NO_SUCH_TENANT, "tenant_id")
+
+    async def pay(self, points: int, at_most: int) -> None:
+        """Count what questions cost, for the caller, before they are asked.
+
+        TooExpensiveError: more than `at_most`, or than the limit ever admits; RateLimitedError: more than is left for now.
+        """
+        limits = self.services.limits
+        budget = None if limits.cost is None else limits.cost.amount
+        at_most = at_most if budget is None else min(at_most, budget)
+        if points > at_most:
+            raise TooExpensiveError(f"This costs {points} points; one request may cost {at_most}")
+        caller = ":".join(self._caller or ("request", self.request_id))
+        while True:
+            try:
+                remaining = await limits.charge(caller, points, self.now)
+                break
+            except RateLimitedError as error:
+                if not self.waits_for_points:
+                    raise
+                await sleep(error.retry_after)
+        if budget is not None and remaining is not None:
+            self.charged = Charged(points, budget, remaining)
 
     async def scope(self) -> Scope:
         """Return what the caller may see of the graph: what is public, if its role sees no more. Errors as `principal`."""

@@ -12,6 +12,7 @@ from app.execution.compiled import Dialect
 from app.execution.engine import Engine
 from app.execution.limits import Limits
 from app.resolvers.context import RequestContext
+from app.resolvers.cost import charge
 from app.resolvers.errors import public_error
 
 LIMITS: Final = Limits()
@@ -26,4 +27,4 @@ def _show(error: GraphQLError, context: RequestContext) -> GraphQLError:
 
 def build_engine(schema: strawberry.Schema, *, compiled: bool = True) -> Engine:
     """Return the engine. `compiled` False: completion by the stock executor."""
-    return Engine(schema, LIMITS, DIALECT, _show, compiled=compiled)
+    return Engine(schema, LIMITS, DIALECT, _show, toll=charge, compiled=compiled)

@@ -8,6 +8,7 @@ import strawberry
 
 from app.ingest.erase import erase_user
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.permissions import OperatorOnly
 
 
@@ -36,6 +37,7 @@ class ErasureMutation:
 
     erase_user: ErasedUser | None = strawberry.mutation(
         resolver=resolve_erase_user,
+        metadata=reads(1_000),
         permission_classes=[OperatorOnly],
         description=(
             "Erase a user's id and usernames, for good; sums stay, under an anonymous id. A record of the same id that comes later makes a"

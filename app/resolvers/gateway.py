@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple
 
 import strawberry
 
@@ -12,6 +14,7 @@ from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import summed_rows
 from app.resolvers.scalars import BigInt, CalendarDate
 from app.resolvers.usage import names_below
 
@@ -78,6 +81,11 @@ DaysArgument = Annotated[
 
 _TOTALS = {"totalRequests", "successfulRequests", "failedRequests", "successRate", "retries", "cacheHits", "interrupted"}
 _LISTS = ("providers", "models", "projects", "daily")
+
+
+def gateway_rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that gateway statistics may read."""
+    return summed_rows(resolve_days_back(arguments.get("days"), now))
 
 
 async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgument = None, days: DaysArgument = None) -> GatewayStats:

@@ -27,8 +27,9 @@ from app.analytics.listing import PageRequest
 from app.auth.store import StoredKey
 from app.domain.principal import Role
 from app.domain.time_range import format_instant
-from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, read_page
+from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.permissions import IdentityReader
 from app.resolvers.scalars import Instant
 
@@ -260,31 +261,37 @@ class IdentityQuery:
 
     tenants: Connection[Tenant] | None = strawberry.field(
         resolver=resolve_tenants,
+        metadata=reads(page_rows),
         permission_classes=[IdentityReader],
         description="Tenants, by id. A key of role admin: all; of role tenant: its own.",
     )
     tenant: Tenant | None = strawberry.field(
         resolver=resolve_tenant,
+        metadata=reads(1),
         permission_classes=[IdentityReader],
         description="A tenant; null if `tenants` does not list it to this key. A key of role admin or tenant.",
     )
     projects: Connection[Project] | None = strawberry.field(
         resolver=resolve_projects,
+        metadata=reads(page_rows),
         permission_classes=[IdentityReader],
         description="Projects, by tenant, then by id. A key of role admin: all; of role tenant: its tenant's.",
     )
     users: Connection[User] | None = strawberry.field(
         resolver=resolve_users,
+        metadata=reads(page_rows),
         permission_classes=[IdentityReader],
         description="End users, by id. A key of role admin: all; of role tenant: those that its tenant's records named.",
     )
     user: User | None = strawberry.field(
         resolver=resolve_user,
+        metadata=reads(1),
         permission_classes=[IdentityReader],
         description="An end user; null if `users` does not list it to this key. A key of role admin or tenant.",
     )
     api_keys: Connection[ApiKey] | None = strawberry.field(
         resolver=resolve_api_keys,
+        metadata=reads(page_rows),
         permission_classes=[IdentityReader],
         description="Keys to this gateway, by id, revoked ones included. A key of role admin: all; of role tenant: its tenant's.",
     )

@@ -23,6 +23,7 @@ from app.ingest.fields import ID_PATTERN, ID_RULE
 from app.resolvers.arguments import GraphQLSpelling, given_fields, read_instant_argument
 from app.resolvers.catalog import Model, shape_model
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.identity import ApiKey, KeyRole, load_api_key
 from app.resolvers.permissions import AdminOnly, OperatorOnly
 from app.resolvers.scalars import ExactNumber, Instant
@@ -164,23 +165,27 @@ class AdminMutation:
 
     create_api_key: CreatedApiKey | None = strawberry.mutation(
         resolver=resolve_create_api_key,
+        metadata=reads(1),
         permission_classes=[AdminOnly],
         description="Make a key to this gateway. A key of role admin; one that is bound to a tenant makes that tenant's only.",
     )
     revoke_api_key: ApiKey | None = strawberry.mutation(
         resolver=resolve_revoke_api_key,
+        metadata=reads(1),
         permission_classes=[AdminOnly],
         description="Revoke a key, at once and for good; what it asked stays attributed to it. Twice is no error. A key of role admin; one"
         " that is bound to a tenant revokes that tenant's only.",
     )
     upsert_models: CatalogReceipt | None = strawberry.mutation(
         resolver=resolve_upsert_models,
+        metadata=reads(MAX_ENTRIES),
         permission_classes=[OperatorOnly],
         description="Add and change catalog entries, all or none; the same again changes nothing. A key of role admin that is bound to no"
         " tenant.",
     )
     publish_models: list[Model] | None = strawberry.mutation(
         resolver=resolve_publish_models,
+        metadata=reads(1_000),
         permission_classes=[OperatorOnly],
         description="Make the known models that match public; returns those that became so, by id. A key of role admin that is bound to no"
         " tenant.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 from strawberry import UNSET
@@ -24,8 +25,9 @@ from app.domain.usage import Reason, UsageRecord
 from app.ingest.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
 from app.ingest.release import MAX_IDS, drop_quarantined, release_quarantined
 from app.resolvers.arguments import GraphQLSpelling, given_fields, given_text
-from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo
+from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo, page_rows
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.permissions import AdminOnly
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_records import UsageRecordInput
@@ -168,6 +170,11 @@ def _shape(row: QuarantinedRow) -> QuarantinedRecord:
     )
 
 
+def quarantine_rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that a page may read; all that waits is counted for it, in an index."""
+    return page_rows(arguments, now) + QUARANTINE_LIMIT // 100
+
+
 async def resolve_quarantined_records(
     info: ResolverInfo,
     first: First = DEFAULT_PAGE,
@@ -233,6 +240,7 @@ class QuarantineQuery:
 
     quarantined_records: QuarantinedRecordConnection | None = strawberry.field(
         resolver=resolve_quarantined_records,
+        metadata=reads(quarantine_rows),
         permission_classes=[AdminOnly],
         description="Records kept aside until a person releases or drops them, oldest first. A key of role admin.",
     )
@@ -244,6 +252,7 @@ class QuarantineMutation:
 
     release_quarantined_records: ReleaseReceipt | None = strawberry.mutation(
         resolver=resolve_release,
+        metadata=reads(MAX_IDS),
         permission_classes=[AdminOnly],
         description="Write quarantined records, with the changes over what was kept, and mark them released, both or neither. What"
         " their source contradicted itself in is decided by that; a record that breaks a rule of its fields stays. The same again changes"
@@ -251,6 +260,7 @@ class QuarantineMutation:
     )
     drop_quarantined_records: DropReceipt | None = strawberry.mutation(
         resolver=resolve_drop,
+        metadata=reads(MAX_IDS),
         permission_classes=[AdminOnly],
         description="Drop quarantined records: they are in no sum, and there is no way back. The same again changes nothing. A key of role"
         " admin.",

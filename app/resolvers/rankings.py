@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
 
 import strawberry
 
 from app.analytics.fetch import fetch_rankings
+from app.cube.rollups import RANKED_MODELS
 from app.domain.time_range import format_seconds, resolve_rankings_window
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
@@ -46,6 +49,12 @@ EndDate = Annotated[
     CalendarDate | None,
     strawberry.argument(description="Last date, inclusive. The last completed UTC day if not given; future dates become today."),
 ]
+
+
+def rankings_rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that the rankings may read: those that they answer."""
+    window = resolve_rankings_window(arguments.get("startDate"), arguments.get("endDate"), now)
+    return ((window.end_date - window.start_date).days + 1) * (RANKED_MODELS + 1)
 
 
 async def resolve_rankings_daily(info: ResolverInfo, start_date: StartDate = None, end_date: EndDate = None) -> RankingsDaily:

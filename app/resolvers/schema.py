@@ -7,18 +7,19 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.name_converter import NameConverter
 
 from app.resolvers.catalog import CatalogQuery
+from app.resolvers.cost import GROUPS_A_DAY, reads
 from app.resolvers.erasure import ErasureMutation
-from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
+from app.resolvers.gateway import GatewayStats, gateway_rows, resolve_gateway_stats
 from app.resolvers.identity import IdentityQuery
 from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
 from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, TenantReader
 from app.resolvers.quarantine import QuarantineMutation, QuarantineQuery
-from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
+from app.resolvers.rankings import RankingsDaily, rankings_rows, resolve_rankings_daily
 from app.resolvers.scalars import SCALARS
-from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage
-from app.resolvers.tenant_requests import TenantRequestConnection, resolve_tenant_requests
-from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics
+from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage, tenant_rows
+from app.resolvers.tenant_requests import TenantRequestConnection, request_rows, resolve_tenant_requests
+from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics, usage_rows
 from app.resolvers.usage_records import UsageMutation
 from app.resolvers.viewer import ViewerQuery
 
@@ -28,10 +29,11 @@ from app.resolvers.viewer import ViewerQuery
 )
 class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
     network: NetworkStats | None = strawberry.field(
-        resolver=resolve_network, description="Public aggregate statistics of the network. For everybody, without a key."
+        resolver=resolve_network, metadata=reads(0), description="Public aggregate statistics of the network. For everybody, without a key."
     )
     rankings_daily: RankingsDaily | None = strawberry.field(
         resolver=resolve_rankings_daily,
+        metadata=reads(rankings_rows),
         permission_classes=[AnyKey],
         description=(
             "Daily token totals of the top 50 public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per account."
@@ -39,26 +41,31 @@ class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
     )
     usage_analytics: UsageAnalytics | None = strawberry.field(
         resolver=resolve_usage_analytics,
+        metadata=reads(usage_rows),
         permission_classes=[AdminOnly],
         description="Usage over time, by model, and the users who cost most. A key of role admin.",
     )
     gateway_stats: GatewayStats | None = strawberry.field(
         resolver=resolve_gateway_stats,
+        metadata=reads(gateway_rows),
         permission_classes=[GatewayReader],
         description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
     )
     tenant_analytics: TenantAnalytics | None = strawberry.field(
         resolver=resolve_tenant_analytics,
+        metadata=reads(tenant_rows),
         permission_classes=[TenantReader],
         description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
     )
     tenant_usage: list[TenantUsageRow] | None = strawberry.field(
         resolver=resolve_tenant_usage,
+        metadata=reads(GROUPS_A_DAY),
         permission_classes=[TenantReader],
         description="One day of a tenant by model, provider, caller key and traffic mode. A tenant's key, or an admin's, who names one.",
     )
     tenant_requests: TenantRequestConnection | None = strawberry.field(
         resolver=resolve_tenant_requests,
+        metadata=reads(request_rows),
         permission_classes=[TenantReader],
         description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",
     )

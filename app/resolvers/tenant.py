@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from app.domain.time_range import format_instant, midnight, parse_date, resolve_
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.arguments import given_text
 from app.resolvers.context import NO_SUCH_TENANT, ResolverInfo
+from app.resolvers.cost import daily_rows
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 
 NO_SUCH_KEY = "No such API key"
@@ -135,6 +138,11 @@ def _charges(row: tuple[Any, ...]) -> dict[str, int]:
 def _spend(row: tuple[Any, ...]) -> int:
     """Total charge: the four components, the searches aside."""
     return int(sum(row[:4]))
+
+
+def tenant_rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that tenant analytics may read: those of each day."""
+    return daily_rows(resolve_tenant_window(arguments.get("startDate"), arguments.get("endDate"), now))
 
 
 async def resolve_tenant_analytics(

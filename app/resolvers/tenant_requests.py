@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -133,6 +135,13 @@ def _shape(request: LoggedRequest) -> TenantRequest:
         cache_hit=request.cache_hit,
         interrupted=request.interrupted,
     )
+
+
+def request_rows(arguments: Mapping[str, Any], _: datetime) -> int:
+    """Return the rows that a page of requests may read: its own, and those that it skips."""
+    first: int = arguments["first"]
+    offset: int = arguments["offset"]
+    return max(0, min(first, MAX_PAGE)) + 1 + max(0, min(offset, MAX_OFFSET))
 
 
 async def resolve_tenant_requests(

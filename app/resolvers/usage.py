@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, datetime
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import strawberry
 
@@ -18,6 +19,7 @@ from app.execution.rows import RowList, RowShape, as_list
 from app.execution.selection import selected_names
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import summed_rows
 from app.resolvers.identity import User, load_user
 from app.resolvers.scalars import BigInt, CalendarDate
 
@@ -127,6 +129,13 @@ def names_below(info: ResolverInfo) -> frozenset[str]:
 
 
 _SECTIONS = {"timeSeries": "time_series", "byModel": "by_model", "topUsers": "top_users"}
+
+
+def usage_rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that usage analytics may read: the window's sums, and those of the users."""
+    users: int = arguments["topUsersLimit"]
+    window = resolve_usage_window(arguments.get("dateFrom"), arguments.get("dateTo"), now)
+    return summed_rows(window) + max(0, min(users, MAX_TOP_USERS))
 
 
 async def resolve_usage_analytics(

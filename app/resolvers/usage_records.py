@@ -18,6 +18,7 @@ from app.ingest.parse import parse_values
 from app.ingest.receipt import MAX_LISTED, Receipt
 from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.permissions import UsageWriter
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
 
@@ -153,6 +154,7 @@ class UsageMutation:
 
     ingest_usage: IngestReceipt | None = strawberry.mutation(
         resolver=resolve_ingest_usage,
+        metadata=reads(MAX_RECORDS),
         permission_classes=[UsageWriter],
         description="Write usage records. A bad one is rejected by itself; one that is there already is a duplicate and changes nothing. "
         "A key of role admin or ingest; one that belongs to a tenant writes its tenant's only.",

@@ -7,6 +7,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 
 from app.domain.errors import ForbiddenError
 from app.resolvers.context import ResolverInfo
+from app.resolvers.cost import reads
 from app.resolvers.identity import KeyRole, Tenant, load_tenant_by_key
 from app.resolvers.permissions import AnyKey, ContextPermission
 
@@ -77,5 +78,8 @@ class ViewerQuery:
     """The root that tells a caller about itself."""
 
     viewer: Viewer | None = strawberry.field(
-        resolver=resolve_viewer, permission_classes=[AnyKey], description="Who this key is, and what it may do. Any valid key."
+        resolver=resolve_viewer,
+        metadata=reads(1),
+        permission_classes=[AnyKey],
+        description="Who this key is, and what it may do. Any valid key.",
     )

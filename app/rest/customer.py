@@ -17,7 +17,14 @@ from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
 from app.rest.envelopes import typed
 from app.rest.execute import StoredDocuments
-from app.rest.models import TenantAnalyticsResponse, TenantLogsResponse, TypedError, csv_response_description, error_responses
+from app.rest.models import (
+    STANDARD_LIMITS,
+    TenantAnalyticsResponse,
+    TenantLogsResponse,
+    TypedError,
+    csv_response_description,
+    error_responses,
+)
 from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
 from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import (
@@ -106,6 +113,7 @@ async def iterate_requests(
     after: str | None = None
     while True:
         page = await documents.run("tenant_requests", context, {**variables, "first": PAGE, "after": after})
+        context.waits_for_points = True  # an answer that has begun must not break off
         yield page["nodes"]
         if not page["pageInfo"]["hasNextPage"]:
             return
@@ -134,6 +142,7 @@ async def stream_export(
     yield encode_rows([EXPORT_COLUMNS])
     for day in dates:
         rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id})
+        context.waits_for_points = True  # as above
         yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
 
 
@@ -209,7 +218,10 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
     @router.get(
         "/v1/customer/logs",
         summary="The tenant's requests, newest first",
-        responses={200: {"model": TenantLogsResponse, "description": "A page"}, **error_responses(TypedError, 400, 401, 403, 404)},
+        responses={
+            200: {"model": TenantLogsResponse, "description": "A page", "headers": STANDARD_LIMITS},
+            **error_responses(TypedError, 400, 401, 403, 404),
+        },
     )
     async def get_tenant_logs(
         request: Request,

@@ -19,13 +19,13 @@ def encode_json(value: Any) -> bytes:
 
 
 def etag_of(body: bytes) -> str:
-    """Return a strong validator of a body."""
-    return f'"{blake2b(body, digest_size=12).hexdigest()}"'
+    """Return a validator of a body: weak, since the body has the same one whether it is compressed or not."""
+    return f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:
     """Tell whether an `If-None-Match` header names the validator, weakly compared as GET asks."""
     if if_none_match is None:
         return False
-    candidates = [candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")]
-    return "*" in candidates or etag in candidates
+    candidates = [candidate.strip().lstrip("W/") for candidate in if_none_match.split(",")]
+    return "*" in candidates or etag.removeprefix("W/") in candidates

@@ -319,23 +319,36 @@ _WORDS = {
 _WAITING = {
     "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
 }
-_LIMITS = {
-    **_WAITING,
+STANDARD_LIMITS = {
+    "RateLimit-Policy": {
+        "description": 'The limits that this answer was counted under, `"cost";q=100000;w=60`: how much in how many seconds.',
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": 'What is left of each, `"cost";r=99926;t=60`: for how many seconds at least.',
+        "schema": {"type": "string"},
+    },
+}
+"""Headers of the answers that were counted."""
+
+LIMITS = {
     "X-RateLimit-Limit": {"description": "Requests that the window allows.", "schema": {"type": "integer"}},
     "X-RateLimit-Remaining": {"description": "Requests left.", "schema": {"type": "integer"}},
     "X-RateLimit-Reset": {"description": "Unix time at which there are more.", "schema": {"type": "integer"}},
+    **STANDARD_LIMITS,
 }
+"""Headers of refusals and of reads of the rankings."""
 
 
 def error_responses(model: type[BaseModel], *statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI answers of a route for these statuses, and 429, 500 and 503, which every route has."""
     answers: dict[int | str, dict[str, Any]] = {}
     for status in sorted({*statuses, 429, 500, 503}):
-        headers = _LIMITS if status == 429 else _WAITING if status == 503 else None
+        headers = _WAITING | LIMITS if status == 429 else _WAITING if status == 503 else None
         answers[status] = {"description": _WORDS[status], "model": model} | ({} if headers is None else {"headers": headers})
     return answers
 
 
 def csv_response_description(description: str) -> dict[str, Any]:
     """Return the OpenAPI answer of a CSV download."""
-    return {"description": description, "content": {"text/csv": {"schema": {"type": "string"}}}}
+    return {"description": description, "headers": STANDARD_LIMITS, "content": {"text/csv": {"schema": {"type": "string"}}}}

@@ -11,7 +11,7 @@ from app.resolvers.context import RequestContext, Services
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import numbered
 from app.rest.execute import StoredDocuments
-from app.rest.models import NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
+from app.rest.models import LIMITS, STANDARD_LIMITS, NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
 from app.rest.query import RankingsEnd, RankingsStart
 
 NETWORK_CACHE_CONTROL = "public, max-age=600, s-maxage=600"
@@ -43,7 +43,7 @@ def shape_network_body(network: dict[str, Any]) -> dict[str, Any]:
 def validated_responses(model: type[BaseModel], description: str) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304."""
     return {
-        200: {"model": model, "description": description, "headers": _CACHE_HEADERS},
+        200: {"model": model, "description": description, "headers": _CACHE_HEADERS | STANDARD_LIMITS},
         304: {"description": "The answer is one that If-None-Match names", "headers": _CACHE_HEADERS},
     }
 
@@ -75,7 +75,10 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         summary="Daily token totals for top 50 models",
         description="The top 50 public models of each UTC day by total tokens, and one `other` row. Any API key; 30 requests a minute per "
         "key, 500 a UTC day per account.",
-        responses={200: {"model": RankingsDailyResponse, "description": "Up to 51 rows a day"}, **error_responses(NumberedError, 400, 401)},
+        responses={
+            200: {"model": RankingsDailyResponse, "description": "Up to 51 rows a day", "headers": LIMITS},
+            **error_responses(NumberedError, 400, 401),
+        },
     )
     async def get_rankings_daily(
         request: Request,
@@ -83,8 +86,10 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         end_date: RankingsEnd = None,
     ) -> Response:
         async def respond() -> Response:
+            context = RequestContext.of(request, services)
+            await documents.authorize("rankings_daily", context)
             variables = {"startDate": start_date, "endDate": end_date}
-            return json_response(await documents.run("rankings_daily", RequestContext.of(request, services), variables))
+            return json_response(await documents.run("rankings_daily", context, variables))
 
         return await answer(numbered, request, respond)
 

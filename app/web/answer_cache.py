@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.db.engine import Connection, Database
 from app.db.pipeline import Asked, ask
 from app.db.shares import SERVICE, asker
-from app.domain.errors import TokengraphError, UnauthenticatedError
+from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
 from app.jobs.loop import Job
@@ -33,6 +33,7 @@ from app.rest.answer import json_response
 from app.rest.envelopes import envelope_of, error_headers
 from app.rest.execute import StoredDocuments
 from app.rest.json import etag_matches, etag_of
+from app.web.compression import LEAST_BYTES, CodedBody, choose_coding, coded_headers, is_compressible, read_accept_encoding
 from app.web.direct_routes import read_query
 
 log = logging.getLogger(__name__)
@@ -181,11 +182,18 @@ class KeepingEngine(Engine):
         except Exception:
             return await run(prepared, demand, context)  # which says what is wrong in its own way
 
+        is_own = False
+
         async def make() -> Made[Answer]:
+            nonlocal is_own
+            is_own = True
             answer = await run(prepared, demand, context)
             return Made(answer, None if answer.errors else _size_of(answer) + len(key[1]) + len(key[3]))
 
-        return await self._answers.memory.obtain(key, version, make)
+        answer = await self._answers.memory.obtain(key, version, make)
+        if not is_own and any((error.extensions or {}).get("code") == RateLimitedError.code for error in answer.errors):
+            return await run(prepared, demand, context)  # another key of the same scope has nothing left, this one may have
+        return answer
 
     async def _key(self, prepared: Prepared, demand: Demand, context: RequestContext) -> tuple[Any, ...] | None:
         if not self._answers.memory.limit or prepared.document is None or prepared.errors:
@@ -249,27 +257,35 @@ class KeptAnswer:
 
     status: int
     headers: list[tuple[bytes, bytes]]
-    body: bytes
+    body: CodedBody
     etag: str
     asked_by: str
 
     @property
     def size(self) -> int:
-        """Bytes of the body and the headers."""
-        return len(self.body) + sum(len(name) + len(value) for name, value in self.headers)
+        """Bytes of the body, its compressed forms and the headers."""
+        return self.body.size + sum(len(name) + len(value) for name, value in self.headers)
 
     def unchanged_headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers of a 304."""
         return [header for header in self.headers if header[0] in _VALIDATED]
 
-    async def send(self, send: Send, if_none_match: str | None) -> None:
-        """Send it, or 304 if the caller has it."""
+    def is_compressible(self) -> bool:
+        """Tell whether callers may be sent a compressed form."""
+        return len(self.body.plain) >= LEAST_BYTES and is_compressible(self.status, self.headers)
+
+    async def send(self, send: Send, if_none_match: str | None, coding: str | None = None) -> None:
+        """Send it, in a content coding if it may be, or 304 if the caller has it."""
         if self.etag and etag_matches(if_none_match, self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": self.unchanged_headers()})
             await send({"type": "http.response.body", "body": b""})
             return
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+        headers, body = self.headers, self.body.plain
+        if coding is not None and self.is_compressible():
+            body = await self.body.take_apart(coding)
+            headers = coded_headers(headers, coding, len(body))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 class AnswerCacheMiddleware:
@@ -303,6 +319,8 @@ class AnswerCacheMiddleware:
         request_id = scope.get("state", {}).get("request_id", "")
         try:
             answer = await self._obtain(surface, key, scope, request_id)
+            if answer.status == RateLimitedError.status and answer.asked_by != request_id:
+                answer = await self._run(surface, scope, request_id)  # another key of the same scope has nothing left
         except TokengraphError as error:  # of the database that was asked whether it changed
             await json_response(envelope_of(surface.path)(error), error.status, error_headers(error))(scope, receive, send)
             return
@@ -310,7 +328,7 @@ class AnswerCacheMiddleware:
             scope["route"] = surface  # by whose path the request is counted
         if answer.status >= 500 and answer.asked_by != request_id:
             log.warning("request %s shares the failure of request %s", request_id, answer.asked_by)
-        await answer.send(send, read_if_none_match(scope["headers"]))
+        await answer.send(send, read_if_none_match(scope["headers"]), choose_coding(read_accept_encoding(scope["headers"])))
 
     async def _key(self, surface: Surface, scope: Scope) -> tuple[Any, ...] | None:
         try:
@@ -348,10 +366,10 @@ class AnswerCacheMiddleware:
         status, headers, body = await self._collect({**scope, "headers": asked}, _receive_nothing)
         names = dict(headers)
         if status != 200 or b"no-store" in names.get(b"cache-control", b""):
-            return KeptAnswer(status, headers, body, "", request_id)
+            return KeptAnswer(status, headers, CodedBody(body), "", request_id)
         private = [] if surface.document is None else [(b"cache-control", self._private)]
         etag = etag_of(body)
-        return KeptAnswer(status, [*headers, (b"etag", etag.encode()), *private], body, etag, request_id)
+        return KeptAnswer(status, [*headers, (b"etag", etag.encode()), *private], CodedBody(body), etag, request_id)
 
     async def _validate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let GraphQL answer a GET, and give its answer a validator if it is data and has none."""
@@ -360,10 +378,10 @@ class AnswerCacheMiddleware:
         media_type = names.get(b"content-type", b"")
         etag = ""
         if status == 200 and b"json" in media_type and names.keys().isdisjoint((b"etag", b"cache-control")) and b'"errors":[' not in body:
-            # Both media types have the same bytes, and a strong validator must tell them apart.
+            # Both media types have the same bytes, and a validator must tell them apart.
             etag = etag_of(media_type + b"\n" + body)
             headers += [(b"cache-control", self._private), (b"etag", etag.encode()), (b"vary", b"Accept")]
-        await KeptAnswer(status, headers, body, etag, "").send(send, read_if_none_match(scope["headers"]))
+        await KeptAnswer(status, headers, CodedBody(body), etag, "").send(send, read_if_none_match(scope["headers"]))
 
     async def _collect(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         status = 0

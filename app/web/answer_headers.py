@@ -15,13 +15,15 @@ PRIVATE: Final = b"private, no-store"
 
 _NOSNIFF: Final = (b"x-content-type-options", b"nosniff")
 _CALLER: Final = ("Authorization", "X-API-Key")
+_ENCODING: Final = "Accept-Encoding"
 
 
-def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool) -> list[Header]:
+def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool, varies: tuple[str, ...] = ()) -> list[Header]:
     """Return the headers of an answer with what each has to say: who may store it, what it depends on, that its type is to be believed.
 
     An answer is public if it says so and is no error, and private with a validator if it says so and has one. Any other is not stored.
-    `keyed`: whether the request had one of KEY_HEADERS. Names are in lower case.
+    `keyed`: whether the request had one of KEY_HEADERS. `varies`: other headers of the request that the answer depends on. Names of the
+    answer's headers are in lower case.
     """
     kept: list[Header] = []
     control = b""
@@ -40,8 +42,7 @@ def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool) -> 
     if not (public or (validated and control.startswith(b"private")) or (control == b"no-store" and not keyed)):
         control = PRIVATE
     kept.append((b"cache-control", control))
-    if vary or not public:
-        kept.append((b"vary", _join_vary(tuple(vary), () if public else _CALLER)))
+    kept.append((b"vary", _join_vary(tuple(vary), (*(() if public else _CALLER), _ENCODING, *varies))))
     kept.append(_NOSNIFF)
     return kept
 

@@ -30,6 +30,8 @@ from app.rest.routes import build_rest_routers
 from app.settings import Settings, load
 from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
 from app.web.bodies import BodyBudget, BodyReader, Pace
+from app.web.compression import CompressionMiddleware
+from app.web.cors import CrossOrigin
 from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of
 from app.web.documents import build_document_policy
 from app.web.gate import Gate
@@ -146,13 +148,14 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     rest_routes = direct_routes_of(route for router in rest_routers for route in router.routes)
     inner: ASGIApp = DirectRoutesMiddleware(app.routed, (usage_route, *graphql_routes, *rest_routes), refuse)
     inner = AnswerCacheMiddleware(inner, answers, services, stored)
-    app.gate = Gate(inner, services, metrics)
+    cross_origin = CrossOrigin(settings.cors_origin_list)
+    app.gate = Gate(CompressionMiddleware(inner), services, metrics, cross_origin)
     if settings.trusted_proxies:
         app.proxies = TrustedProxies(settings.trusted_proxies)
     install_refusals(app)
     limit = services.limits.per_address
     if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
-        app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics)
+        app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics, cross_origin)
 
     add_graphql(app, graphql_routes)
     for router in rest_routers:

@@ -19,6 +19,7 @@ from app.db.shares import asker
 from app.domain.errors import StoppingError, TokengraphError
 from app.resolvers.context import RequestContext, Services
 from app.web.answer_headers import KEY_HEADERS, complete_headers
+from app.web.cors import CrossOrigin, is_keyed
 from app.web.head import HeadersSentError, without_body
 from app.web.metrics import Metrics
 from app.web.pages.routes import PAGES
@@ -30,8 +31,7 @@ _GONE: Final = 499
 """As what a request is counted whose sender broke off in the middle of the body: nobody is there to be told."""
 
 _ACCEPTED = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_COUNTED_PATHS: Final = PAGES | {"/graphql"}
-_COUNTED: Final = ("/api/", "/v1/")
+_ORIGIN: Final = ("Origin",)
 
 
 class Gate:
@@ -40,8 +40,9 @@ class Gate:
     It refuses nothing itself: a refusal is raised where the route asks for its context, so that each surface says it in its own form.
     """
 
-    def __init__(self, app: ASGIApp, services: Services, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, services: Services, metrics: Metrics, cross_origin: CrossOrigin) -> None:
         self._app = app
+        self._cross_origin = cross_origin
         self._services = services
         self._metrics = metrics
         self._ids = count(secrets.randbits(63))
@@ -52,13 +53,18 @@ class Gate:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        given = b""
+        path: str = scope["path"]
+        given = origin = b""
         keyed = False
         for name, value in scope["headers"]:
             if name in KEY_HEADERS:
                 keyed = True
             elif name == b"x-request-id":
                 given = given or value
+            elif name == b"origin":
+                origin = value
+        shared, depends = self._cross_origin.headers_for(path, origin)
+        varies = _ORIGIN if depends else ()
         request_id = given if _ACCEPTED.fullmatch(given) else b"%016x" % next(self._ids)
         scope.setdefault("state", {})["request_id"] = request_id.decode("ascii")
         limits: dict[str, str] = {}
@@ -68,7 +74,8 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*complete_headers(status, message.get("headers", ()), keyed=keyed), (b"x-request-id", request_id)]
+                completed = complete_headers(status, message.get("headers", ()), keyed=keyed, varies=varies)
+                message["headers"] = [*completed, *(header for header in shared if not preflight), (b"x-request-id", request_id)]
                 if limits:  # which an answer of 429 has already
                     MutableHeaders(scope=message).update(limits)
             await send(message)
@@ -77,10 +84,13 @@ class Gate:
         inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         if inner is not scope:
             receive, answer = without_body(send_noted)
-        path: str = scope["path"]
+        preflight = self._cross_origin.preflight(scope)
         before = asker.set(asker.get())
         try:
-            if path in _COUNTED_PATHS or path.startswith(_COUNTED):
+            if preflight is not None:
+                await preflight(scope, receive, send_noted)
+                return
+            if (path in PAGES or is_keyed(path)) and scope["method"] != "OPTIONS":
                 answer_headers.set(limits)  # each request is a task, with a context of its own
                 await RequestContext.of(Request(inner), self._services).admit()
             await self._app(inner, receive, answer)

@@ -16,7 +16,7 @@ from app.domain.errors import BadInputError, OverloadedError, RateLimitedError, 
 from app.execution.documents import MAX_ID_LENGTH, root_fields
 from app.execution.engine import Answer, Demand, Engine, Prepared
 from app.ingest.weight import refuse_heavy, weigh_json
-from app.resolvers.context import RequestContext, Services
+from app.resolvers.context import Charged, RequestContext, Services
 from app.resolvers.errors import public_error
 from app.rest.envelopes import error_headers
 from app.rest.json import encode_json, etag_matches, etag_of
@@ -133,8 +133,11 @@ def _media_type(request: Request) -> str:
     return media_type_of(request.headers.get("accept", ""))
 
 
-def _respond(request: Request, answer: Answer) -> Response:
-    encoded = encode_json(answer.as_json())
+def _respond(request: Request, answer: Answer, charged: Charged | None = None) -> Response:
+    body = answer.as_json()
+    if charged is not None:
+        body["extensions"] = {"cost": charged._asdict()}
+    encoded = encode_json(body)
     if _media_type(request) == _RESPONSE_JSON:
         return Response(encoded, 200 if answer.has_run else 400, media_type=_RESPONSE_JSON)
     return Response(encoded, 400 if answer.is_forbidden else 200, media_type=_JSON)
@@ -149,7 +152,7 @@ def _respond_kept(request: Request, answer: Answer, roots: frozenset[str]) -> Re
     if answer.errors:
         response.headers.update(_NO_STORE)
         return response
-    # The media type is part of it: both have the same bytes, and a strong validator must tell them apart.
+    # The media type is part of it: both have the same bytes, and a validator must tell them apart.
     etag = etag_of(_media_type(request).encode() + b"\n" + bytes(response.body))
     headers = {"Cache-Control": _cache_control(request, answer, roots), "ETag": etag, "Vary": _VARY}
     if etag_matches(request.headers.get("if-none-match"), etag):
@@ -221,7 +224,8 @@ def build_graphql_routes(
             policy.remember(chosen)
         answer = await run(prepared, demand, context)
         if request.method != "GET" or not chosen.by_id:
-            return _respond(request, answer)
+            # An answer to a GET has a validator, which what is left of the budget would change each time.
+            return _respond(request, answer, context.charged if request.method == "POST" else None)
         roots = frozenset() if prepared.document is None else root_fields(prepared.document, demand.operation_name)
         return _respond_kept(request, answer, roots)
 

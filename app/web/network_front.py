@@ -14,7 +14,9 @@ from app.auth.quota import address_subject
 from app.execution.cache import Version
 from app.rest.json import etag_matches
 from app.web.answer_cache import NETWORK, AnswerCache, KeptAnswer
-from app.web.answer_headers import complete_headers
+from app.web.answer_headers import Header, complete_headers
+from app.web.compression import choose_coding, coded_headers
+from app.web.cors import CrossOrigin
 from app.web.metrics import Metrics
 from app.web.proxies import TrustedProxies
 
@@ -25,9 +27,11 @@ class NetworkFront:
     Such a request is counted for its address, measured and given an id here; every other one is left to those who do so otherwise.
     """
 
-    __slots__ = ("_admit", "_answers", "_body", "_etag", "_headers", "_ids", "_unchanged", "_version", "_versions", "clock", "metrics")
+    __slots__ = ("_admit", "_answer", "_answers", "_forms", "_ids", "_shared", "_unchanged", "_version", "_versions", "clock", "metrics")
 
-    def __init__(self, answers: AnswerCache, admit: Callable[[str, float], bool] | None, metrics: Metrics) -> None:
+    def __init__(
+        self, answers: AnswerCache, admit: Callable[[str, float], bool] | None, metrics: Metrics, cross_origin: CrossOrigin
+    ) -> None:
         """`admit`: counts a request for an address; None: there is no limit."""
         self.metrics = metrics
         self.clock = answers.clock
@@ -36,19 +40,23 @@ class NetworkFront:
         self._admit = admit
         self._ids = count(secrets.randbits(63))
         self._version: Version | None = None
-        self._etag = ""
-        self._headers: tuple[tuple[bytes, bytes], ...] = ()
-        self._unchanged: tuple[tuple[bytes, bytes], ...] = ()
-        self._body: Message = {}
+        self._answer: KeptAnswer | None = None
+        self._shared = cross_origin.headers_for(NETWORK, b"")[0]
+        self._unchanged: tuple[Header, ...] = ()
+        self._forms: dict[str | None, tuple[tuple[Header, ...], Message]] = {}
 
     def open(self, scope: Scope, now: float) -> tuple[Message, Message] | None:
         """Return the messages of the answer; None: it is not for here."""
         if_none_match: bytes | None = None
+        accept_encoding: bytes | None = None
         for name, value in scope["headers"]:
             if name in _CALLER_HEADERS:
-                if name != b"if-none-match" or if_none_match is not None:
+                if name == b"accept-encoding" and accept_encoding is None:
+                    accept_encoding = value
+                elif name == b"if-none-match" and if_none_match is None:
+                    if_none_match = value
+                else:
                     return None
-                if_none_match = value
         versions = self._versions
         if now >= versions.fresh_until or (versions.current is not self._version and not self._find(now)) or scope["method"] != "GET":
             return None
@@ -59,9 +67,11 @@ class NetworkFront:
             if not self._admit(address_subject(client[0] if client else ""), now):
                 return None  # refused by whoever says so in words; what is refused was not counted
         request_id = (b"x-request-id", b"%016x" % next(self._ids))
-        if if_none_match is not None and etag_matches(if_none_match.decode("latin-1"), self._etag):
+        if if_none_match is not None and etag_matches(if_none_match.decode("latin-1"), self._answer.etag if self._answer else ""):
             return {"type": "http.response.start", "status": 304, "headers": (*self._unchanged, request_id)}, _NO_BODY
-        return {"type": "http.response.start", "status": 200, "headers": (*self._headers, request_id)}, self._body
+        coding = None if accept_encoding is None else choose_coding(accept_encoding.decode("latin-1"))
+        headers, body = self._forms.get(coding) or self._make_form(coding)
+        return {"type": "http.response.start", "status": 200, "headers": (*headers, request_id)}, body
 
     def _find(self, now: float) -> bool:
         """Take the answer of the present state out of memory, once for all who come until there is another."""
@@ -69,14 +79,25 @@ class NetworkFront:
         if answer is None:
             return False
         self._version = self._versions.current
-        self._etag = answer.etag
-        self._headers = tuple(complete_headers(200, answer.headers, keyed=False))
-        self._unchanged = tuple(complete_headers(304, answer.unchanged_headers(), keyed=False))
-        self._body = {"type": "http.response.body", "body": answer.body}
+        self._answer = answer
+        self._unchanged = (*complete_headers(304, answer.unchanged_headers(), keyed=False), *self._shared)
+        self._forms = {}
         return True
 
+    def _make_form(self, coding: str | None) -> tuple[tuple[Header, ...], Message]:
+        """Return the headers and the body of the answer in a coding, which is made once: it is short, at most 15 models and 68 points."""
+        if self._answer is None:
+            raise RuntimeError("there is no answer yet")
+        headers, body = self._answer.headers, self._answer.body.plain
+        if coding is not None and self._answer.is_compressible():
+            body = self._answer.body.take(coding)
+            headers = coded_headers(headers, coding, len(body))
+        completed = (*complete_headers(200, headers, keyed=False), *self._shared)
+        form = self._forms[coding] = (completed, {"type": "http.response.body", "body": body})
+        return form
 
-_CALLER_HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"x-request-id", b"if-none-match"})
+
+_CALLER_HEADERS: Final = frozenset({b"authorization", b"x-api-key", b"x-request-id", b"if-none-match", b"accept-encoding"})
 _NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 

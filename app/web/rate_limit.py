@@ -53,4 +53,5 @@ def build_caller_limits(settings: Settings, counts: WindowCounts) -> CallerLimit
         per_key=parse_limit("key", settings.key_rate_limit),
         per_address=parse_limit("address", settings.address_rate_limit),
         failed=parse_limit("failed-auth", settings.failed_auth_rate_limit),
+        cost=parse_limit("cost", settings.key_cost_limit),
     )

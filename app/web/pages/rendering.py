@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +12,8 @@ from starlette.responses import Response
 
 from app import __version__
 from app.rest.json import etag_matches, etag_of
-from app.web.pages.assets import Assets, accepted_codings
+from app.web.compression import LEAST_BYTES, CodedBody, choose_coding
+from app.web.pages.assets import Assets
 from app.web.pages.headers import page_headers
 from app.web.pages.wording import exact_number, percent, short_number
 
@@ -25,26 +25,26 @@ _HTML: Final = "text/html; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """A page as it goes over the wire, whole and compressed. `etag`: weak, since it stands for both."""
+    """A page as it goes over the wire, whole and compressed."""
 
-    body: bytes
-    compressed: bytes
+    body: CodedBody
     etag: str
     cache_control: str
 
     @property
     def size(self) -> int:
         """Bytes of both."""
-        return len(self.body) + len(self.compressed)
+        return self.body.size
 
     def respond(self, request: Request) -> Response:
         """Return the page, or 304 if the reader has it."""
-        headers = {**page_headers(), "Cache-Control": self.cache_control, "ETag": self.etag, "Vary": "Accept-Encoding"}
-        if etag_matches(request.headers.get("if-none-match"), self.etag.removeprefix("W/")):
+        headers = {**page_headers(), "Cache-Control": self.cache_control, "ETag": self.etag}
+        if etag_matches(request.headers.get("if-none-match"), self.etag):
             return Response(status_code=304, headers=headers)
-        if "gzip" in accepted_codings(request.headers.get("accept-encoding", "")):
-            return Response(self.compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=_HTML)
-        return Response(self.body, headers=headers, media_type=_HTML)
+        coding = choose_coding(request.headers.get("accept-encoding", ""))
+        if coding is not None and len(self.body.plain) >= LEAST_BYTES:
+            return Response(self.body.take(coding), headers=headers | {"Content-Encoding": coding}, media_type=_HTML)
+        return Response(self.body.plain, headers=headers, media_type=_HTML)
 
 
 def _breakable(text: str) -> Markup:
@@ -70,4 +70,4 @@ class Templates:
     def page(self, template: str, cache_control: str = REVALIDATED, **values: Any) -> RenderedPage:
         """Return a template's page, ready to be sent many times."""
         body = self.html(template, **values)
-        return RenderedPage(body, gzip.compress(body, 9, mtime=0), f"W/{etag_of(body)}", cache_control)
+        return RenderedPage(CodedBody(body), etag_of(body), cache_control)
