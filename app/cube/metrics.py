@@ -14,6 +14,8 @@ class Unit(Enum):
     USD = "USD"
     CREDITS = "credits"
     MILLISECONDS = "ms"
+    RATE = "0 to 1"
+    INSTANT = "instant"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

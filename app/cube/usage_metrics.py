@@ -1,0 +1,197 @@
+"""The numbers that any question about usage may ask for: name, unit, definition, SQL, who may. Declared here and nowhere else. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from app.cube.metrics import (
+    AGENT_RUNTIME_FEE,
+    BYOK_PLATFORM_FEE,
+    CACHE_HIT_COUNT,
+    CACHED_TOKENS,
+    COMPLETION_TOKENS,
+    COST_USD,
+    INTERRUPTED_COUNT,
+    MANAGED_TOOL_FEE,
+    MEASURES,
+    PRICED_COUNT,
+    PROMPT_TOKENS,
+    REASONING_TOKENS,
+    REQUEST_COUNT,
+    RETRY_COUNT,
+    SEARCH_REQUESTS,
+    SHARED_MODEL_SPEND,
+    SUCCESSFUL_COUNT,
+    Measure,
+    Unit,
+)
+
+RATE_PLACES: Final = 4
+MILLISECOND_PLACES: Final = 3
+PERCENTILES: Final = (50, 90, 95, 99)
+
+_FORMS: Final = (
+    (re.compile(r"count\(\*\)"), "1"),
+    (re.compile(r"count\(\*\) FILTER \(WHERE (.+)\)"), r"(\1)::integer"),
+    (re.compile(r"sum\((\w+)\)"), r"\1"),
+    (re.compile(r"count\((\w+)\)"), r"(\1 IS NOT NULL)::integer"),
+    (re.compile(r"coalesce\(sum\((\w+)\), 0\)"), r"coalesce(\1, 0)"),
+)
+
+
+def of_one_record(measure: Measure) -> str:
+    """Return SQL over the columns of `usage_records`: what one record adds to a measure. ValueError: its aggregate has another form."""
+    for form, one in _FORMS:
+        match = form.fullmatch(measure.aggregate)
+        if match is not None:
+            return match.expand(one)
+    raise ValueError(f"{measure.name}: {measure.aggregate} is no sum over records")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScanColumn:
+    """What a scanned row brings. `of_record`: SQL over `usage_records`; `is_stored`: rollups have a column of this name."""
+
+    name: str
+    of_record: str
+    is_stored: bool
+
+
+SCAN_COLUMNS: Final = {
+    **{measure.name: ScanColumn(measure.name, of_one_record(measure), is_stored=True) for measure in MEASURES},
+    **{key: ScanColumn(key, key, is_stored=True) for key in ("user_id", "caller_key_id", "model_id", "tenant_id")},
+    "occurred_at": ScanColumn("occurred_at", "occurred_at", is_stored=False),
+    "latency_ms": ScanColumn("latency_ms", "latency_ms", is_stored=False),
+    # A router that does not stream reports the duration as the time to the first token, which it is not.
+    "ttft_ms": ScanColumn("ttft_ms", "CASE WHEN ttft_ms IS DISTINCT FROM latency_ms THEN ttft_ms END", is_stored=False),
+}
+"""By name. `model_id` is also a dimension's key, as the other ids are."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UsageMetric:
+    """A number of a group of requests. `expression`: SQL, an aggregate over scanned rows that have `columns`.
+
+    `group`: the object of the answer that holds it, and `field` its name there. `is_additive`: numbers of disjoint groups add up.
+    `is_private`: gateway keys may not read it.
+    """
+
+    name: str
+    unit: Unit
+    description: str
+    expression: str
+    columns: tuple[str, ...]
+    is_additive: bool = False
+    is_private: bool = False
+    group: str | None = None
+    field: str = ""
+
+    @property
+    def is_zero_of_nothing(self) -> bool:
+        """Whether it is 0 where there is no request; otherwise it is null."""
+        return self.unit not in (Unit.RATE, Unit.MILLISECONDS, Unit.INSTANT)
+
+
+def _sum(
+    name: str, description: str, plus: tuple[Measure, ...], minus: tuple[Measure, ...] = (), *, is_private: bool = False
+) -> UsageMetric:
+    terms = " + ".join(f"coalesce(sum({measure.name}), 0)" for measure in plus)
+    less = "".join(f" - coalesce(sum({measure.name}), 0)" for measure in minus)
+    columns = tuple(measure.name for measure in (*plus, *minus))
+    return UsageMetric(name, plus[0].unit, description, terms + less, columns, is_additive=True, is_private=is_private, field=name)
+
+
+def _rate(name: str, description: str, part: str, columns: tuple[Measure, ...]) -> UsageMetric:
+    expression = f"round(({part})::numeric / nullif(sum({REQUEST_COUNT.name}), 0), {RATE_PLACES})"
+    return UsageMetric(name, Unit.RATE, description, expression, tuple(measure.name for measure in columns), field=name)
+
+
+def _distribution(name: str, column: str, what: str) -> tuple[UsageMetric, ...]:
+    def metric(field: str, unit: Unit, description: str, expression: str, *, is_additive: bool = False) -> UsageMetric:
+        return UsageMetric(f"{name}_{field}", unit, description, expression, (column,), is_additive=is_additive, group=name, field=field)
+
+    # A fraction of a row less than p: in floating point, p times the count may lie above the whole number that it is.
+    ranks = {p: f"percentile_disc({p / 100} - 1e-12) WITHIN GROUP (ORDER BY {column})" for p in PERCENTILES}
+    return (
+        metric("count", Unit.COUNT, f"Requests that have {what}.", f"count({column})", is_additive=True),
+        metric("avg", Unit.MILLISECONDS, f"Mean of {what}, 3 decimal places.", f"round(avg({column}), {MILLISECOND_PLACES})"),
+        metric("min", Unit.MILLISECONDS, f"The least {what}.", f"min({column})"),
+        metric("max", Unit.MILLISECONDS, f"The greatest {what}.", f"max({column})"),
+        *(
+            metric(
+                f"p{p}", Unit.MILLISECONDS, f"Exact {p}th percentile of {what}, by nearest rank: the least that {p} % do not exceed.", rank
+            )
+            for p, rank in ranks.items()
+        ),
+    )
+
+
+def _distinct(name: str, description: str, column: str, *, is_private: bool = False) -> UsageMetric:
+    expression = f"count(DISTINCT {column}) FILTER (WHERE {column} <> 0)"
+    return UsageMetric(name, Unit.COUNT, description, expression, (column,), is_private=is_private, field=name)
+
+
+REQUESTS = _sum("requests", "Requests, failed ones included.", (REQUEST_COUNT,))
+COST = _sum("cost", "Cost in US dollars; what is unpriced contributes 0.", (COST_USD,), is_private=True)
+PRICED = _sum(
+    "priced_requests", "Requests with a known cost: sent with them, or priced from the catalog.", (PRICED_COUNT,), is_private=True
+)
+UNPRICED = _sum(
+    "unpriced_requests", "Requests without a known cost: they contribute 0.", (REQUEST_COUNT,), (PRICED_COUNT,), is_private=True
+)
+_CREDITS = (SHARED_MODEL_SPEND, BYOK_PLATFORM_FEE, MANAGED_TOOL_FEE, AGENT_RUNTIME_FEE)
+
+USAGE_METRICS: Final = (
+    REQUESTS,
+    _sum("successful", "Requests with a 2xx status.", (SUCCESSFUL_COUNT,)),
+    _sum("failed", "Requests without a 2xx status.", (REQUEST_COUNT,), (SUCCESSFUL_COUNT,)),
+    _sum("retries", RETRY_COUNT.description, (RETRY_COUNT,)),
+    _sum("cache_hits", CACHE_HIT_COUNT.description, (CACHE_HIT_COUNT,)),
+    _sum("interrupted", INTERRUPTED_COUNT.description, (INTERRUPTED_COUNT,)),
+    _sum("prompt_tokens", PROMPT_TOKENS.description, (PROMPT_TOKENS,)),
+    _sum("completion_tokens", COMPLETION_TOKENS.description, (COMPLETION_TOKENS,)),
+    _sum("total_tokens", "Input and output tokens.", (PROMPT_TOKENS, COMPLETION_TOKENS)),
+    _sum("fresh_prompt_tokens", "Input tokens less the cached ones.", (PROMPT_TOKENS,), (CACHED_TOKENS,)),
+    _sum("cached_tokens", CACHED_TOKENS.description, (CACHED_TOKENS,)),
+    _sum("visible_completion_tokens", "Output tokens less reasoning.", (COMPLETION_TOKENS,), (REASONING_TOKENS,)),
+    _sum("reasoning_tokens", REASONING_TOKENS.description, (REASONING_TOKENS,)),
+    COST,
+    PRICED,
+    UNPRICED,
+    _sum("shared_model_spend", SHARED_MODEL_SPEND.description, (SHARED_MODEL_SPEND,), is_private=True),
+    _sum("byok_platform_fees", BYOK_PLATFORM_FEE.description, (BYOK_PLATFORM_FEE,), is_private=True),
+    _sum("managed_tool_fees", MANAGED_TOOL_FEE.description, (MANAGED_TOOL_FEE,), is_private=True),
+    _sum("agent_runtime_fees", AGENT_RUNTIME_FEE.description, (AGENT_RUNTIME_FEE,), is_private=True),
+    _sum("spend", "Credits charged in all: the sum of the four.", _CREDITS, is_private=True),
+    _sum("search_requests", SEARCH_REQUESTS.description, (SEARCH_REQUESTS,)),
+    _rate(
+        "success_rate",
+        "Successful to all requests, 0 to 1, 4 decimal places; null without requests.",
+        f"sum({SUCCESSFUL_COUNT.name})",
+        (SUCCESSFUL_COUNT, REQUEST_COUNT),
+    ),
+    _rate(
+        "error_rate",
+        "Failed to all requests, 0 to 1, 4 decimal places; null without requests.",
+        f"sum({REQUEST_COUNT.name}) - sum({SUCCESSFUL_COUNT.name})",
+        (SUCCESSFUL_COUNT, REQUEST_COUNT),
+    ),
+    _rate(
+        "cache_hit_rate",
+        "Requests that the router's own cache answered to all requests, 0 to 1, 4 decimal places; null without requests.",
+        f"sum({CACHE_HIT_COUNT.name})",
+        (CACHE_HIT_COUNT, REQUEST_COUNT),
+    ),
+    *_distribution("latency", "latency_ms", "a latency in milliseconds"),
+    *_distribution("ttft", "ttft_ms", "a time to the first token in milliseconds that is not the whole duration"),
+    _distinct("users", "End users.", "user_id", is_private=True),
+    _distinct("api_keys", "Callers' API keys at the router.", "caller_key_id", is_private=True),
+    _distinct("models", "Models as served: dated models and variants count each.", "model_id"),
+    _distinct("tenants", "Tenants.", "tenant_id", is_private=True),
+    UsageMetric("first_seen", Unit.INSTANT, "When the first request occurred.", "min(occurred_at)", ("occurred_at",), field="first_seen"),
+    UsageMetric("last_seen", Unit.INSTANT, "When the last request occurred.", "max(occurred_at)", ("occurred_at",), field="last_seen"),
+)
+
+METRICS_BY_NAME: Final = {metric.name: metric for metric in USAGE_METRICS}

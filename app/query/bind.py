@@ -1,0 +1,65 @@
+"""Who may ask what: the one step from a question to a bound one, which alone can be run. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from app.cube.usage_metrics import UsageMetric
+from app.domain.errors import ForbiddenError
+from app.domain.principal import Principal, Role
+from app.query.filters import Bounded, Named, parts_of
+from app.query.question import Grouping, Question
+
+_PRIVATE_NUMBERS = frozenset({"cost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What a caller may see. `tenant_key` None: all tenants; `sees_private`: who asked, and what it cost."""
+
+    tenant_key: int | None
+    sees_private: bool
+
+
+def reader_of(principal: Principal) -> Reader:
+    """Return what a key may read by questions of its own. ForbiddenError: nothing."""
+    match principal.role:
+        case Role.ADMIN:
+            return Reader(principal.tenant_key, sees_private=True)
+        case Role.TENANT if principal.tenant_key is not None:
+            return Reader(principal.tenant_key, sees_private=True)
+        case Role.GATEWAY:
+            return Reader(None, sees_private=False)
+        case _:
+            raise ForbiddenError("a key of role admin, gateway or tenant is required")
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A question that its caller may ask, restricted to what it may see. Made by `bind` only."""
+
+    question: Question
+    grouping: Grouping | None
+    tenant_key: int | None
+
+
+def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound:
+    """Return the question within its reader's scope. ForbiddenError names what the reader may not use."""
+    if not reader.sees_private:
+        top = grouping.top if grouping is not None else None
+        metrics: list[UsageMetric] = [
+            *question.metrics,
+            *(grouping.metrics() if grouping is not None else ()),
+            *([top.metric] if top else []),
+        ]
+        private = [metric.name for metric in metrics if metric.is_private]
+        dimensions = [part.dimension for part in parts_of(question.where) if isinstance(part, Named)]
+        if grouping is not None:
+            dimensions += [*grouping.by, *(order.dimension for order in grouping.order if order.dimension is not None)]
+        private += [dimension.name for dimension in dimensions if dimension.is_private]
+        private += [part.number for part in parts_of(question.where) if isinstance(part, Bounded) and part.number in _PRIVATE_NUMBERS]
+        if private:
+            raise ForbiddenError(f"a gateway key may not use {', '.join(sorted(set(private)))}")
+    return Bound(question, grouping, reader.tenant_key)

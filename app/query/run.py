@@ -1,0 +1,124 @@
+"""Runs bound questions: those of one request together, all of one instant of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from app.cube.metrics import Unit
+from app.cube.usage_metrics import UsageMetric
+from app.db.engine import Connection, Database
+from app.domain.errors import BadInputError
+from app.domain.time_range import format_seconds
+from app.query.bind import Bound
+from app.query.cover import Scan, cover
+from app.query.question import MAX_FILLED, Grouping
+from app.query.sql import Statement, select_rest, select_rows, select_totals
+
+STATEMENT_SECONDS: Final = 30
+"""Seconds that one statement of a question may take."""
+
+Numbers = dict[str, Any]
+"""By metric name: int for counts, tokens and credits, Decimal for US dollars, float for rates and milliseconds, datetime for instants."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a row's dimension is: text, or a number; None: there is none. `tenant_key`: of names that are a tenant's."""
+
+    value: str | int | None
+    tenant_key: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One group. `bucket`: position in the grouping's buckets, None if it has none; `labels`: in the order of its dimensions."""
+
+    bucket: int | None
+    is_other: bool
+    labels: tuple[Label, ...]
+    numbers: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Of a question without grouping: `totals`. Of one with it: a page of rows, and how many there are; `rest` if it was asked for."""
+
+    totals: Numbers | None = None
+    rows: tuple[Row, ...] = ()
+    row_count: int = 0
+    rest: Numbers | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One bound question; `with_rest`: also the numbers of all that is on no row of the page."""
+
+    bound: Bound
+    with_rest: bool = False
+
+
+async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer]:
+    """Return the answers. BadInputError: a question needs records that are no longer kept, or has more rows than may be made."""
+    async with database.consistent_reads() as connection:
+        await connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
+        return [await _run(connection, one) for one in asked]
+
+
+async def _run(connection: Connection, asked: Asked) -> Answer:
+    bound, grouping = asked.bound, asked.bound.grouping
+    scans = cover(bound)
+    await _refuse_dropped(connection, scans)
+    metrics = bound.question.metrics
+    if grouping is None:
+        (totals,) = await _fetch(connection, select_totals(bound, scans))
+        return Answer(totals=_numbers(metrics, totals))
+    if grouping.buckets == ():
+        return Answer(rest=_numbers(metrics, (await _fetch(connection, select_totals(bound, scans)))[0]) if asked.with_rest else None)
+    rows = await _fetch(connection, select_rows(bound, grouping, scans))
+    rest = None
+    if asked.with_rest:
+        (left,) = await _fetch(connection, select_rest(bound, grouping, scans))
+        rest = _numbers(metrics, left)
+    row_count = rows[0][-1] if rows else 0
+    if grouping.fill and row_count > MAX_FILLED:
+        raise BadInputError(f"filling the gaps makes {row_count} rows, more than {MAX_FILLED}: group by less, or ask for a longer interval")
+    return Answer(rows=tuple(_row(grouping, metrics, row) for row in rows), row_count=row_count, rest=rest)
+
+
+async def _refuse_dropped(connection: Connection, scans: Sequence[Scan]) -> None:
+    starts = [scan.spans[0].start for scan in scans if scan.rollup is None]
+    if not starts:
+        return
+    cursor = await connection.execute("/* app:records_since */ SELECT records_since FROM write_state")
+    row = await cursor.fetchone()
+    since: datetime | None = None if row is None else row[0]
+    if since is not None and min(starts) < since:
+        raise BadInputError(f"this question needs single records, which are kept from {format_seconds(since)} on: ask from then on")
+
+
+async def _fetch(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:
+    cursor = await connection.execute(statement.sql, statement.values, prepare=False)
+    return await cursor.fetchall()
+
+
+def _row(grouping: Grouping, metrics: Sequence[UsageMetric], row: tuple[Any, ...]) -> Row:
+    bucket, is_other, *cells = row
+    width = 2 * len(grouping.by)
+    labels = [Label(None) if is_other else Label(cells[place], cells[place + 1]) for place in range(0, width, 2)]
+    return Row(bucket - 1 if grouping.buckets is not None else None, is_other, tuple(labels), _numbers(metrics, cells[width:]))
+
+
+def _numbers(metrics: Sequence[UsageMetric], cells: Sequence[Any]) -> Numbers:
+    return {metric.name: _shape(metric.unit, cell) for metric, cell in zip(metrics, cells, strict=False)}
+
+
+def _shape(unit: Unit, cell: Any) -> Any:
+    if cell is None or unit is Unit.INSTANT:
+        return cell
+    if unit is Unit.USD:
+        return Decimal(cell)
+    return float(cell) if unit in (Unit.RATE, Unit.MILLISECONDS) else int(cell)

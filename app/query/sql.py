@@ -1,0 +1,332 @@
+"""From a bound question and its scans to one SELECT. Pure; names come from declarations, and every value is a parameter.
+
+A statement is a chain of named parts: `src` (what the scans bring, a row for each record or stored sum), `top` (the groups that are kept),
+`member` (each row with the group it counts in), `grouped`, `filled`, `named` (with labels) and `placed` (in order).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from app.cube.dimensions import Grain
+from app.cube.metrics import REQUEST_COUNT
+from app.cube.usage_dimensions import RECORD_NUMBERS, UsageDimension
+from app.cube.usage_metrics import SCAN_COLUMNS, UsageMetric
+from app.domain.time_range import TimeRange
+from app.query.bind import Bound
+from app.query.cover import Scan
+from app.query.filters import All, Bounded, Condition, Match, Named, Not, Some
+from app.query.question import Grouping, Order, Top
+
+_OTHER_KEY: Final = "-1"
+_OTHER_TEXT: Final = "''"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with psycopg's named placeholders, and their values."""
+
+    sql: str
+    values: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Values:
+    """The values of a statement, each under a name of its own."""
+
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, value: Any, type_: str) -> str:
+        """Return the placeholder of a value."""
+        name = f"v{len(self.given)}"
+        self.given[name] = value
+        return f"%({name})s::{type_}"
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A dimension of the rows: the names of its keys in `src`, and how its label is found. `is_text`: its key is the label."""
+
+    dimension: UsageDimension
+    place: int
+
+    @property
+    def expressions(self) -> list[str]:
+        """SQL over a scanned table `s` (and `m`, its model) giving the keys."""
+        stored = self.dimension.stored
+        if stored is None:
+            return [self.dimension.of_record]
+        if self.dimension.is_labelled_by_row:
+            return [f"m.{stored.label}"]
+        return ["s.tenant_id", f"s.{stored.key}"] if stored.in_tenant else [f"s.{stored.key}"]
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the keys."""
+        return [f"k{self.place}_{number}" for number in range(len(self.expressions))]
+
+    @property
+    def label(self) -> str:
+        """SQL over a group `g` and the joins, giving the label: text, or a number; null: there is none."""
+        stored = self.dimension.stored
+        if stored is None or stored.table is None:
+            return f"g.{self.keys[0]}"
+        return f"nullif(g.{self.keys[0]}, '')" if self.dimension.is_labelled_by_row else f"l{self.place}.{stored.label}"
+
+    @property
+    def joins(self) -> str:
+        """SQL that brings the label's table beside a group `g`, and the tenant's where names are a tenant's."""
+        stored = self.dimension.stored
+        if stored is None or stored.table is None or self.dimension.is_labelled_by_row:
+            return ""
+        if not stored.in_tenant:
+            return f" LEFT JOIN {stored.table} l{self.place} ON l{self.place}.id = g.{self.keys[0]}"
+        return (
+            f" LEFT JOIN {stored.table} l{self.place} ON l{self.place}.tenant_id = g.{self.keys[0]} AND l{self.place}.id = g.{self.keys[1]}"
+            f" LEFT JOIN tenants t{self.place} ON t{self.place}.id = g.{self.keys[0]}"
+        )
+
+    @property
+    def sort_keys(self) -> list[str]:
+        """SQL over a group and the joins: what orders its labels, by code point."""
+        if self.dimension.stored is None or self.dimension.stored.table is None:
+            return [self.label]
+        keys = [f'{self.label} COLLATE "C"']
+        return [*keys, f't{self.place}.external_id COLLATE "C"'] if self.dimension.stored.in_tenant else keys
+
+    @property
+    def other(self) -> list[str]:
+        """Values of the keys in the group that holds all others."""
+        return [_OTHER_TEXT if self.dimension.is_labelled_by_row else _OTHER_KEY for _ in self.expressions]
+
+
+def select_totals(bound: Bound, scans: Sequence[Scan]) -> Statement:
+    """Return the SELECT of one row: the question's metrics over everything in range and scope, whatever the grouping."""
+    values = _Values()
+    metrics = bound.question.metrics
+    source = _source(bound, scans, (), None, _columns(metrics), values)
+    return Statement(f"/* app:usage_totals */ WITH src AS ({source}) SELECT {_numbers(metrics)} FROM src", values.given)
+
+
+def select_rows(bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> Statement:
+    """Return the SELECT of one page.
+
+    Columns: bucket from 1 on (0: not by time), whether it is the group of all others, for each dimension its label and, where names are
+    a tenant's, the tenant's surrogate (else null), each metric of the question, and how many rows there are in all.
+    """
+    chain = _Chain.of(bound, grouping, scans)
+    labels = [f"c{place}, o{place}" for place in range(len(grouping.by))]
+    numbers = [f"n{place}" for place in range(len(bound.question.metrics))]
+    columns = ", ".join(["bucket", "is_other", *labels, *numbers, "(SELECT count(*) FROM placed) AS row_count"])
+    return Statement(
+        f"/* app:usage_rows */ {chain.sql} SELECT {columns} FROM placed WHERE {chain.on_page} ORDER BY place", chain.values.given
+    )
+
+
+def select_rest(bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> Statement:
+    """Return the SELECT of one row: the question's metrics over everything that is in no row of the page."""
+    chain = _Chain.of(bound, grouping, scans)
+    keys = ["bucket", "is_other", *(key for labelled in chain.labelled for key in labelled.keys)]
+    matched = " AND ".join(f"page.{key} = member.{key}" for key in keys)
+    return Statement(
+        f"/* app:usage_rest */ {chain.sql}, page AS (SELECT {', '.join(keys)} FROM placed WHERE {chain.on_page})"
+        f" SELECT {_numbers(bound.question.metrics)} FROM member LEFT JOIN page ON {matched} WHERE page.bucket IS NULL",
+        chain.values.given,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """The parts up to `placed`, and the condition on `place` that the page's rows meet."""
+
+    sql: str
+    on_page: str
+    labelled: list[Labelled]
+    values: _Values
+
+    @classmethod
+    def of(cls, bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> _Chain:
+        values = _Values()
+        labelled = [Labelled(dimension, place) for place, dimension in enumerate(grouping.by)]
+        metrics = [*bound.question.metrics, *grouping.metrics()]
+        columns = _columns([*metrics, *([grouping.top.metric] if grouping.top else [])])
+        parts = {"src": _source(bound, scans, labelled, grouping, columns, values)}
+        if grouping.top is not None:
+            parts["top"] = _top(grouping.top, labelled, values)
+        parts["member"] = _members(grouping.top, labelled, columns)
+        parts["grouped"] = _groups(metrics, labelled)
+        if grouping.fill and grouping.buckets is not None:
+            parts["filled"] = _filled(metrics, labelled, len(grouping.buckets), values)
+        parts["named"] = _named(labelled, "filled" if "filled" in parts else "grouped")
+        parts["placed"] = _placed(bound, grouping, labelled, values)
+        sql = "WITH " + ", ".join(f"{name} AS ({part})" for name, part in parts.items())
+        low, high = values.add(grouping.skip, "bigint"), values.add(grouping.skip + grouping.first, "bigint")
+        return cls(sql, f"place > {low} AND place <= {high}", labelled, values)
+
+
+def _numbers(metrics: Sequence[UsageMetric]) -> str:
+    return ", ".join(f"{metric.expression} AS n{place}" for place, metric in enumerate(metrics)) or "1 AS nothing"
+
+
+def _columns(metrics: Sequence[UsageMetric]) -> list[str]:
+    return list(dict.fromkeys([REQUEST_COUNT.name, *(name for metric in metrics for name in metric.columns)]))
+
+
+def _source(
+    bound: Bound,
+    scans: Sequence[Scan],
+    labelled: Sequence[Labelled],
+    grouping: Grouping | None,
+    columns: Sequence[str],
+    values: _Values,
+) -> str:
+    starts = None
+    if grouping is not None and grouping.buckets is not None:
+        starts = values.add([bucket.start for bucket in grouping.buckets], "timestamptz[]")
+    tenant = None if bound.tenant_key is None else values.add(bound.tenant_key, "integer")
+    where = _condition(bound.question.where, values)
+    selects = [_scan(scan, columns, labelled, starts, tenant, where, values) for scan in scans]
+    if selects:
+        return " UNION ALL ".join(selects)
+    # An empty range: the same columns, of no row.
+    empty = Scan(None, (TimeRange(bound.question.range.start, bound.question.range.start),))
+    return _scan(empty, columns, labelled, starts, tenant, where, values)
+
+
+def _scan(
+    scan: Scan, columns: Sequence[str], labelled: Sequence[Labelled], starts: str | None, tenant: str | None, where: str, values: _Values
+) -> str:
+    rollup = scan.rollup
+    table, at = ("usage_records", "s.occurred_at") if rollup is None else (rollup.name, f"s.{rollup.grain.value}")
+    is_day = rollup is not None and rollup.grain is not Grain.HOUR
+    instant = f"({at}::timestamp AT TIME ZONE 'UTC')" if is_day else at
+    bucket = "0" if starts is None else f"width_bucket({instant}, {starts})"
+    selected = [f"{bucket} AS bucket"]
+    for dimension in labelled:
+        selected += [f"{expression} AS {key}" for expression, key in zip(dimension.expressions, dimension.keys, strict=True)]
+    selected += [f"{SCAN_COLUMNS[name].of_record if rollup is None else f's.{name}'} AS {name}" for name in columns]
+    joined = " JOIN models m ON m.id = s.model_id" if any(one.dimension.is_labelled_by_row for one in labelled) else ""
+
+    def bound_of(value: datetime) -> str:
+        return values.add(value.date(), "date") if is_day else values.add(value, "timestamptz")
+
+    spans = " OR ".join(f"({at} >= {bound_of(span.start)} AND {at} < {bound_of(span.end)})" for span in scan.spans)
+    conditions = [f"({spans})", *([f"s.tenant_id = {tenant}"] if tenant else []), where]
+    return f"SELECT {', '.join(selected)} FROM {table} s{joined} WHERE {' AND '.join(conditions)}"
+
+
+def _condition(condition: Condition, values: _Values) -> str:
+    match condition:
+        case All(()):
+            return "true"
+        case Some(()):
+            return "false"
+        case All(conditions):
+            return f"({' AND '.join(_condition(part, values) for part in conditions)})"
+        case Some(conditions):
+            return f"({' OR '.join(_condition(part, values) for part in conditions)})"
+        case Not(inner):
+            return f"NOT {_condition(inner, values)}"
+        case Bounded(number, bound, value):
+            # Two values, never three: a record without the number is outside, and so inside of a negation.
+            return f"coalesce(({RECORD_NUMBERS[number]}) {bound.value} {values.add(value, 'numeric')}, false)"
+        case Named():
+            return _matches(condition, values)
+
+
+def _matches(named: Named, values: _Values) -> str:
+    stored = named.dimension.stored
+    if stored is None or stored.table is None:
+        key = f"s.{stored.key}" if stored is not None else f"({named.dimension.of_record})"
+        return f"({key} = ANY({values.add(list(named.values), 'integer[]')}))"
+    if named.match is Match.ABSENT:
+        return f"(s.{stored.key} = 0)"
+    match named.match:
+        case Match.IN:
+            found = f"{stored.label} = ANY({values.add(list(named.values), 'text[]')})"
+        case Match.STARTS_WITH:
+            found = f"starts_with({stored.label}, {values.add(named.values[0], 'text')})"
+        case _:
+            found = f"strpos({stored.label}, {values.add(named.values[0], 'text')}) > 0"
+    if stored.in_tenant:
+        return f"((s.tenant_id, s.{stored.key}) IN (SELECT tenant_id, id FROM {stored.table} WHERE {found}))"
+    return f"(s.{stored.key} IN (SELECT id FROM {stored.table} WHERE {found}))"
+
+
+def _top(top: Top, labelled: Sequence[Labelled], values: _Values) -> str:
+    keys = [key for one in labelled for key in one.keys]
+    buckets = ["bucket"] if top.per_bucket else []
+    sort = ", ".join(["g.n DESC NULLS LAST", *(f"{key} NULLS LAST" for one in labelled for key in one.sort_keys)])
+    partition = "PARTITION BY g.bucket " if top.per_bucket else ""
+    groups = ", ".join([*buckets, *keys])
+    grouped = f"SELECT {groups}, {top.metric.expression} AS n FROM src GROUP BY {groups}"
+    placed = (
+        f"SELECT g.*, row_number() OVER ({partition}ORDER BY {sort}) AS place FROM ({grouped}) g{''.join(one.joins for one in labelled)}"
+    )
+    return f"SELECT {groups} FROM ({placed}) p WHERE place <= {values.add(top.count, 'integer')}"
+
+
+def _members(top: Top | None, labelled: Sequence[Labelled], columns: Sequence[str]) -> str:
+    if top is None:
+        return "SELECT src.*, false AS is_other, false AS is_hidden FROM src"
+    keys = [key for one in labelled for key in one.keys]
+    first = f"top.{keys[0]} IS NULL"
+    matched = " AND ".join(f"top.{key} = src.{key}" for key in (["bucket", *keys] if top.per_bucket else keys))
+    others = [other for one in labelled for other in one.other]
+    replaced = ", ".join(f"CASE WHEN {first} THEN {other} ELSE src.{key} END AS {key}" for key, other in zip(keys, others, strict=True))
+    numbers = "src.bucket, " + ", ".join(f"src.{name}" for name in columns)
+    hidden = "false" if top.with_other else first
+    return f"SELECT {numbers}, {replaced}, {first} AS is_other, {hidden} AS is_hidden FROM src LEFT JOIN top ON {matched}"
+
+
+def _groups(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled]) -> str:
+    keys = ", ".join(["bucket", "is_other", *(key for one in labelled for key in one.keys)])
+    numbers = "".join(f", {metric.expression} AS n{place}" for place, metric in enumerate(metrics))
+    return f"SELECT {keys}{numbers} FROM member WHERE NOT is_hidden GROUP BY {keys} HAVING sum({REQUEST_COUNT.name}) > 0"
+
+
+def _filled(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled], buckets: int, values: _Values) -> str:
+    keys = ["is_other", *(key for one in labelled for key in one.keys)]
+    groups = f"SELECT DISTINCT {', '.join(keys)} FROM grouped" if labelled else "SELECT false AS is_other"
+    numbers = "".join(
+        f", coalesce(grouped.n{place}, 0) AS n{place}" if metric.is_zero_of_nothing else f", grouped.n{place}"
+        for place, metric in enumerate(metrics)
+    )
+    matched = " AND ".join(["grouped.bucket = every.bucket", *(f"grouped.{key} = groups.{key}" for key in keys)])
+    return (
+        f"SELECT every.bucket, {', '.join(f'groups.{key}' for key in keys)}{numbers} FROM ({groups}) groups"
+        f" CROSS JOIN generate_series(1, {values.add(buckets, 'integer')}) AS every (bucket) LEFT JOIN grouped ON {matched}"
+    )
+
+
+def _named(labelled: Sequence[Labelled], source: str) -> str:
+    labels = ""
+    for one in labelled:
+        tenant = f"nullif(g.{one.keys[0]}, -1)" if len(one.keys) > 1 else "NULL::integer"
+        labels += f", {one.label} AS c{one.place}, {tenant} AS o{one.place}"
+        labels += "".join(f", {key} AS s{one.place}_{number}" for number, key in enumerate(one.sort_keys))
+    return f"SELECT g.*{labels} FROM {source} g{''.join(one.joins for one in labelled)}"
+
+
+def _placed(bound: Bound, grouping: Grouping, labelled: Sequence[Labelled], values: _Values) -> str:
+    places = {id(metric): place for place, metric in reversed(list(enumerate([*bound.question.metrics, *grouping.metrics()])))}
+    sorts = [f"s{one.place}_{number} NULLS LAST" for one in labelled for number in range(len(one.sort_keys))]
+
+    def sort(order: Order) -> list[str]:
+        direction = "DESC" if order.descending else "ASC"
+        if order.metric is not None:
+            return [f"n{places[id(order.metric)]} {direction} NULLS LAST"]
+        if order.dimension is None:
+            return [f"bucket {direction}"]
+        one = next(one for one in labelled if one.dimension is order.dimension)
+        return ["is_other", *(f"s{one.place}_{number} {direction} NULLS LAST" for number in range(len(one.sort_keys)))]
+
+    keys = [*(part for order in grouping.order for part in sort(order)), "bucket", "is_other", *sorts]
+    having = "".join(
+        f" AND n{places[id(condition.metric)]} {condition.operator} {values.add(condition.value, 'numeric')}"
+        for condition in grouping.having
+    )
+    return f"SELECT *, row_number() OVER (ORDER BY {', '.join(keys)}) AS place FROM named WHERE true{having}"

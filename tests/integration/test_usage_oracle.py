@@ -1,0 +1,181 @@
+"""Any question over any records equals a naive answer: metrics, dimensions, filters, zones, intervals, tops, pages, callers."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from app.cube.rollups import ROLLUPS
+from app.cube.usage_dimensions import RECORD_NUMBERS, USAGE_DIMENSIONS, Kind, UsageDimension
+from app.cube.usage_metrics import USAGE_METRICS
+from app.db.engine import Database
+from app.domain.calendar import Interval, parse_zone, split_buckets
+from app.domain.time_range import TimeRange
+from app.domain.usage import UsageRecord
+from app.ingest.batch import Ingestor
+from app.query.bind import Reader, bind
+from app.query.cover import cover
+from app.query.filters import All, Bound, Bounded, Condition, Match, Named, Not, Some
+from app.query.question import Grouping, Having, Order, Question, Top
+from app.query.run import Asked, run_questions
+from tests import naive_usage
+from tests.factories import first_of_each, make_batch, make_record
+
+MIDNIGHT = datetime(2026, 3, 29, tzinfo=UTC)  # the day on which Berlin's clocks go forward
+_ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Pacific/Kiritimati"]
+
+
+@st.composite
+def _records(draw: st.DrawFn) -> UsageRecord:
+    prompt, completion = draw(st.integers(0, 5000)), draw(st.integers(0, 500))
+    model = draw(st.sampled_from(["openai/gpt-4o", "acme/a", "acme/B", "plain", "unknown"]))
+    latency = draw(st.none() | st.decimals(0, 99, places=1))
+    return make_record(
+        tenant_id=draw(st.sampled_from(["acme", "umbrella"])),
+        occurred_at=MIDNIGHT
+        + draw(st.timedeltas(timedelta(days=-3), timedelta(days=3)) | st.sampled_from([timedelta(0), timedelta(hours=1)])),
+        project_id=draw(st.sampled_from([None, "p1", "p2", "unknown"])),
+        api_key_id=draw(st.sampled_from([None, "k1", "k2"])),
+        user_id=draw(st.sampled_from([None, "u1", "U2", "\u00fc3"])),
+        model_id=model,
+        model_permaslug=draw(st.sampled_from([model, f"{model}-2026", f"{model}:free"])),
+        provider=draw(st.sampled_from([None, "azure"])),
+        status_code=draw(st.sampled_from([200, 204, 429, 0])),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=draw(st.integers(0, prompt)),
+        reasoning_tokens=draw(st.integers(0, completion)),
+        cost_usd=draw(st.none() | st.decimals(0, 5, places=3)),
+        traffic_mode=draw(st.sampled_from(["shared", "byok"])),
+        shared_model_spend=draw(st.integers(0, 9)),
+        byok_platform_fee=draw(st.integers(0, 9)),
+        managed_tool_fee=draw(st.integers(0, 9)),
+        agent_runtime_fee=draw(st.integers(0, 2)),
+        search_requests=draw(st.integers(0, 3)),
+        latency_ms=latency,
+        ttft_ms=draw(st.none() | st.just(latency) | st.decimals(0, 50, places=1)),
+        attempt=draw(st.integers(1, 3)),
+        cache_hit=draw(st.booleans()),
+        interrupted=draw(st.booleans()),
+    )
+
+
+@st.composite
+def _named(draw: st.DrawFn, records: list[UsageRecord]) -> Named:
+    dimension: UsageDimension = draw(st.sampled_from(USAGE_DIMENSIONS))
+    known = naive_usage.dimension_values(dimension, records)
+    if dimension.kind is not Kind.TEXT:
+        return Named(dimension, Match.IN, tuple(draw(st.lists(st.sampled_from([*known, 7]), max_size=2))))
+    match = draw(st.sampled_from(Match))
+    texts = st.sampled_from([*known, "nobody's"])
+    if match is Match.ABSENT:
+        return Named(dimension, match)
+    if match is Match.IN:
+        return Named(dimension, match, tuple(draw(st.lists(texts, max_size=3))))
+    text = draw(texts)
+    return Named(dimension, match, (draw(st.sampled_from([text[:1], text[1:], "%", "_", ""])),))
+
+
+def _conditions(records: list[UsageRecord]) -> st.SearchStrategy[Condition]:
+    bounded = st.builds(Bounded, st.sampled_from(sorted(RECORD_NUMBERS)), st.sampled_from(Bound), st.decimals(0, 3000, places=1))
+    lists = lambda part: st.lists(part, max_size=3).map(tuple)  # noqa: E731
+    return st.recursive(
+        _named(records) | bounded,
+        lambda part: st.builds(All, lists(part)) | st.builds(Some, lists(part)) | st.builds(Not, part),
+        max_leaves=4,
+    )
+
+
+@st.composite
+def _questions(draw: st.DrawFn, records: list[UsageRecord]) -> tuple[Question, Grouping]:
+    # Whole hours and days often, so that rollups take part; then anything.
+    steps = st.integers(-72, 72).map(lambda hours: timedelta(hours=hours)) | st.integers(-3, 3).map(lambda days: timedelta(days=days))
+    start, end = sorted([MIDNIGHT + draw(steps | st.timedeltas(timedelta(days=-3), timedelta(days=3))) for _ in range(2)])
+    additive = [metric for metric in USAGE_METRICS if metric.is_additive]
+    metrics = tuple(draw(st.lists(st.sampled_from(additive) | st.sampled_from(USAGE_METRICS), min_size=1, max_size=5, unique=True)))
+    where: Condition = draw(st.just(All(())) | _conditions(records))
+    stored = [dimension for dimension in USAGE_DIMENSIONS if dimension.stored is not None]
+    by = tuple(draw(st.lists(st.sampled_from(stored) | st.sampled_from(USAGE_DIMENSIONS), max_size=3, unique=True)))
+    interval = draw(st.none() | st.sampled_from(Interval))
+    window = TimeRange(start, end)
+    buckets = None
+    if interval is not None:
+        buckets = tuple(split_buckets(window, interval, parse_zone(draw(st.sampled_from(_ZONES))), draw(st.integers(0, 6))))
+    top = None
+    if by and draw(st.booleans()):
+        top = Top(
+            draw(st.integers(1, 3)), draw(st.sampled_from(USAGE_METRICS)), draw(st.booleans()) and buckets is not None, draw(st.booleans())
+        )
+    orders = [st.builds(Order, st.booleans(), st.sampled_from(USAGE_METRICS)), st.builds(Order, st.booleans())]
+    if by:
+        orders.append(st.builds(Order, st.booleans(), st.none(), st.sampled_from(by)))
+    numbers = [metric for metric in USAGE_METRICS if not metric.name.endswith("_seen")]
+    having = st.builds(Having, st.sampled_from(numbers), st.sampled_from([">", ">=", "<", "<=", "="]), st.decimals(0, 20, places=1))
+    grouping = Grouping(
+        by=by,
+        buckets=buckets,
+        fill=draw(st.booleans()) and buckets is not None and len(buckets) < 200,
+        top=top,
+        having=tuple(draw(st.lists(having, max_size=1))),
+        order=tuple(draw(st.lists(st.one_of(orders), max_size=2))),
+        first=draw(st.sampled_from([1, 2, 5, 10_000])),
+        skip=draw(st.sampled_from([0, 0, 0, 1, 3])),
+    )
+    return Question(window, metrics, where), grouping
+
+
+async def _store(database: Database, records: list[UsageRecord]) -> list[UsageRecord]:
+    async with database.transaction() as connection:
+        tables = ["usage_records", "recent_requests", "users", "models", "projects", "caller_keys", *(rollup.name for rollup in ROLLUPS)]
+        await connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        await connection.execute("UPDATE write_state SET epoch = epoch + 1")
+    await Ingestor(database).ingest(make_batch(records))
+    return first_of_each(records)
+
+
+async def _tenant_keys(database: Database) -> dict[str, int]:
+    async with database.read_connection() as connection:
+        return dict(await (await connection.execute("SELECT external_id, id FROM tenants")).fetchall())
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+async def test_every_question_equals_the_records(database: Database, data: st.DataObject) -> None:
+    records = await _store(database, data.draw(st.lists(_records(), max_size=40)))
+    tenants = await _tenant_keys(database)
+    names = {key: name for name, key in tenants.items()}
+    for _ in range(8):
+        question, grouping = data.draw(_questions(records))
+        tenant = data.draw(st.sampled_from([None, *tenants]))
+        reader = Reader(None if tenant is None else tenants[tenant], sees_private=True)
+        totals, rows = await run_questions(
+            database, [Asked(bind(question, None, reader)), Asked(bind(question, grouping, reader), with_rest=True)]
+        )
+        for scan in cover(bind(question, grouping, reader)):
+            event("records" if scan.rollup is None else scan.rollup.name)
+        about = naive_usage.asked_of(question, records, tenant)
+        assert totals.totals == naive_usage.numbers(question, about)
+        expected = naive_usage.Rows(question, grouping, about)
+        found = [
+            (
+                (
+                    row.bucket,
+                    row.is_other,
+                    tuple(_label(names, dimension, label) for dimension, label in zip(grouping.by, row.labels, strict=True)),
+                ),
+                row.numbers,
+            )
+            for row in rows.rows
+        ]
+        assert found == [(group, naive_usage.numbers(question, members)) for group, members in expected.page()]
+        if found:
+            assert rows.row_count == len(expected.ordered)
+        assert rows.rest == naive_usage.numbers(question, expected.rest())
+
+
+def _label(names: dict[int, str], dimension: UsageDimension, label: Any) -> Any:
+    is_of_tenant = dimension.stored is not None and dimension.stored.in_tenant
+    return (label.value, names[label.tenant_key]) if is_of_tenant and label.tenant_key is not None else label.value
