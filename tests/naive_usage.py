@@ -170,8 +170,8 @@ def _label(value: Any) -> tuple[Any, ...]:
 
 def _compare_numbers(left: Any, right: Any, *, descending: bool) -> int:
     if left is None or right is None:
-        return (left is None) - (right is None)
-    return ((left > right) - (left < right)) * (-1 if descending else 1)
+        return int(left is None) - int(right is None)
+    return (int(left > right) - int(left < right)) * (-1 if descending else 1)
 
 
 def _compare_labels(left: Any, right: Any, *, descending: bool) -> int:
@@ -179,7 +179,7 @@ def _compare_labels(left: Any, right: Any, *, descending: bool) -> int:
         if one != other:
             if one[0] != other[0]:
                 return 1 if one[0] else -1  # absent ones last, in either direction
-            return ((one[1] > other[1]) - (one[1] < other[1])) * (-1 if descending else 1)
+            return (int(one[1] > other[1]) - int(one[1] < other[1])) * (-1 if descending else 1)
     return 0
 
 

@@ -52,7 +52,7 @@ class Bucket:
 def parse_zone(name: str) -> ZoneInfo:
     """Return an IANA time zone, as the package tzdata has it: the same on every machine. BadInputError: there is none of that name."""
     if name not in zone_names():
-        raise BadInputError("timeZone must be the name of an IANA time zone, such as UTC or Europe/Berlin")
+        raise BadInputError("time_zone must be the name of an IANA time zone, such as UTC or Europe/Berlin", "time_zone")
     return _zone(name)
 
 
@@ -152,7 +152,9 @@ def _short(window: TimeRange, minutes: int, zone: ZoneInfo) -> list[Bucket]:
 
 def _append(buckets: list[Bucket], bucket: Bucket) -> None:
     if len(buckets) == MAX_BUCKETS:
-        raise BadInputError(f"the range has more than {MAX_BUCKETS} buckets of this interval: ask for a longer interval or a shorter range")
+        raise BadInputError(
+            f"the range has more than {MAX_BUCKETS} buckets of this interval: ask for a longer interval or a shorter range", "interval"
+        )
     buckets.append(bucket)
 
 

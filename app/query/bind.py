@@ -30,7 +30,7 @@ def reader_of(principal: Principal) -> Reader:
         case Role.TENANT if principal.tenant_key is not None:
             return Reader(principal.tenant_key, sees_private=True)
         case Role.GATEWAY:
-            return Reader(None, sees_private=False)
+            return Reader(principal.tenant_key, sees_private=False)
         case _:
             raise ForbiddenError("a key of role admin, gateway or tenant is required")
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from math import ceil
 from typing import Final
 
 from app.cube.dimensions import Dimension, Grain
@@ -32,6 +33,24 @@ class Scan:
 
     rollup: Rollup | None
     spans: tuple[TimeRange, ...]
+
+
+GROUPS_A_BUCKET: Final = 50
+"""Rows that an hour or a day is taken to have in a rollup."""
+RECORDS_AN_HOUR: Final = 50
+"""Records that an hour is taken to have: they are not counted before they are read."""
+
+
+def expect_rows(scans: Iterable[Scan]) -> int:
+    """Return about how many rows are to be read."""
+    rows = 0.0
+    for scan in scans:
+        hours = sum((span.end - span.start) / timedelta(hours=1) for span in scan.spans)
+        if scan.rollup is None:
+            rows += hours * RECORDS_AN_HOUR
+        else:
+            rows += hours * GROUPS_A_BUCKET / (1 if scan.rollup.grain is Grain.HOUR else 24)
+    return ceil(rows)
 
 
 def cover(bound: Bound) -> tuple[Scan, ...]:

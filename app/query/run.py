@@ -61,11 +61,18 @@ class Asked:
     with_rest: bool = False
 
 
-async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer]:
-    """Return the answers. BadInputError: a question needs records that are no longer kept, or has more rows than may be made."""
+async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer | BadInputError]:
+    """Return the answers; in place of one, why it is refused: it needs records that are no longer kept, or more rows than may be made."""
     async with database.consistent_reads() as connection:
         await connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
-        return [await _run(connection, one) for one in asked]
+        return [await _answer(connection, one) for one in asked]
+
+
+async def _answer(connection: Connection, asked: Asked) -> Answer | BadInputError:
+    try:
+        return await _run(connection, asked)
+    except BadInputError as refusal:
+        return refusal
 
 
 async def _run(connection: Connection, asked: Asked) -> Answer:
@@ -85,7 +92,9 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
         rest = _numbers(metrics, left)
     row_count = rows[0][-1] if rows else 0
     if grouping.fill and row_count > MAX_FILLED:
-        raise BadInputError(f"filling the gaps makes {row_count} rows, more than {MAX_FILLED}: group by less, or ask for a longer interval")
+        raise BadInputError(
+            f"filling the gaps makes {row_count} rows, more than {MAX_FILLED}: group by less, or ask for a longer interval", "fill"
+        )
     return Answer(rows=tuple(_row(grouping, metrics, row) for row in rows), row_count=row_count, rest=rest)
 
 

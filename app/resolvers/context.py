@@ -171,7 +171,8 @@ class RequestContext:
                     raise
                 await sleep(error.retry_after)
         if budget is not None and remaining is not None:
-            self.charged = Charged(points, budget, remaining)
+            paid = 0 if self.charged is None else self.charged.requested
+            self.charged = Charged(paid + points, budget, remaining)
 
     async def scope(self) -> Scope:
         """Return what the caller may see of the graph: what is public, if its role sees no more. Errors as `principal`."""

@@ -43,6 +43,7 @@ from app.db.engine import NOT_STORABLE, Database
 from app.domain.errors import BadInputError
 from app.domain.principal import Scope
 from app.execution.limits import QueryTooExpensiveError
+from app.query.run import Answer, Asked, run_questions
 
 MAX_OBJECTS = 10_000
 """Objects that the lists of one operation may hold together: nested lists multiply."""
@@ -80,6 +81,7 @@ class Loaders:
         self.caller_keys_by_key: SharedLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
         self.api_keys: SharedLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
         self.prices: SharedLoader[int, list[PriceRow]] = SharedLoader(load_fn=self._load_prices)
+        self.questions: SharedLoader[Asked, Answer] = SharedLoader(load_fn=self._run_questions)
         self._children: dict[str, SharedLoader[PageRequest, list[Any]]] = {}
 
     def children(self, listing: Listing[R]) -> SharedLoader[PageRequest, list[R]]:
@@ -118,6 +120,9 @@ class Loaders:
             return await fetch_pages(self._database, listing, requests, at_most, await self._scope())
 
         return SharedLoader(load_fn=load)
+
+    async def _run_questions(self, asked: list[Asked]) -> list[Answer | BadInputError]:
+        return await run_questions(self._database, asked)
 
     async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:
         found = await fetch_prices(self._database, keys, await self._scope())

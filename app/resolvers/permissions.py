@@ -74,6 +74,13 @@ class TenantReader(_HasRole):
     roles = frozenset({Role.TENANT, Role.ADMIN})
 
 
+class QuestionReader(_HasRole):
+    """A key of role admin or tenant, or one that reads the gateway's statistics."""
+
+    message = "A key of role admin, gateway or tenant is required"
+    roles = frozenset({Role.ADMIN, Role.GATEWAY, Role.TENANT})
+
+
 class IdentityReader(_HasRole):
     """A key of role admin, which sees everything, or of role tenant, which sees its own; a bound one sees its tenant's."""
 

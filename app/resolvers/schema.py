@@ -13,7 +13,7 @@ from app.resolvers.gateway import GatewayStats, gateway_rows, resolve_gateway_st
 from app.resolvers.identity import IdentityQuery
 from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
-from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, TenantReader
+from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, QuestionReader, TenantReader
 from app.resolvers.quarantine import QuarantineMutation, QuarantineQuery
 from app.resolvers.rankings import RankingsDaily, rankings_rows, resolve_rankings_daily
 from app.resolvers.scalars import SCALARS
@@ -21,6 +21,7 @@ from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant
 from app.resolvers.tenant_requests import TenantRequestConnection, request_rows, resolve_tenant_requests
 from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics, usage_rows
 from app.resolvers.usage_records import UsageMutation
+from app.resolvers.usage_report import UsageReport, resolve_usage
 from app.resolvers.viewer import ViewerQuery
 
 
@@ -28,6 +29,15 @@ from app.resolvers.viewer import ViewerQuery
     description="Every question that the gateway answers. A root that is refused is null beside its error; the others are answered."
 )
 class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
+    usage: UsageReport | None = strawberry.field(
+        resolver=resolve_usage,
+        metadata=reads(1),  # its fields say what they read
+        permission_classes=[QuestionReader],
+        description=(
+            "Any question about usage. A key of role admin: of all tenants; of role tenant: of its own; of role gateway, or the gateway's "
+            "secret: without tenants, users, keys and costs."
+        ),
+    )
     network: NetworkStats | None = strawberry.field(
         resolver=resolve_network, metadata=reads(0), description="Public aggregate statistics of the network. For everybody, without a key."
     )

@@ -69,6 +69,19 @@ ROOTS: dict[str, list[Arguments]] = {
     "users": pages("users", "a"),
     "user": [{"id": name} for name in [*names("user"), "shared-user"]],
     "apiKeys": pages("api_keys", "a"),
+    "usage": [
+        {"range": {"dates": {"from": "2026-06-01", "to": "2026-06-26"}}, "timeZone": "Asia/Kathmandu"},
+        *(
+            {"range": {"period": "ALL_TIME"}, "where": where}
+            for where in (
+                {"tenant": {"eq": f"{FOREIGN}-tenant"}},
+                {"or": [{"tenant": {"startsWith": FOREIGN}}, {"not": {"tenant": {"eq": f"{OWN}-tenant"}}}]},
+                {"project": {"eq": f"{FOREIGN}-project"}},
+                {"user": {"contains": FOREIGN}},
+                {"apiKey": {"in": names("caller-key")}},
+            )
+        ),
+    ],
     "usageAnalytics": [
         {"topUsersLimit": 1000, "fillGaps": False},
         {"dateFrom": "2026-06-01", "dateTo": "2026-06-26", "aggregation": "WEEK", "weekNumbering": "MONDAY", "fillGaps": True},
@@ -90,6 +103,9 @@ ROOTS: dict[str, list[Arguments]] = {
         {"after": base64.urlsafe_b64encode(f"1782383400000000:{FOREIGN}-request-1".encode()).decode()},
     ],
 }
+
+GROUPED = {"rows": "(by: [TENANT, PROJECT, USER, API_KEY, PROVIDER, PERMASLUG, MODEL])"}
+"""Arguments of fields without which they tell too little."""
 
 SEES_EVERY_TENANT = {("gatewayStats", "gateway")}
 """Documented: the gateway's key sees the projects and models of all traffic, by name."""
@@ -127,7 +143,7 @@ def select(kind: Any, depth: int) -> str:
             selected.append(f"{name} {{ cursor }}")
         elif glue or depth > 0:
             fields = select(inner, depth if glue else depth - 1)
-            selected += [f"{name} {{ {fields} }}"] if fields else []
+            selected += [f"{name}{GROUPED.get(name, '')} {{ {fields} }}"] if fields else []
     return " ".join(selected)
 
 
@@ -277,7 +293,7 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
     own = {name for name, found in answers.items() if marks(found, OWN)}
     of_tenants = {"models", "model", "providers", "provider", "tenants", "tenant", "projects", "users", "user", "apiKeys"}
     expected = {
-        "tenant": of_tenants | {"viewer", "tenantAnalytics", "tenantUsage", "tenantRequests"},
+        "tenant": of_tenants | {"viewer", "usage", "tenantAnalytics", "tenantUsage", "tenantRequests"},
         "bound admin": set(ROOTS) - {"network", "rankingsDaily"},
         "ingest": {"viewer"},
         "gateway": {"gatewayStats"},

@@ -161,7 +161,7 @@ def test_labels() -> None:
     "name", ["", "Mars/Base", "../etc/passwd", "/etc/localtime", "Europe", "x" * 100, "Europe/Berlin\0", "posixrules\n"]
 )
 def test_what_is_no_zone_is_refused(name: str) -> None:
-    with pytest.raises(BadInputError, match="timeZone must be the name of an IANA time zone"):
+    with pytest.raises(BadInputError, match="time_zone must be the name of an IANA time zone"):
         parse_zone(name)
 
 

@@ -1,0 +1,141 @@
+"""The `range` of the `usage` root: as people name stretches of time, to the instants that are meant."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from enum import Enum
+from zoneinfo import ZoneInfo
+
+import strawberry
+
+from app.domain.calendar import Interval, add_intervals, date_start, first_instant
+from app.domain.errors import BadInputError
+from app.domain.time_range import RECORDS_FLOOR, TimeRange, latest_date, parse_date
+from app.resolvers.arguments import read_instant_argument
+from app.resolvers.scalars import CalendarDate, Instant
+
+MAX_UNITS = 100_000
+
+
+@strawberry.input(description="Local dates of the time zone, both inclusive.")
+class DateRange:
+    from_: CalendarDate = strawberry.field(name="from", description="First date.")
+    to: CalendarDate = strawberry.field(description="Last date.")
+
+
+@strawberry.input(description="Instants, half-open.")
+class InstantRange:
+    start: Instant = strawberry.field(description="First instant.")
+    end: Instant = strawberry.field(description="The instant after the last one.")
+
+
+@strawberry.enum(description="A unit of calendar time.")
+class TimeUnit(Enum):
+    MINUTE = strawberry.enum_value("minute", description="Minutes.")
+    HOUR = strawberry.enum_value("hour", description="Hours of the clock.")
+    DAY = strawberry.enum_value("day", description="Local dates.")
+    WEEK = strawberry.enum_value("week", description="Weeks from Monday on.")
+    MONTH = strawberry.enum_value("month", description="Months.")
+    QUARTER = strawberry.enum_value("quarter", description="Quarters of a year.")
+    YEAR = strawberry.enum_value("year", description="Years.")
+
+
+@strawberry.input(description="The last units of time, the running one included.")
+class LastRange:
+    count: int = strawberry.field(description=f"How many, 1 to {MAX_UNITS}.")
+    unit: TimeUnit = strawberry.field(description="Of what.")
+    complete: bool = strawberry.field(default=False, description="Without the unit that is still running: those that ended before it.")
+
+
+@strawberry.enum(description="A stretch of the calendar, in the time zone. Weeks begin on Monday.")
+class CalendarPeriod(Enum):
+    TODAY = strawberry.enum_value("today", description="The running date.")
+    YESTERDAY = strawberry.enum_value("yesterday", description="The date before.")
+    THIS_WEEK = strawberry.enum_value("this_week", description="The running week.")
+    LAST_WEEK = strawberry.enum_value("last_week", description="The week before.")
+    THIS_MONTH = strawberry.enum_value("this_month", description="The running month.")
+    LAST_MONTH = strawberry.enum_value("last_month", description="The month before.")
+    THIS_QUARTER = strawberry.enum_value("this_quarter", description="The running quarter of the year.")
+    LAST_QUARTER = strawberry.enum_value("last_quarter", description="The quarter before.")
+    THIS_YEAR = strawberry.enum_value("this_year", description="The running year.")
+    LAST_YEAR = strawberry.enum_value("last_year", description="The year before.")
+    ALL_TIME = strawberry.enum_value("all_time", description="From 2020, before which there are no records, to tomorrow.")
+
+
+@strawberry.input(name="TimeRange", one_of=True, description="What stretch of time a report is about: one of these.")
+class TimeRangeInput:
+    dates: DateRange | None = strawberry.field(default=strawberry.UNSET, description="By local dates.")
+    instants: InstantRange | None = strawberry.field(default=strawberry.UNSET, description="By instants.")
+    last: LastRange | None = strawberry.field(default=strawberry.UNSET, description="By a number of units that end now.")
+    period: CalendarPeriod | None = strawberry.field(default=strawberry.UNSET, description="By its name.")
+
+
+def resolve_range(given: TimeRangeInput, zone: ZoneInfo, now: datetime) -> TimeRange:
+    """Return the instants, cut to where records can be. BadInputError: no date or instant, crossed, or too many units."""
+    window = _resolve(given, zone, now)
+    first = first_instant(RECORDS_FLOOR - timedelta(days=1), zone)
+    last = first_instant(latest_date(now) + timedelta(days=2), zone)
+    start, end = max(window.start, first), min(window.end, last)
+    return TimeRange(start, max(start, end))
+
+
+def _resolve(given: TimeRangeInput, zone: ZoneInfo, now: datetime) -> TimeRange:
+    if given.dates:
+        first, last = _date(given.dates.from_, "from"), _date(given.dates.to, "to")
+        if first > last:
+            raise BadInputError("range.dates.from must not be after range.dates.to", "range")
+        return _of_dates(first, last + timedelta(days=1), zone)
+    if given.instants:
+        start, end = (read_instant_argument(getattr(given.instants, name), f"range.instants.{name}") for name in ("start", "end"))
+        if start > end:
+            raise BadInputError("range.instants.start must not be after range.instants.end", "range")
+        return TimeRange(start, end)
+    if given.last:
+        return _last(given.last, zone, now)
+    if given.period:
+        return _period(given.period, zone, now)
+    raise BadInputError("range needs one of dates, instants, last and period", "range")
+
+
+def _date(text: str, name: str) -> date:
+    found = parse_date(text, f"range.dates.{name}")
+    # Beyond, there are no records, and not all zones can be reckoned with.
+    return min(max(found, date(1970, 1, 2)), date(9000, 1, 1))
+
+
+def _of_dates(first: date, end: date, zone: ZoneInfo) -> TimeRange:
+    return TimeRange(first_instant(first, zone), first_instant(end, zone))
+
+
+def _last(given: LastRange, zone: ZoneInfo, now: datetime) -> TimeRange:
+    if not 1 <= given.count <= MAX_UNITS:
+        raise BadInputError(f"range.last.count must be from 1 to {MAX_UNITS}", "range")
+    back = given.count if given.complete else given.count - 1
+    if given.unit in (TimeUnit.MINUTE, TimeUnit.HOUR):
+        width = timedelta(minutes=1 if given.unit is TimeUnit.MINUTE else 60)
+        local = now.astimezone(zone)
+        into = timedelta(minutes=0 if given.unit is TimeUnit.MINUTE else local.minute, seconds=local.second, microseconds=local.microsecond)
+        running = (now - into).astimezone(UTC)
+        return TimeRange(running - back * width, running if given.complete else running + width)
+    interval = Interval(given.unit.value)
+    running_date = date_start(now.astimezone(zone).date(), interval, 0)
+    try:
+        first = max(add_intervals(running_date, interval, -back), date(1970, 1, 2))
+    except (ValueError, OverflowError):
+        first = date(1970, 1, 2)
+    return _of_dates(first, running_date if given.complete else add_intervals(running_date, interval, 1), zone)
+
+
+def _period(period: CalendarPeriod, zone: ZoneInfo, now: datetime) -> TimeRange:
+    today = now.astimezone(zone).date()
+    if period is CalendarPeriod.ALL_TIME:
+        return TimeRange(datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+    if period in (CalendarPeriod.TODAY, CalendarPeriod.YESTERDAY):
+        first = today if period is CalendarPeriod.TODAY else today - timedelta(days=1)
+        return _of_dates(first, first + timedelta(days=1), zone)
+    which, _, unit = period.value.partition("_")
+    interval = Interval(unit)
+    first = date_start(today, interval, 0)
+    if which == "last":
+        first = add_intervals(first, interval, -1)
+    return _of_dates(first, add_intervals(first, interval, 1), zone)

@@ -1,0 +1,149 @@
+"""`UsageRow`: a group of requests, with the objects that its dimensions name."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import strawberry
+
+from app.cube.usage_dimensions import (
+    BY_API_KEY,
+    BY_ATTEMPT,
+    BY_CACHE_HIT,
+    BY_INTERRUPTED,
+    BY_MODEL,
+    BY_OUTCOME,
+    BY_PERMASLUG,
+    BY_PROJECT,
+    BY_PROMPT_SIZE,
+    BY_PROVIDER,
+    BY_STATUS_CODE,
+    BY_TENANT,
+    BY_TRAFFIC_MODE,
+    BY_USER,
+    Kind,
+    UsageDimension,
+)
+from app.domain.usage import OTHER, UNKNOWN
+from app.query.run import Label, Row
+from app.resolvers.catalog import Model, Provider, load_model, load_provider
+from app.resolvers.context import ResolverInfo
+from app.resolvers.identity import CallerKey, Project, Tenant, User, load_caller_key, load_project, load_tenant, load_user
+from app.resolvers.scalars import Instant
+from app.resolvers.usage_enums import Outcome, PromptSize, TrafficMode
+from app.resolvers.usage_numbers import UsageMetrics, shape_numbers
+
+_SEPARATOR: Final = " · "
+_NONE: Final = Label(None)
+
+
+@strawberry.type(description="A bucket of time, whole: the first and the last one may reach beyond the report's range.")
+class TimeBucket:
+    start: Instant = strawberry.field(description="First instant.")
+    end: Instant = strawberry.field(description="The instant after the last one.")
+    label: str = strawberry.field(description="Its name: `2026-03-12`, `2026-W11`, `2026-03`, `2026-Q1`, `2026`, `2026-03-12T14:00+01:00`.")
+    is_complete: bool = strawberry.field(description="Whether it lies in the range and is over.")
+
+
+async def resolve_model(root: UsageRow, info: ResolverInfo) -> Model | None:
+    """Load the row's model, with those of its neighbours."""
+    name = root.name_of(BY_MODEL)
+    return None if name is None else await load_model(info, name)
+
+
+async def resolve_provider(root: UsageRow, info: ResolverInfo) -> Provider | None:
+    """Load the row's provider, with those of its neighbours."""
+    name = root.name_of(BY_PROVIDER)
+    return None if name is None else await load_provider(info, name)
+
+
+async def resolve_tenant(root: UsageRow, info: ResolverInfo) -> Tenant | None:
+    """Load the row's tenant, with those of its neighbours."""
+    name = root.name_of(BY_TENANT)
+    return None if name is None else await load_tenant(info, name)
+
+
+async def resolve_user(root: UsageRow, info: ResolverInfo) -> User | None:
+    """Load the row's user, with those of its neighbours."""
+    name = root.name_of(BY_USER)
+    return None if name is None else await load_user(info, name)
+
+
+async def resolve_project(root: UsageRow, info: ResolverInfo) -> Project | None:
+    """Load the row's project, with those of its neighbours."""
+    label = root.labels.get(BY_PROJECT, _NONE)
+    return None if label.value is None or label.tenant_key is None else await load_project(info, label.tenant_key, str(label.value))
+
+
+async def resolve_api_key(root: UsageRow, info: ResolverInfo) -> CallerKey | None:
+    """Load the row's key at the router, with those of its neighbours."""
+    label = root.labels.get(BY_API_KEY, _NONE)
+    return None if label.value is None or label.tenant_key is None else await load_caller_key(info, label.tenant_key, str(label.value))
+
+
+@strawberry.type(description="A group of requests. What it is not grouped by is null, and so is everything in the group of all others.")
+class UsageRow:
+    labels: strawberry.Private[dict[UsageDimension, Label]]
+    bucket: TimeBucket | None = strawberry.field(description="Its bucket of time, with `interval`.")
+    is_other: bool = strawberry.field(description="Whether it holds all groups that are not among the first, with `top`.")
+    label: str = strawberry.field(description="The names of its dimensions, joined; `unknown` for one that its requests do not name.")
+    metrics: UsageMetrics = strawberry.field(description="Its numbers.")
+    permaslug: str | None = strawberry.field(description=BY_PERMASLUG.description)
+    traffic_mode: TrafficMode | None = strawberry.field(description=BY_TRAFFIC_MODE.description)
+    outcome: Outcome | None = strawberry.field(description=BY_OUTCOME.description)
+    prompt_size: PromptSize | None = strawberry.field(description=BY_PROMPT_SIZE.description)
+    status_code: int | None = strawberry.field(description=BY_STATUS_CODE.description)
+    attempt: int | None = strawberry.field(description=BY_ATTEMPT.description)
+    cache_hit: bool | None = strawberry.field(description=BY_CACHE_HIT.description)
+    interrupted: bool | None = strawberry.field(description=BY_INTERRUPTED.description)
+    model: Model | None = strawberry.field(resolver=resolve_model, description="The model in the catalog, if the key may see it.")
+    provider: Provider | None = strawberry.field(resolver=resolve_provider, description="The provider in the catalog.")
+    tenant: Tenant | None = strawberry.field(resolver=resolve_tenant, description=BY_TENANT.description)
+    project: Project | None = strawberry.field(resolver=resolve_project, description=BY_PROJECT.description)
+    user: User | None = strawberry.field(resolver=resolve_user, description=BY_USER.description)
+    api_key: CallerKey | None = strawberry.field(resolver=resolve_api_key, description=BY_API_KEY.description)
+
+    def name_of(self, dimension: UsageDimension) -> str | None:
+        """Return the name in a dimension; None: it is not grouped by, or absent."""
+        value = self.labels.get(dimension, _NONE).value
+        return None if value is None else str(value)
+
+
+def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | None) -> UsageRow:
+    """Return the object of a row."""
+    labels = dict(zip(by, row.labels, strict=True))
+
+    def enum(dimension: UsageDimension, type_: Any) -> Any:
+        value = labels.get(dimension, _NONE).value
+        return None if value is None else type_(value)
+
+    def key(dimension: UsageDimension) -> Any:
+        return labels.get(dimension, _NONE).value
+
+    return UsageRow(
+        labels=labels,
+        bucket=bucket,
+        is_other=row.is_other,
+        label=OTHER if row.is_other else _SEPARATOR.join(_text(dimension, label) for dimension, label in labels.items()),
+        metrics=shape_numbers(row.numbers),
+        permaslug=key(BY_PERMASLUG),
+        traffic_mode=enum(BY_TRAFFIC_MODE, TrafficMode),
+        outcome=enum(BY_OUTCOME, Outcome),
+        prompt_size=enum(BY_PROMPT_SIZE, PromptSize),
+        status_code=key(BY_STATUS_CODE),
+        attempt=key(BY_ATTEMPT),
+        cache_hit=_flag(key(BY_CACHE_HIT)),
+        interrupted=_flag(key(BY_INTERRUPTED)),
+    )
+
+
+def _flag(value: int | None) -> bool | None:
+    return None if value is None else bool(value)
+
+
+def _text(dimension: UsageDimension, label: Label) -> str:
+    if label.value is None:
+        return UNKNOWN
+    if dimension.kind is Kind.CHOICE:
+        return dimension.choices[int(label.value)]
+    return str(bool(label.value)).lower() if dimension.kind is Kind.FLAG else str(label.value)

@@ -1,0 +1,276 @@
+"""The `usage` root as a client asks it: ranges, groups, pages, objects on rows, callers, and what is refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.clock import NOW
+from tests.factories import make_record
+from tests.gateway import Gateway
+from tests.recorder import recorded
+
+DAY = datetime(2026, 6, 25, tzinfo=UTC)
+RANGE: dict[str, Any] = {"dates": {"from": "2026-06-24", "to": "2026-06-26"}}
+
+
+@pytest.fixture
+async def busy(gateway: Gateway) -> Gateway:
+    """Ten requests of two tenants, three models and two days."""
+    await gateway.catalog(
+        {"model_id": "openai/gpt-4o", "name": "GPT-4o", "public": True, "cost_per_input_token": "0.01", "cost_per_output_token": "0"}
+    )
+    models = ["openai/gpt-4o", "acme/a", "acme/b"]
+    await gateway.store(
+        make_record(
+            tenant_id="acme" if number % 2 else "beta",
+            occurred_at=DAY + timedelta(hours=3 * number),
+            model_id=models[number % 3],
+            project_id="p" if number % 4 else None,
+            user_id=f"u{number % 2}",
+            status_code=200 if number % 5 else 500,
+            latency_ms=10 * (number + 1),
+            prompt_tokens=100,
+            completion_tokens=0,
+        )
+        for number in range(10)
+    )
+    return gateway
+
+
+def document(fields: str, arguments: str) -> str:
+    declared = "($range: TimeRange!)" if "$range" in arguments else ""
+    return f"query{declared} {{ usage({arguments}) {{ {fields} }} }}"
+
+
+async def ask(gateway: Gateway, fields: str, headers: dict[str, str], arguments: str = "range: $range", **variables: Any) -> Any:
+    answer = await gateway.graphql(document(fields, arguments), headers, range=RANGE, **variables)
+    assert "errors" not in answer, answer
+    return answer["data"]["usage"]
+
+
+async def refused(gateway: Gateway, fields: str, headers: dict[str, str] | None, arguments: str = "range: $range") -> tuple[str, str]:
+    answer = await gateway.graphql(document(fields, arguments), headers, range=RANGE)
+    (error,) = answer["errors"]
+    return error["extensions"]["code"], error["message"]
+
+
+async def test_totals_rows_and_the_objects_on_rows(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    report = await ask(
+        busy,
+        """
+        range { start end timeZone }
+        totals { requests failed successRate users cost { usd exact coverage { priced unpriced isComplete } } latency { count p50 max avg } }
+        rows(by: [TENANT, MODEL], orderBy: [{metric: REQUESTS}], first: 3) {
+          totalCount pageInfo { hasNextPage endCursor }
+          nodes { label isOther tenant { tenantId } model { modelId name } metrics { requests totalTokens } }
+          rest { requests latency { p99 } }
+        }
+        """,
+        admin,
+    )
+    assert report["range"] == {"start": "2026-06-24T00:00:00.000Z", "end": "2026-06-27T00:00:00.000Z", "timeZone": "UTC"}
+    assert report["totals"] == {
+        "requests": 10,
+        "failed": 2,
+        "successRate": 0.8,
+        "users": 2,
+        "cost": {"usd": 4.0, "exact": "4.00", "coverage": {"priced": 4, "unpriced": 6, "isComplete": False}},
+        "latency": {"count": 10, "p50": 50.0, "max": 100.0, "avg": 55.0},
+    }
+    rows = report["rows"]
+    assert (rows["totalCount"], rows["pageInfo"]["hasNextPage"]) == (6, True)
+    assert [row["label"] for row in rows["nodes"]] == ["acme · acme/a", "acme · openai/gpt-4o", "beta · acme/b"]
+    assert rows["nodes"][1] == {
+        "label": "acme · openai/gpt-4o",
+        "isOther": False,
+        "tenant": {"tenantId": "acme"},
+        "model": {"modelId": "openai/gpt-4o", "name": "GPT-4o"},
+        "metrics": {"requests": 2, "totalTokens": 200},
+    }
+    assert sum(row["metrics"]["requests"] for row in rows["nodes"]) + rows["rest"]["requests"] == 10
+
+
+async def test_pages_meet_and_no_row_is_on_two(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    labels: list[str] = []
+    after = "null"
+    while True:
+        rows = (
+            await ask(
+                busy,
+                f"rows(by: [MODEL, USER], first: 2, after: {after}) {{ edges {{ cursor node {{ label }} }} pageInfo {{ hasNextPage endCursor }} }}",
+                admin,
+            )
+        )["rows"]
+        labels += [edge["node"]["label"] for edge in rows["edges"]]
+        assert rows["pageInfo"]["endCursor"] == rows["edges"][-1]["cursor"]
+        if not rows["pageInfo"]["hasNextPage"]:
+            break
+        after = f'"{rows["pageInfo"]["endCursor"]}"'
+    assert labels == sorted(labels)
+    assert len(labels) == len(set(labels)) == 6
+    code, message = await refused(busy, f"rows(by: [MODEL], after: {after}) {{ totalCount }}", admin)
+    assert (code, message) == ("BAD_USER_INPUT", "the cursor is not one that the same question gave")
+
+
+async def test_buckets_of_a_zone_with_gaps_filled_and_the_rest_of_a_top(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    rows = (
+        await ask(
+            busy,
+            """rows(by: [MODEL], interval: DAY, fill: true, top: {count: 1, orderBy: REQUESTS}) {
+              nodes { label isOther bucket { label start isComplete } metrics { requests successRate } }
+            }""",
+            admin,
+            'range: $range, timeZone: "Asia/Kathmandu"',
+        )
+    )["rows"]["nodes"]
+    assert [(row["bucket"]["label"], row["label"], row["metrics"]["requests"]) for row in rows] == [
+        ("2026-06-24", "openai/gpt-4o", 0),
+        ("2026-06-24", "other", 0),
+        ("2026-06-25", "openai/gpt-4o", 3),
+        ("2026-06-25", "other", 4),
+        ("2026-06-26", "openai/gpt-4o", 1),
+        ("2026-06-26", "other", 2),
+    ]
+    assert rows[0]["metrics"]["successRate"] is None
+    assert rows[0]["bucket"]["start"] == "2026-06-23T18:15:00.000Z"
+
+
+async def test_filters(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+
+    async def requests(where: str) -> int:
+        report = await ask(busy, "totals { requests }", admin, f"range: $range, where: {where}")
+        return int(report["totals"]["requests"])
+
+    assert await requests("{}") == 10
+    assert await requests('{model: {startsWith: "acme/"}}') == 6
+    assert await requests('{model: {ne: "acme/a"}, outcome: {eq: SUCCESS}}') == 5
+    assert await requests("{project: {isNull: true}}") == 3
+    assert await requests('{not: {project: {eq: "p"}}}') == 3
+    assert await requests('{latencyMs: {gt: 50, lte: "80"}}') == 3
+    assert await requests('{or: [{statusCode: {in: [500]}}, {tenant: {eq: "beta"}}], and: [{cacheHit: false}]}') == 6
+    assert await requests("{or: []}") == 0
+    assert await requests("{promptSize: {in: [FROM_1]}, trafficMode: {eq: SHARED}}") == 10
+
+
+async def test_who_sees_what(busy: Gateway) -> None:
+    fields = "totals { requests } rows(by: [TENANT]) { nodes { label } }"
+    tenant = await ask(busy, fields, await busy.key("tenant", "acme"))
+    assert (tenant["totals"]["requests"], [row["label"] for row in tenant["rows"]["nodes"]]) == (5, ["acme"])
+    assert (await ask(busy, "totals { requests }", await busy.key("tenant", "acme"), 'range: $range, where: {tenant: {eq: "beta"}}'))[
+        "totals"
+    ] == {"requests": 0}
+    gateway = await busy.key("gateway")
+    assert (await ask(busy, "totals { requests latency { p95 } } rows(by: [PROJECT, MODEL]) { totalCount }", gateway))["totals"][
+        "requests"
+    ] == 10
+    for private in (
+        "totals { cost { usd } }",
+        "totals { users }",
+        "totals { spend }",
+        "rows(by: [TENANT]) { totalCount }",
+        "rows(by: [USER]) { totalCount }",
+        "rows(by: [MODEL], top: {count: 1}) { totalCount }",
+        "rows(by: [MODEL], orderBy: [{metric: COST}]) { totalCount }",
+        "rows(by: [MODEL], having: [{metric: API_KEYS, gt: 0}]) { totalCount }",
+    ):
+        code, message = await refused(busy, private, gateway)
+        assert (code, message.startswith("a gateway key may not use ")) == ("FORBIDDEN", True), private
+    for where in ('{user: {eq: "u1"}}', "{cost: {gt: 1}}", '{not: {or: [{tenant: {eq: "acme"}}]}}'):
+        assert (await refused(busy, "totals { requests }", gateway, f"range: $range, where: {where}"))[0] == "FORBIDDEN"
+    with recorded() as statements:
+        assert (await refused(busy, "totals { requests }", await busy.key("ingest")))[0] == "FORBIDDEN"
+        assert (await refused(busy, "totals { requests }", None))[0] == "UNAUTHENTICATED"
+    assert not any("usage_" in statement for statement in statements)
+
+
+@pytest.mark.parametrize(
+    ("fields", "arguments", "words"),
+    [
+        ("totals { requests }", 'range: $range, timeZone: "Mars/Base"', "timeZone must be the name of an IANA time zone"),
+        ("totals { requests }", 'range: {dates: {from: "2026-02-30", to: "2026-03-01"}}', "is not a calendar date"),
+        ("totals { requests }", 'range: {dates: {from: "2026-03-02", to: "2026-03-01"}}', "from must not be after"),
+        ("totals { requests }", 'range: {instants: {start: "2026-03-01", end: "2026-03-02T00:00:00Z"}}', "range.instants.start must be"),
+        ("totals { requests }", "range: {last: {count: 0, unit: DAY}}", "range.last.count must be from 1"),
+        ("totals { requests }", "range: {period: ALL_TIME, last: {count: 1, unit: DAY}}", "one"),
+        ("rows(first: 0) { totalCount }", "range: $range", "first must be from 1 to 10000"),
+        ("rows(by: [MODEL, MODEL]) { totalCount }", "range: $range", "each once"),
+        ("rows(fill: true) { totalCount }", "range: $range", "fill needs interval"),
+        ("rows(top: {count: 1}) { totalCount }", "range: $range", "top needs dimensions"),
+        ("rows(by: [MODEL], top: {count: 0}) { totalCount }", "range: $range", "top.count must be from 1"),
+        ("rows(by: [MODEL], orderBy: [{}]) { totalCount }", "range: $range", "exactly one of"),
+        ("rows(by: [MODEL], orderBy: [{dimension: USER}]) { totalCount }", "range: $range", "must be one of by"),
+        ("rows(interval: QUARTER_HOUR) { totalCount }", "range: {period: ALL_TIME}", "more than 10000 buckets"),
+        ('rows(after: "nonsense") { totalCount }', "range: $range", "the cursor is not one"),
+        ('rows(having: [{metric: COST, gt: "x"}]) { totalCount }', "range: $range", "having.gt must be a decimal"),
+        ("totals { requests }", 'range: $range, where: {latencyMs: {gt: "NaN"}}', "where.latencyMs must be a decimal"),
+        ("totals { requests }", 'range: $range, where: {model: {eq: "a\\u0000"}}', "NUL"),
+    ],
+)
+async def test_what_is_refused_says_why(busy: Gateway, fields: str, arguments: str, words: str) -> None:
+    code, message = await refused(busy, fields, await busy.key("admin"), arguments)
+    assert code == "BAD_USER_INPUT"
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "{period: ALL_TIME}",
+        "{period: THIS_YEAR}",
+        "{last: {count: 40, unit: DAY}}",
+        "{last: {count: 100000, unit: YEAR}}",
+        '{dates: {from: "0001-01-01", to: "9999-12-31"}}',
+        '{instants: {start: "0001-01-01T00:00:00Z", end: "9999-12-31T23:59:59Z"}}',
+    ],
+)
+async def test_ranges_of_any_length(busy: Gateway, given: str) -> None:
+    for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Niue"):
+        report = await ask(busy, "totals { requests }", await busy.key("admin"), f'range: {given}, timeZone: "{zone}"')
+        assert report["totals"]["requests"] == 10
+
+
+async def test_last_units_end_now(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+
+    async def resolved(given: str) -> tuple[str, str]:
+        found = (await ask(busy, "range { start end }", admin, f"range: {given}"))["range"]
+        return found["start"], found["end"]
+
+    today = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def text(at: datetime) -> str:
+        return at.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+    assert await resolved("{last: {count: 2, unit: DAY}}") == (text(today - timedelta(days=1)), text(today + timedelta(days=1)))
+    assert await resolved("{last: {count: 2, unit: DAY, complete: true}}") == (text(today - timedelta(days=2)), text(today))
+    hour = NOW.replace(minute=0, second=0, microsecond=0)
+    assert await resolved("{last: {count: 1, unit: HOUR, complete: true}}") == (text(hour - timedelta(hours=1)), text(hour))
+    assert await resolved("{period: LAST_MONTH}") == ("2026-05-01T00:00:00.000Z", "2026-06-01T00:00:00.000Z")
+
+
+async def test_an_empty_database(gateway: Gateway) -> None:
+    report = await ask(
+        gateway,
+        "totals { requests successRate latency { p50 } firstSeen users } rows(by: [MODEL], interval: DAY, fill: true) { totalCount nodes { label } rest { requests } }",
+        await gateway.key("admin"),
+    )
+    assert report["totals"] == {"requests": 0, "successRate": None, "latency": {"p50": None}, "firstSeen": None, "users": 0}
+    assert report["rows"] == {"totalCount": 0, "nodes": [], "rest": {"requests": 0}}
+
+
+async def test_all_of_a_document_is_of_one_state_and_one_connection(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    with recorded() as statements:
+        await ask(
+            busy, "totals { requests } a: rows(by: [MODEL]) { totalCount } b: rows(by: [USER]) { nodes { label } rest { requests } }", admin
+        )
+    asked = [statement for statement in statements if "app:usage_" in statement]
+    assert len(asked) == 4
+    assert sum("REPEATABLE READ" in statement for statement in statements) == 1
