@@ -41,7 +41,7 @@ RECORDS_AN_HOUR: Final = 50
 """Records that an hour is taken to have: they are not counted before they are read."""
 
 
-def expect_rows(scans: Iterable[Scan]) -> int:
+def count_expected(scans: Iterable[Scan]) -> int:
     """Return about how many rows are to be read."""
     rows = 0.0
     for scan in scans:

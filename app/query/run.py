@@ -14,7 +14,7 @@ from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_seconds
 from app.query.bind import Bound
-from app.query.cover import Scan, cover
+from app.query.cover import Scan, count_expected, cover
 from app.query.question import MAX_FILLED, Grouping
 from app.query.sql import Statement, select_rest, select_rows, select_totals
 
@@ -61,6 +61,11 @@ class Asked:
     with_rest: bool = False
 
 
+def expect_rows(asked: Asked) -> int:
+    """Return about how many rows are to be read for a question, at least one."""
+    return max(1, count_expected(cover(asked.bound))) * (2 if asked.with_rest else 1)
+
+
 async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer | BadInputError]:
     """Return the answers; in place of one, why it is refused: it needs records that are no longer kept, or more rows than may be made."""
     async with database.consistent_reads() as connection:
@@ -81,15 +86,11 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
     await _refuse_dropped(connection, scans)
     metrics = bound.question.metrics
     if grouping is None:
-        (totals,) = await _fetch(connection, select_totals(bound, scans))
-        return Answer(totals=_numbers(metrics, totals))
+        return Answer(totals=await _one(connection, metrics, select_totals(bound, scans)))
     if grouping.buckets == ():
-        return Answer(rest=_numbers(metrics, (await _fetch(connection, select_totals(bound, scans)))[0]) if asked.with_rest else None)
+        return Answer(rest=await _one(connection, metrics, select_totals(bound, scans)) if asked.with_rest else None)
     rows = await _fetch(connection, select_rows(bound, grouping, scans))
-    rest = None
-    if asked.with_rest:
-        (left,) = await _fetch(connection, select_rest(bound, grouping, scans))
-        rest = _numbers(metrics, left)
+    rest = await _one(connection, metrics, select_rest(bound, grouping, scans)) if asked.with_rest else None
     row_count = rows[0][-1] if rows else 0
     if grouping.fill and row_count > MAX_FILLED:
         raise BadInputError(
@@ -107,6 +108,13 @@ async def _refuse_dropped(connection: Connection, scans: Sequence[Scan]) -> None
     since: datetime | None = None if row is None else row[0]
     if since is not None and min(starts) < since:
         raise BadInputError(f"this question needs single records, which are kept from {format_seconds(since)} on: ask from then on")
+
+
+async def _one(connection: Connection, metrics: Sequence[UsageMetric], statement: Statement) -> Numbers:
+    if not metrics:
+        return {}
+    (row,) = await _fetch(connection, statement)
+    return _numbers(metrics, row)
 
 
 async def _fetch(connection: Connection, statement: Statement) -> list[tuple[Any, ...]]:

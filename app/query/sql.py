@@ -168,7 +168,7 @@ class _Chain:
 
 
 def _numbers(metrics: Sequence[UsageMetric]) -> str:
-    return ", ".join(f"{metric.expression} AS n{place}" for place, metric in enumerate(metrics)) or "1 AS nothing"
+    return ", ".join(f"{metric.expression} AS n{place}" for place, metric in enumerate(metrics))
 
 
 def _columns(metrics: Sequence[UsageMetric]) -> list[str]:

@@ -182,7 +182,7 @@ class RequestContext:
     def loaders(self) -> Loaders:
         """The loaders of this request, in the caller's scope."""
         if self._loaders is None:
-            self._loaders = Loaders(self.services.database, self.scope)
+            self._loaders = Loaders(self.services.database, self.scope, self.pay)
         return self._loaders
 
     def forget_loaded(self) -> None:

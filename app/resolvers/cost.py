@@ -10,12 +10,7 @@ from app.domain.errors import TokengraphError
 from app.domain.time_range import DateWindow
 from app.execution.toll import RootField
 from app.resolvers.context import RequestContext
-
-ROWS_A_POINT: Final = 100
-"""Rows that a root may read for a point; it costs at least one."""
-
-MAX_POINTS: Final = 5_000
-"""What one operation may cost."""
+from app.resolvers.points import MAX_POINTS, points_for
 
 GROUPS_A_DAY: Final = 50
 """Rows that a day, or a month, is taken to have in the sums that questions are answered from: by model and provider, say."""
@@ -56,5 +51,5 @@ def rows_of(root: RootField, now: datetime) -> int:
 
 def charge(roots: Sequence[RootField], context: RequestContext) -> Awaitable[None] | None:
     """Return what counts the cost of an operation for its caller; None: it costs nothing."""
-    points = sum(-(-rows_of(root, context.now) // ROWS_A_POINT) for root in roots)
+    points = sum(points_for(rows_of(root, context.now)) for root in roots)
     return context.pay(points, MAX_POINTS) if points else None

@@ -43,7 +43,8 @@ from app.db.engine import NOT_STORABLE, Database
 from app.domain.errors import BadInputError
 from app.domain.principal import Scope
 from app.execution.limits import QueryTooExpensiveError
-from app.query.run import Answer, Asked, run_questions
+from app.query.run import Answer, Asked, expect_rows, run_questions
+from app.resolvers.points import MAX_POINTS, points_for
 
 MAX_OBJECTS = 10_000
 """Objects that the lists of one operation may hold together: nested lists multiply."""
@@ -66,8 +67,10 @@ class SharedLoader(DataLoader[K, T]):
 class Loaders:
     """Loaders by public name or by surrogate, and of children by parent. Their caches live as long as this object: one request."""
 
-    def __init__(self, database: Database, scope: Callable[[], Awaitable[Scope]]) -> None:
+    def __init__(self, database: Database, scope: Callable[[], Awaitable[Scope]], pay: Callable[[int, int], Awaitable[None]]) -> None:
+        """`pay`: counts points for the caller, of which an operation may cost so many at most."""
         self._database = database
+        self._pay = pay
         self._scope = scope
         self._objects_left = MAX_OBJECTS
         self.models: SharedLoader[str, ModelRow | None] = self._by_keys(MODELS, BY_PUBLIC_ID)
@@ -122,6 +125,8 @@ class Loaders:
         return SharedLoader(load_fn=load)
 
     async def _run_questions(self, asked: list[Asked]) -> list[Answer | BadInputError]:
+        # One may cost no more than an operation may: its rows are not known before they are read.
+        await self._pay(sum(min(MAX_POINTS, points_for(expect_rows(one))) for one in asked), MAX_POINTS)
         return await run_questions(self._database, asked)
 
     async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:

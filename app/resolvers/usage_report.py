@@ -18,13 +18,11 @@ from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant
 from app.execution.selection import selections_of
 from app.query.bind import Reader, bind, reader_of
-from app.query.cover import cover, expect_rows
 from app.query.filters import Condition
 from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Having, Order, Question, Top
 from app.query.run import Answer, Asked
 from app.resolvers.connections import PageInfo, decode_position, encode_position
 from app.resolvers.context import ResolverInfo
-from app.resolvers.cost import MAX_POINTS, ROWS_A_POINT
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
 from app.resolvers.usage_enums import DimensionName, Direction, IntervalName, MetricName, TopScope, Weekday
 from app.resolvers.usage_filter import UsageFilter, read_filter
@@ -117,15 +115,8 @@ async def resolve_totals(root: UsageReport, info: ResolverInfo) -> UsageMetrics:
     """Compute the numbers that are selected, over all the report is about."""
     raw = info._raw_info
     metrics = selected_metrics([node.selection_set for node in raw.field_nodes], raw.fragments)
-    answer = await _ask(info, Asked(bind(root.subject.question(metrics), None, root.subject.reader)))
+    answer = await info.context.loaders.questions.load(Asked(bind(root.subject.question(metrics), None, root.subject.reader)))
     return shape_numbers(answer.totals or {})
-
-
-async def _ask(info: ResolverInfo, asked: Asked) -> Answer:
-    """Pay for a question by the rows that it is expected to read, and ask it, together with those beside it."""
-    rows = expect_rows(cover(asked.bound)) * (2 if asked.with_rest else 1)
-    await info.context.pay(min(MAX_POINTS, -(-max(rows, 1) // ROWS_A_POINT)), MAX_POINTS)
-    return await info.context.loaders.questions.load(asked)
 
 
 async def resolve_rows(
@@ -174,7 +165,7 @@ async def resolve_rows(
     ]
     question = root.subject.question(selected_metrics(shown, raw.fragments))
     asked = Asked(bind(question, replace(grouping, skip=skip), root.subject.reader), with_rest=bool(rest))
-    return _connect(root.subject, grouping, list_name, skip, await _ask(info, asked), info)
+    return _connect(root.subject, grouping, list_name, skip, await info.context.loaders.questions.load(asked), info)
 
 
 @strawberry.type(description="The answer to a question about usage: every number of it is of one state of the data.")

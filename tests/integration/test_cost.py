@@ -11,7 +11,7 @@ import httpx
 import pytest
 from graphql import GraphQLField, GraphQLSchema, Undefined
 
-from app.resolvers.cost import MAX_POINTS, ROWS_A_POINT
+from app.resolvers.points import MAX_POINTS, ROWS_A_POINT
 from app.resolvers.schema import build_schema
 from app.settings import Settings
 from app.web.app import Wiring, create_app

@@ -53,7 +53,7 @@ async def ask(gateway: Gateway, fields: str, headers: dict[str, str], arguments:
 
 async def refused(gateway: Gateway, fields: str, headers: dict[str, str] | None, arguments: str = "range: $range") -> tuple[str, str]:
     answer = await gateway.graphql(document(fields, arguments), headers, range=RANGE)
-    (error,) = answer["errors"]
+    error = answer["errors"][0]
     return error["extensions"]["code"], error["message"]
 
 
@@ -255,6 +255,13 @@ async def test_last_units_end_now(busy: Gateway) -> None:
     assert await resolved("{period: LAST_MONTH}") == ("2026-05-01T00:00:00.000Z", "2026-06-01T00:00:00.000Z")
 
 
+async def test_only_what_is_selected_is_computed(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    report = await ask(busy, "totals { __typename } rows(by: [MODEL]) { totalCount rest { __typename } nodes { label } }", admin)
+    assert report["totals"] == report["rows"]["rest"] == {"__typename": "UsageMetrics"}
+    assert report["rows"]["totalCount"] == len(report["rows"]["nodes"]) == 3
+
+
 async def test_an_empty_database(gateway: Gateway) -> None:
     report = await ask(
         gateway,
@@ -274,3 +281,16 @@ async def test_all_of_a_document_is_of_one_state_and_one_connection(busy: Gatewa
     asked = [statement for statement in statements if "app:usage_" in statement]
     assert len(asked) == 4
     assert sum("REPEATABLE READ" in statement for statement in statements) == 1
+
+
+async def test_what_it_costs_is_summed_before_anything_is_asked(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    answer = await busy.graphql(
+        "{ usage(range: {last: {count: 2, unit: DAY}}) { totals { requests } rows(by: [MODEL]) { totalCount } } }", admin
+    )
+    assert answer["extensions"]["cost"]["requested"] == 3  # the root, and twice two days of 50 rows
+    rows = " ".join(f"r{number}: rows(by: [STATUS_CODE], first: {number + 1}) {{ totalCount }}" for number in range(6))
+    with recorded() as statements:
+        code, message = await refused(busy, rows, admin, "range: {period: ALL_TIME}")
+    assert (code, "one request may cost 5000" in message) == ("QUERY_TOO_EXPENSIVE", True)
+    assert not any("app:usage_" in statement for statement in statements)
