@@ -10,7 +10,7 @@ from typing import Any
 
 from app.analytics.fetch import fetch_rankings
 from app.analytics.snapshot import take_snapshot
-from app.analytics.usage import GATEWAY_SECTIONS, UsageQuestion, fetch_gateway, fetch_tenant_days, fetch_usage, find_tenant
+from app.analytics.usage import GATEWAY_SECTIONS, GatewayQuestion, UsageQuestion, fetch_gateway, fetch_tenant_days, fetch_usage, find_tenant
 from app.cube.dimensions import Bucket
 from app.db.engine import Database
 from app.domain.principal import Scope
@@ -174,7 +174,7 @@ def _usage(name: str, asked: UsageQuestion, statement: str) -> Question:
 
 def _gateway_question(name: str, window: DateWindow, project_id: str | None) -> Question:
     async def ask(database: Database) -> Mapping[str, Rows]:
-        return await fetch_gateway(database, window, project_id, (*GATEWAY_SECTIONS, "daily"), EVERYTHING)
+        return await fetch_gateway(database, GatewayQuestion(window, (*GATEWAY_SECTIONS, "daily"), project_id), EVERYTHING)
 
     return Question(name, ask, _gateway("" if project_id is None else _OF_PROJECT), _bounds(window, project=project_id))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -51,12 +51,13 @@ async def _fetch_sections(database: Database, questions: dict[str, Question], sc
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """What usage analytics is asked. `sections`: which of time_series, by_model, top_users; `model_id`: only this public model id."""
+    """What usage analytics is asked. `sections`: of time_series, by_model, top_users, totals; `model_id`: only this public model id."""
 
     window: DateWindow
     sections: Collection[str]
     bucket: Bucket = Bucket.DAY
     model_id: str | None = None
+    by_model_limit: int | None = None
     top_users_limit: int = 100
 
 
@@ -64,16 +65,19 @@ async def fetch_usage(database: Database, asked: UsageQuestion, scope: Scope) ->
     """Return the sections' rows.
 
     time_series: (bucket start, input, output, cost, requests, priced requests), ascending; by_model: (model id, provider, the same five),
-    dearest first; top_users: (user id, cost, requests), dearest first.
+    highest cost first; top_users: (user id, cost, requests), highest cost first; totals: the same five, in one row.
     """
     window = asked.window.range
     filters = () if asked.model_id is None else ((MODEL, asked.model_id),)
     questions = {
         "time_series": Question("usage_time_series", USAGE_METRICS, window, bucket=asked.bucket, filters=filters),
-        "by_model": Question("usage_by_model", USAGE_METRICS, window, (MODEL, PROVIDER), filters=filters, greatest=(COST,)),
+        "by_model": Question(
+            "usage_by_model", USAGE_METRICS, window, (MODEL, PROVIDER), filters=filters, greatest=(COST,), limit=asked.by_model_limit
+        ),
         "top_users": Question(
             "usage_top_users", (COST, REQUESTS), window, (USER,), filters=filters, greatest=(COST, REQUESTS), limit=asked.top_users_limit
         ),
+        "totals": Question("usage_totals", USAGE_METRICS, window, filters=filters),
     }
     return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
 
@@ -88,22 +92,43 @@ def fill_gaps(rows: Rows, window: DateWindow, bucket: Bucket) -> Rows:
 GATEWAY_SECTIONS: dict[str, tuple[Dimension, ...]] = {"totals": (), "providers": (PROVIDER,), "models": (MODEL,), "projects": (PROJECT,)}
 
 
-async def fetch_gateway(
-    database: Database, window: DateWindow, project_id: str | None, sections: Collection[str], scope: Scope
-) -> dict[str, Rows]:
-    """Return the rows of the asked sections (totals, providers, models, projects, daily).
+@dataclass(frozen=True, slots=True)
+class GatewayQuestion:
+    """What gateway statistics are asked. `sections`: of totals, providers, models, projects, daily; `limits`: rows of each at most."""
+
+    window: DateWindow
+    sections: Collection[str]
+    project_id: str | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+
+
+async def fetch_gateway(database: Database, asked: GatewayQuestion, scope: Scope) -> dict[str, Rows]:
+    """Return the rows of the asked sections.
 
     Each row: its name or date, but for the totals, then requests, successful, failed, retries, cache hits, interrupted.
     """
-    filters = () if project_id is None else ((PROJECT, project_id),)
+    filters = () if asked.project_id is None else ((PROJECT, asked.project_id),)
+    window = asked.window.range
     questions = {
         name: Question(
-            f"gateway_{name}", GATEWAY_METRICS, window.range, dimensions, filters=filters, greatest=(REQUESTS,) if dimensions else ()
+            f"gateway_{name}",
+            GATEWAY_METRICS,
+            window,
+            dimensions,
+            filters=filters,
+            greatest=(REQUESTS,) if dimensions else (),
+            limit=asked.limits.get(name),
         )
         for name, dimensions in GATEWAY_SECTIONS.items()
     }
-    questions["daily"] = Question("gateway_daily", GATEWAY_METRICS, window.range, bucket=Bucket.DAY, filters=filters)
-    return await _fetch_sections(database, {name: questions[name] for name in questions if name in sections}, scope)
+    questions["daily"] = Question("gateway_daily", GATEWAY_METRICS, window, bucket=Bucket.DAY, filters=filters)
+    return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
+
+
+def rest_of(totals: Rows, rows: Rows, first: int) -> tuple[Any, ...]:
+    """Return what a list that was cut leaves out: the one row of totals less the list's columns from `first` on."""
+    listed = [sum(column) for column in zip(*(row[first:] for row in rows), strict=True)]
+    return tuple(total - part for total, part in zip(totals[0], listed, strict=True)) if listed else totals[0]
 
 
 TENANT_METRICS: tuple[Metric, ...] = (*OUTCOME_METRICS, INPUT, OUTPUT, TOKENS, *CREDIT_METRICS)

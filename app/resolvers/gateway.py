@@ -8,13 +8,14 @@ from typing import Annotated, Any, NamedTuple
 
 import strawberry
 
-from app.analytics.usage import fetch_gateway
+from app.analytics.usage import GatewayQuestion, fetch_gateway, rest_of
 from app.domain.money import SHARE_PLACES, ratio
 from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import summed_rows
+from app.resolvers.limits import DEFAULT_ROWS, check_limits, limit_description
 from app.resolvers.scalars import BigInt, CalendarDate
 from app.resolvers.usage import names_below
 
@@ -45,7 +46,17 @@ class DailyOutcomes:
     interrupted: BigInt = strawberry.field(description=INTERRUPTED)
 
 
-@strawberry.type(description="Request counts of the gateway. Each breakdown sums to the totals.")
+@strawberry.type(description="Outcomes of the requests that a list leaves out, all together.")
+class OutcomesRest:
+    requests: BigInt = strawberry.field(description="Requests.")
+    successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
+    failed: BigInt = strawberry.field(description="All others.")
+    retries: BigInt = strawberry.field(description=RETRIES)
+    cache_hits: BigInt = strawberry.field(description=CACHE_HITS)
+    interrupted: BigInt = strawberry.field(description=INTERRUPTED)
+
+
+@strawberry.type(description="Request counts of the gateway. Each breakdown with its rest sums to the totals.")
 class GatewayStats:
     total_requests: BigInt = strawberry.field(description="Requests.")
     successful_requests: BigInt = strawberry.field(description="Requests with a 2xx status.")
@@ -54,10 +65,13 @@ class GatewayStats:
     cache_hits: BigInt = strawberry.field(description=CACHE_HITS)
     interrupted: BigInt = strawberry.field(description=INTERRUPTED)
     success_rate: float = strawberry.field(description="Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.")
-    providers: list[Outcomes] = strawberry.field(description="By provider, most requests first, then by name.")
-    models: list[Outcomes] = strawberry.field(description="By public model id, most requests first, then by name.")
-    projects: list[Outcomes] = strawberry.field(description="By project, most requests first, then by name.")
-    daily: list[DailyOutcomes] = strawberry.field(description="By day, ascending; days without requests are left out.")
+    providers: list[Outcomes] = strawberry.field(description="By provider, most requests first, then by name; `providersLimit` at most.")
+    providers_rest: OutcomesRest = strawberry.field(description="Those that `providers` leaves out.")
+    models: list[Outcomes] = strawberry.field(description="By public model id, most requests first, then by name; `modelsLimit` at most.")
+    models_rest: OutcomesRest = strawberry.field(description="Those that `models` leaves out.")
+    projects: list[Outcomes] = strawberry.field(description="By project, most requests first, then by name; `projectsLimit` at most.")
+    projects_rest: OutcomesRest = strawberry.field(description="Those that `projects` leaves out.")
+    daily: list[DailyOutcomes] = strawberry.field(description="By day since 2020 at most, ascending; days without requests are left out.")
 
 
 class GatewayCounts(NamedTuple):
@@ -80,7 +94,7 @@ DaysArgument = Annotated[
 ]
 
 _TOTALS = {"totalRequests", "successfulRequests", "failedRequests", "successRate", "retries", "cacheHits", "interrupted"}
-_LISTS = ("providers", "models", "projects", "daily")
+_LISTS = ("providers", "models", "projects")
 
 
 def gateway_rows(arguments: Mapping[str, Any], now: datetime) -> int:
@@ -88,17 +102,43 @@ def gateway_rows(arguments: Mapping[str, Any], now: datetime) -> int:
     return summed_rows(resolve_days_back(arguments.get("days"), now))
 
 
-async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgument = None, days: DaysArgument = None) -> GatewayStats:
+ProvidersLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `providers`"))]
+ModelsLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `models`"))]
+ProjectsLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `projects`"))]
+
+
+def sections_of(selected: frozenset[str]) -> set[str]:
+    """Return the sections that the selected fields are made of."""
+    rests = {name for name in _LISTS if f"{name}Rest" in selected}
+    sections = {name for name in (*_LISTS, "daily") if name in selected} | rests
+    return sections | {"totals"} if rests or selected & _TOTALS else sections
+
+
+async def resolve_gateway_stats(
+    info: ResolverInfo,
+    project_id: ProjectIdArgument = None,
+    days: DaysArgument = None,
+    providers_limit: ProvidersLimit = DEFAULT_ROWS,
+    models_limit: ModelsLimit = DEFAULT_ROWS,
+    projects_limit: ProjectsLimit = DEFAULT_ROWS,
+) -> GatewayStats:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
+    check_limits(providers_limit=providers_limit, models_limit=models_limit, projects_limit=projects_limit)
     window = resolve_days_back(days, info.context.now)
+    limits = dict(zip(_LISTS, (providers_limit, models_limit, projects_limit), strict=True))
     selected = names_below(info)
-    wanted = [name for name in _LISTS if name in selected] + (["totals"] if selected & _TOTALS else [])
+    asked = GatewayQuestion(window, sections_of(selected), project_id, limits)
     scope = traffic_scope(await info.context.principal())
-    rows = await fetch_gateway(info.context.services.database, window, project_id, wanted, scope)
-    totals = GatewayCounts(*rows.get("totals", [(BigInt(0),) * 6])[0])
+    rows = await fetch_gateway(info.context.services.database, asked, scope)
+    sums = rows.get("totals", [(BigInt(0),) * len(GatewayCounts._fields)])
+    totals = GatewayCounts(*sums[0])
 
     def outcomes(section: str) -> list[Outcomes]:
         return as_list(RowList(_OUTCOMES, rows.get(section, [])))
+
+    def rest(section: str) -> OutcomesRest:
+        listed = rows.get(section, []) if f"{section}Rest" in selected else []
+        return OutcomesRest(**GatewayCounts(*rest_of(sums, listed, 1))._asdict())
 
     return GatewayStats(
         total_requests=totals.requests,
@@ -109,7 +149,10 @@ async def resolve_gateway_stats(info: ResolverInfo, project_id: ProjectIdArgumen
         cache_hits=totals.cache_hits,
         interrupted=totals.interrupted,
         providers=outcomes("providers"),
+        providers_rest=rest("providers"),
         models=outcomes("models"),
+        models_rest=rest("models"),
         projects=outcomes("projects"),
+        projects_rest=rest("projects"),
         daily=as_list(RowList(_DAILY, rows.get("daily", []))),
     )

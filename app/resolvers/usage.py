@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
 
 import strawberry
 
-from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps
+from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps, rest_of
 from app.cube.dimensions import Bucket
 from app.domain.errors import BadInputError
 from app.domain.money import usd
@@ -21,6 +22,7 @@ from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import summed_rows
 from app.resolvers.identity import User, load_user
+from app.resolvers.limits import DEFAULT_ROWS, check_limits, limit_description
 from app.resolvers.scalars import BigInt, CalendarDate
 
 MAX_TOP_USERS = 1000
@@ -89,11 +91,32 @@ class UserUsage:
     user: User | None = strawberry.field(resolver=resolve_using_user, description="The user, with the tenants whose records name it.")
 
 
-@strawberry.type(description="Usage analytics of one window. The time series and the models sum to the same totals.")
+@strawberry.type(description="Usage that a list of models leaves out, all together.")
+class ModelUsageRest(_PricedUsage):
+    pass
+
+
+@strawberry.type(description="Usage that a list of users leaves out, all together.")
+class UserUsageRest:
+    total_cost: float = strawberry.field(description="US dollars, 6 decimal places.")
+    request_count: BigInt = strawberry.field(description="Requests, failed ones included.")
+
+
+@strawberry.type(description="Usage analytics of one window. The time series sums to the same totals as the models with their rest.")
 class UsageAnalytics:
-    time_series: list[UsagePoint] = strawberry.field(description="By time, ascending; buckets without requests are left out.")
-    by_model: list[ModelUsage] = strawberry.field(description="By model and provider, dearest first, then by model id.")
-    top_users: list[UserUsage] = strawberry.field(description="Users, dearest first, then most requests, then by id.")
+    time_series: list[UsagePoint] = strawberry.field(
+        description="By time, ascending; buckets without requests are left out. A point a day since 2020 at most."
+    )
+    by_model: list[ModelUsage] = strawberry.field(
+        description="By model and provider, highest cost first, then by model id; `byModelLimit` at most."
+    )
+    by_model_rest: ModelUsageRest = strawberry.field(description="The usage of those that `byModel` leaves out.")
+    top_users: list[UserUsage] = strawberry.field(
+        description="Users, highest cost first, then most requests, then by id; `topUsersLimit` at most."
+    )
+    top_users_rest: UserUsageRest = strawberry.field(
+        description="The usage of users that `topUsers` leaves out, and of requests that named no user."
+    )
 
 
 _PRICED = ("input_tokens", "output_tokens", "cost", "request_count", "priced")
@@ -112,6 +135,7 @@ FillGaps = Annotated[
     bool,
     strawberry.argument(name="fillGaps", description="Give the time series a point of zeros for every empty bucket of the window."),
 ]
+ByModelLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `byModel`"))]
 TopUsersLimit = Annotated[int, strawberry.argument(description=f"Users at most, 1 to {MAX_TOP_USERS}.")]
 
 
@@ -128,7 +152,14 @@ def names_below(info: ResolverInfo) -> frozenset[str]:
     return selected_names([node.selection_set for node in raw.field_nodes], raw.fragments)
 
 
-_SECTIONS = {"timeSeries": "time_series", "byModel": "by_model", "topUsers": "top_users"}
+_SECTIONS = {
+    "timeSeries": ("time_series",),
+    "byModel": ("by_model",),
+    "byModelRest": ("by_model", "totals"),
+    "topUsers": ("top_users",),
+    "topUsersRest": ("top_users", "totals"),
+}
+_NOTHING = [(BigInt(0), BigInt(0), Decimal(0), BigInt(0), BigInt(0))]
 
 
 def usage_rows(arguments: Mapping[str, Any], now: datetime) -> int:
@@ -146,28 +177,38 @@ async def resolve_usage_analytics(
     model_id: ModelIdArgument = None,
     week_numbering: WeekNumberingArgument = WeekNumbering.ISO,
     fill_gaps_: FillGaps = False,
+    by_model_limit: ByModelLimit = DEFAULT_ROWS,
     top_users_limit: TopUsersLimit = 100,
 ) -> UsageAnalytics:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
     if not 1 <= top_users_limit <= MAX_TOP_USERS:
         raise BadInputError(f"top_users_limit must be an integer from 1 to {MAX_TOP_USERS}", "top_users_limit")
+    check_limits(by_model_limit=by_model_limit)
     database = info.context.services.database
     window = resolve_usage_window(date_from, date_to, info.context.now)
     bucket = bucket_of(aggregation, week_numbering)
     selected = names_below(info)
-    wanted = [section for name, section in _SECTIONS.items() if name in selected]
-    asked = UsageQuestion(window, wanted, bucket, model_id, top_users_limit)
+    wanted = {section for name, sections in _SECTIONS.items() if name in selected for section in sections}
+    asked = UsageQuestion(window, wanted, bucket, model_id, by_model_limit, top_users_limit)
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_usage(database, asked, scope)
     points = rows.get("time_series", [])
-    users = rows.get("top_users", [])
+    models, users, totals = rows.get("by_model", []), rows.get("top_users", []), rows.get("totals", _NOTHING)
+    rest_input, rest_output, rest_cost, rest_requests, rest_priced = rest_of(totals, models if "byModelRest" in selected else [], 2)
+    users_cost, users_requests = rest_of([totals[0][2:4]], users if "topUsersRest" in selected else [], 1)
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], scope) if users else {}
     series = fill_gaps(points, window, bucket) if fill_gaps_ else points
     label = date.isoformat if bucket is Bucket.DAY else bucket.label
     return UsageAnalytics(
         time_series=as_list(RowList(_POINT, [(label(start), i, o, usd(cost), n, known == n) for start, i, o, cost, n, known in series])),
-        by_model=as_list(
-            RowList(_MODEL, [(model, by, i, o, usd(cost), n, known == n) for model, by, i, o, cost, n, known in rows.get("by_model", [])])
+        by_model=as_list(RowList(_MODEL, [(model, by, i, o, usd(cost), n, known == n) for model, by, i, o, cost, n, known in models])),
+        by_model_rest=ModelUsageRest(
+            input_tokens=rest_input,
+            output_tokens=rest_output,
+            cost=usd(rest_cost),
+            request_count=rest_requests,
+            priced=rest_priced == rest_requests,
         ),
         top_users=as_list(RowList(_USER, [(user_id, names.get(user_id), usd(cost), requests) for user_id, cost, requests in users])),
+        top_users_rest=UserUsageRest(total_cost=usd(users_cost), request_count=users_requests),
     )

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.resolvers.limits import MAX_ROWS
+
 Day = Field(description="UTC date, YYYY-MM-DD.", examples=["2026-06-25"])
 _COUNT = Field(ge=0)
 
@@ -123,7 +125,7 @@ class UsageAnalyticsResponse(Body):
     """Usage over time, by model, and the users who cost most."""
 
     time_series: list[TimeSeriesPoint]
-    by_model: list[ModelBreakdown]
+    by_model: list[ModelBreakdown] = Field(max_length=MAX_ROWS)
     top_users: list[TopUser] = Field(max_length=100)
 
 
@@ -148,9 +150,9 @@ class GatewayStatsResponse(Body):
     successful_requests: int = _COUNT
     failed_requests: int = _COUNT
     success_rate: float = Field(ge=0, le=1)
-    providers: dict[str, Outcome]
-    models: dict[str, Outcome]
-    projects: dict[str, Outcome]
+    providers: dict[str, Outcome] = Field(max_length=MAX_ROWS)
+    models: dict[str, Outcome] = Field(max_length=MAX_ROWS)
+    projects: dict[str, Outcome] = Field(max_length=MAX_ROWS)
     daily: list[DailyOutcome]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.resolvers.context import RequestContext, Services
+from app.resolvers.limits import MAX_ROWS
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import detailed, gateway
 from app.rest.execute import StoredDocuments
@@ -34,7 +35,8 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         "/api/usage/analytics",
         tags=["Usage"],
         summary="Usage over time, by model, and the users who cost most",
-        description="A key of role admin. Without dates the answer covers all there is.",
+        description="A key of role admin. Without dates the answer covers all there is. `by_model` has the "
+        f"{MAX_ROWS:,} rows of the highest cost at most; `time_series` covers all.",
         responses={**validated_responses(UsageAnalyticsResponse, "Usage"), **error_responses(DetailedError, 400, 401, 403)},
         openapi_extra=VALIDATORS,
     )
@@ -55,6 +57,7 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
                 "aggregation": (parse_choice(aggregation, "aggregation", AGGREGATIONS) or "day").upper(),
                 "modelId": model_id,
                 "weekNumbering": (parse_choice(week_numbering, "week_numbering", WEEK_NUMBERINGS) or "iso").upper(),
+                "byModelLimit": MAX_ROWS,
             }
             return json_response(await documents.run("usage_analytics", context, variables))
 
@@ -64,7 +67,8 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         "/v1/analytics",
         tags=["Gateway"],
         summary="Request counts and outcomes of the gateway",
-        description="The GATEWAY_API_KEY, or a key of role gateway or admin.",
+        description="The GATEWAY_API_KEY, or a key of role gateway or admin. `providers`, `models` and `projects` have the "
+        f"{MAX_ROWS:,} with most requests at most; the totals cover all.",
         responses={**validated_responses(GatewayStatsResponse, "Counts"), **error_responses(TypedError, 400, 401, 403)},
         openapi_extra=VALIDATORS,
     )
@@ -76,7 +80,7 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         async def respond() -> Response:
             context = RequestContext.of(request, services)
             await documents.authorize("gateway_stats", context)
-            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS)}
+            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS), "limit": MAX_ROWS}
             return json_response(shape_gateway_body(await documents.run("gateway_stats", context, variables)))
 
         return await answer(gateway, request, respond)

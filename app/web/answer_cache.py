@@ -47,8 +47,8 @@ PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
 KEPT_TYPES: Final = frozenset(
     {
         *("NetworkStats", "NetworkTotals", "NetworkModel", "NetworkTrend", "NetworkPoint"),
-        *("UsageAnalytics", "UsagePoint", "ModelUsage", "UserUsage"),
-        *("GatewayStats", "Outcomes", "DailyOutcomes"),
+        *("UsageAnalytics", "UsagePoint", "ModelUsage", "ModelUsageRest", "UserUsage", "UserUsageRest"),
+        *("GatewayStats", "Outcomes", "OutcomesRest", "DailyOutcomes"),
         *("TenantAnalytics", "TenantPeriod", "TenantSummary", "TenantDay", "TenantUsageRow"),
     }
 )

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.analytics.fetch import fetch_plan, fetch_rankings
 from app.analytics.plan import Question, plan_question
-from app.analytics.usage import COST, UsageQuestion, fetch_gateway, fetch_tenant_days, fetch_usage, find_tenant
+from app.analytics.usage import COST, GatewayQuestion, UsageQuestion, fetch_gateway, fetch_tenant_days, fetch_usage, find_tenant
 from app.cube.dimensions import PROJECT, USER, Bucket
 from app.cube.metrics import REQUESTS
 from app.cube.rollups import BY_DAY_ALL, CONDENSED, ROLLUPS
@@ -114,7 +114,7 @@ async def _assert_equal(database: Database, records: Sequence[UsageRecord], publ
         ]
 
     for project in (None, "p1", "unknown"):
-        stats = await fetch_gateway(database, window, project, ("totals", "providers", "models", "projects", "daily"), ALL)
+        stats = await fetch_gateway(database, GatewayQuestion(window, ("totals", "providers", "models", "projects", "daily"), project), ALL)
         answer = naive.gateway_stats(found, today=window.end_date, project=project)
         assert stats["totals"][0][0] == answer["total_requests"]
         for section in ("providers", "models", "projects"):
@@ -224,7 +224,7 @@ async def test_the_day_that_is_not_over_is_closed_in_parts(database: Database, i
     await _set_cube(database, NOW.date(), 50)
     assert await _requests_by_user(database) == dict.fromkeys(hours, 1)
     today = DateWindow(NOW.date(), NOW.date())
-    assert (await fetch_gateway(database, today, "p", ("totals",), ALL))["totals"][0][0] == 4
+    assert (await fetch_gateway(database, GatewayQuestion(today, ("totals",), "p"), ALL))["totals"][0][0] == 4
     await ingestor.ingest(make_batch([make_record(occurred_at=hours["open"], user_id="open")]))
     assert await _reopened(database) == []
     assert await _requests_by_user(database) == {**dict.fromkeys(hours, 1), "open": 2}

@@ -1,0 +1,133 @@
+"""Lists that may be long are cut by the database, and what is cut off is told: a list with its rest is its totals."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from app.analytics.usage import GatewayQuestion, UsageQuestion, fetch_gateway, fetch_usage
+from app.domain.principal import Scope
+from app.domain.time_range import DateWindow
+from app.ingest.closing import close_days
+from app.rest import operators
+from tests.clock import NOW
+from tests.factories import make_record
+from tests.gateway import Gateway
+
+NAMES = 6
+LISTS = ("providers", "models", "projects")
+COUNTS = "requests successful failed retries cacheHits interrupted"
+USAGE = "inputTokens outputTokens cost requestCount priced"
+
+
+@pytest.fixture(params=[False, True], ids=["open days", "closed days"])
+async def filled(gateway: Gateway, request: pytest.FixtureRequest) -> Gateway:
+    """A gateway with some records of each of six models, providers, projects and users, and some of none."""
+    await gateway.catalog({"model_id": "lab/m0", "cost_per_input_token": "0.5", "cost_per_output_token": "0.25"})
+    records = [
+        make_record(
+            model_id=f"lab/m{number}",
+            provider=f"v{number}",
+            project_id=f"p{number}",
+            user_id=f"u{number}",
+            prompt_tokens=10**number,
+            completion_tokens=number,
+            cost_usd=None if number == 0 else Decimal(number) / 8,
+            status_code=200 if number % 2 else 500,
+            attempt=1 + number % 3,
+        )
+        for number in range(NAMES)
+        for _ in range(number + 1)
+    ]
+    await gateway.store([*records, *(make_record(model_id="free") for _ in range(3))])
+    if request.param:
+        assert await close_days(gateway.database, NOW) is not None
+    return gateway
+
+
+async def ask(gateway: Gateway, root: str, selection: str) -> Any:
+    answer = await gateway.graphql(f"{{ {root} {{ {selection} }} }}", await gateway.key("admin"))
+    assert "errors" not in answer, answer
+    return answer["data"][root.partition("(")[0]]
+
+
+def sums(rows: list[dict[str, Any]], names: str) -> dict[str, Any]:
+    return {name: sum(row[name] for row in rows) for name in names.split() if name != "priced"}
+
+
+@pytest.mark.parametrize("limit", [1, 2, NAMES, NAMES + 1, 10_000])
+async def test_models_and_users_with_their_rests_are_the_totals(filled: Gateway, limit: int) -> None:
+    users = min(limit, 1_000)
+    found = await ask(
+        filled,
+        f"usageAnalytics(byModelLimit: {limit}, topUsersLimit: {users})",
+        f"timeSeries {{ {USAGE} }} byModel {{ modelId {USAGE} }} byModelRest {{ {USAGE} }}"
+        " topUsers { userId totalCost requestCount } topUsersRest { totalCost requestCount }",
+    )
+    totals = sums(found["timeSeries"], USAGE)
+    assert len(found["byModel"]) == min(limit, NAMES + 1)
+    assert sums([*found["byModel"], found["byModelRest"]], USAGE) == totals
+    assert found["byModelRest"]["priced"] is (limit > NAMES), "what is cut off holds what no catalog prices"
+    assert len(found["topUsers"]) == min(users, NAMES)
+    assert sums([*found["topUsers"], found["topUsersRest"]], "totalCost requestCount") == {
+        "totalCost": totals["cost"],
+        "requestCount": totals["requestCount"],
+    }
+
+
+@pytest.mark.parametrize("limit", [1, 3, 10_000])
+async def test_outcomes_with_their_rests_are_the_totals(filled: Gateway, limit: int) -> None:
+    limits = ", ".join(f"{name}Limit: {limit}" for name in LISTS)
+    lists = " ".join(f"{name} {{ name {COUNTS} }} {name}Rest {{ {COUNTS} }}" for name in LISTS)
+    found = await ask(
+        filled, f"gatewayStats({limits})", f"{lists} totalRequests successfulRequests failedRequests retries cacheHits interrupted"
+    )
+    totals = dict(zip(COUNTS.split(), (found[name] for name in ("totalRequests", "successfulRequests", "failedRequests")), strict=False))
+    totals |= {name: found[name] for name in COUNTS.split()[3:]}
+    for name in LISTS:
+        assert len(found[name]) == min(limit, NAMES + 1)
+        assert sums([*found[name], found[f"{name}Rest"]], COUNTS) == totals
+
+
+async def test_a_rest_can_be_asked_for_alone(filled: Gateway) -> None:
+    found = await ask(filled, "gatewayStats(modelsLimit: 1)", "modelsRest { requests }")
+    assert found == {"modelsRest": {"requests": 18}}
+    found = await ask(
+        filled, "usageAnalytics(byModelLimit: 1, topUsersLimit: 1)", "byModelRest { requestCount } topUsersRest { requestCount }"
+    )
+    assert found == {"byModelRest": {"requestCount": 18}, "topUsersRest": {"requestCount": 18}}
+
+
+@pytest.mark.parametrize("limit", [0, -1, 10_001])
+@pytest.mark.parametrize("root", ["usageAnalytics(byModelLimit: {})", *(f"gatewayStats({name}Limit: {{}})" for name in LISTS)])
+async def test_a_limit_is_bounded(gateway: Gateway, root: str, limit: int) -> None:
+    answer = await gateway.graphql(f"{{ {root.format(limit)} {{ __typename }} }}", await gateway.key("admin"))
+    (error,) = answer["errors"]
+    name = root.partition("(")[2].partition(":")[0]
+    assert error["extensions"] == {"code": "BAD_USER_INPUT", "argument": name}
+    assert error["message"] == f"{name} must be an integer from 1 to 10000"
+
+
+async def test_the_database_cuts(filled: Gateway) -> None:
+    window, everything = DateWindow(NOW.date().replace(day=1), NOW.date()), Scope(tenant_key=None, identities=True)
+    usage = await fetch_usage(filled.database, UsageQuestion(window, ("by_model",), by_model_limit=2), everything)
+    assert [row[0] for row in usage["by_model"]] == ["lab/m5", "lab/m4"]
+    stats = await fetch_gateway(filled.database, GatewayQuestion(window, LISTS, None, dict.fromkeys(LISTS, 2)), everything)
+    assert {name: [row[0] for row in stats[name]] for name in LISTS} == {
+        "providers": ["v5", "v4"],
+        "models": ["lab/m5", "lab/m4"],
+        "projects": ["p5", "p4"],
+    }
+
+
+async def test_documented_urls_give_the_first_rows(filled: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "MAX_ROWS", 2)
+    headers = await filled.key("admin")
+    usage = (await filled.client.get("/api/usage/analytics", headers=headers)).json()
+    assert [row["model_id"] for row in usage["by_model"]] == ["lab/m5", "lab/m4"]
+    assert sum(row["request_count"] for row in usage["time_series"]) == 24
+    stats = (await filled.client.get("/v1/analytics", headers=headers)).json()
+    assert [list(stats[name]) for name in LISTS] == [["v5", "v4"], ["lab/m5", "lab/m4"], ["p5", "p4"]]
+    assert stats["total_requests"] == 24
