@@ -72,6 +72,7 @@ class Settings(BaseSettings):
     automatic_persisted_queries: bool = Field(True, description="Whether clients may register a query by its hash, in a worker's memory.")
     graphiql: bool = Field(True, description="Whether a browser that opens /graphql gets GraphiQL.")
     cors_origins: str = Field("", description="Origins whose pages may call GraphQL and keyed URLs, or *; empty: none.")
+    metrics_token: str | None = Field(None, min_length=16, description="Bearer token that /metrics asks for; unset: none.")
     connections: int = Field(1000, ge=16, le=100_000, description="HTTP connections that a worker keeps open at once.")
     address_connections: int = Field(200, ge=1, le=100_000, description="Those of one address; it does not hold for trusted proxies.")
     workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
@@ -142,7 +143,7 @@ def load(**given: object) -> Settings:
     refuse_unknown(os.environ)
     empty = [name for name in os.environ if name.startswith(_PREFIX) and not os.environ[name]]
     try:
-        unset = {name.removeprefix(_PREFIX).lower(): None for name in empty if name.endswith(("_URL", "_DAYS", "_DOCUMENTS"))}
+        unset = {name.removeprefix(_PREFIX).lower(): None for name in empty if name.endswith(("_URL", "_DAYS", "_DOCUMENTS", "_TOKEN"))}
         settings = Settings(**unset | given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]

@@ -28,7 +28,7 @@ VALIDATORS: dict[str, Any] = {
 }
 """What OpenAPI says more of a URL whose answers have validators; they are judged before the routes, in `app.web.answer_cache`."""
 
-_CACHE_HEADERS = {
+CACHE_HEADERS = {
     "Cache-Control": {"description": "How long the answer may be kept.", "schema": {"type": "string"}},
     "ETag": {"description": "Validator of the body.", "schema": {"type": "string"}},
 }
@@ -43,8 +43,8 @@ def shape_network_body(network: dict[str, Any]) -> dict[str, Any]:
 def validated_responses(model: type[BaseModel], description: str) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304."""
     return {
-        200: {"model": model, "description": description, "headers": _CACHE_HEADERS | STANDARD_LIMITS},
-        304: {"description": "The answer is one that If-None-Match names", "headers": _CACHE_HEADERS},
+        200: {"model": model, "description": description, "headers": CACHE_HEADERS | STANDARD_LIMITS},
+        304: {"description": "The answer is one that If-None-Match names", "headers": CACHE_HEADERS},
     }
 
 

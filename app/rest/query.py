@@ -14,8 +14,15 @@ MAX_DAYS = 365
 MAX_LOGS = 100
 MAX_OFFSET = 10_000
 
-_DATE: dict[str, Any] = {"type": "string", "format": "date", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
-_TEXT: dict[str, Any] = {"type": "string"}
+# In the regular expressions that all of JSON Schema's, Go's and Python's engines read. What they match is accepted, if it is a real date.
+_MONTH_PATTERN = r"[12]\d{3}-(0[1-9]|1[0-2])"
+_DATE_PATTERN = rf"{_MONTH_PATTERN}-(0[1-9]|[12]\d|3[01])"
+_HOUR_MINUTE = r"([01]\d|2[0-3]):[0-5]\d"
+_INSTANT_PATTERN = rf"{_DATE_PATTERN}T{_HOUR_MINUTE}(:[0-5]\d(\.\d{{1,6}})?)?(Z|[+-]{_HOUR_MINUTE})?"
+
+_DATE: dict[str, Any] = {"type": "string", "format": "date", "pattern": f"^{_DATE_PATTERN}$"}
+_DAY: dict[str, Any] = {"type": "string", "pattern": f"^({_DATE_PATTERN}|{_INSTANT_PATTERN})$"}
+_TEXT: dict[str, Any] = {"type": "string", "pattern": r"^[^\u0000]*$"}
 
 
 def _integer(low: int, high: int) -> WithJsonSchema:
@@ -65,22 +72,22 @@ Days = Annotated[
 ]
 StartDate = Annotated[
     str | None,
-    WithJsonSchema({**_TEXT, "example": "2026-02-01"}),
+    WithJsonSchema({**_DAY, "example": "2026-02-01"}),
     Query(description="First UTC day: YYYY-MM-DD, or an ISO 8601 instant in it. 7 days before `end_date` if not given."),
 ]
 EndDate = Annotated[
     str | None,
-    WithJsonSchema({**_TEXT, "example": "2026-02-07"}),
+    WithJsonSchema({**_DAY, "example": "2026-02-07"}),
     Query(description="Last UTC day, inclusive, likewise. Today if not given."),
 ]
 LogStart = Annotated[
     str | None,
-    WithJsonSchema({**_TEXT, "example": "2026-02-01"}),
+    WithJsonSchema({**_DAY, "example": "2026-02-01"}),
     Query(description="First UTC day: YYYY-MM-DD, or an ISO 8601 instant in it."),
 ]
 LogEnd = Annotated[
     str | None,
-    WithJsonSchema({**_TEXT, "example": "2026-02-07"}),
+    WithJsonSchema({**_DAY, "example": "2026-02-07"}),
     Query(description="Last UTC day, inclusive, likewise."),
 ]
 ApiKeyId = Annotated[
@@ -98,6 +105,6 @@ Cursor = Annotated[str | None, WithJsonSchema(_TEXT), Query(description="`next_c
 Status = Annotated[str | None, _choice(STATUSES), Query(description="Only requests that ended so.")]
 Month = Annotated[
     str | None,
-    WithJsonSchema({**_TEXT, "pattern": r"^\d{4}-(0[1-9]|1[0-2])$", "example": "2026-05"}),
+    WithJsonSchema({"type": "string", "pattern": f"^{_MONTH_PATTERN}$", "example": "2026-05"}),
     Query(description="UTC month; the current one if not given."),
 ]

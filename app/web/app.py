@@ -163,7 +163,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     app.include_router(build_ingest_router(usage_route))
     app.include_router(build_litellm_router(ways))
     app.include_router(build_otlp_router(ways))
-    app.include_router(build_health_router(database, metrics))
+    app.include_router(build_health_router(database, metrics, settings.metrics_token))
     app.include_router(build_assets_router(assets))
     app.include_router(build_docs_router(programs))
     app.include_router(build_pages_router(PageParts(services, stored, answers, templates, settings.snapshot_every), schema.as_str()))

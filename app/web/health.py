@@ -6,15 +6,18 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from app.analytics.quarantine import count_waiting_by_source
+from app.auth.keys import same_secret
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
 from app.db.shares import SERVICE, asker
-from app.domain.errors import DatabaseBusyError, UnavailableError
+from app.domain.errors import DatabaseBusyError, UnauthenticatedError, UnavailableError
 from app.ingest.sources.conventions import CONVENTIONS
 from app.rest.answer import json_response
+from app.rest.envelopes import envelope_of, error_headers
+from app.rest.models import TypedError
 from app.web.metrics import CONTENT_TYPE, Metrics
 
 log = logging.getLogger(__name__)
@@ -87,8 +90,13 @@ class Readiness:
         return f"the database is not at schema revision {HEAD_REVISION}: run `tokengraph db upgrade`"
 
 
-def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
-    """Return the routes that operators' machines call."""
+def _shows(authorization: str, token: str) -> bool:
+    scheme, _, given = authorization.partition(" ")
+    return scheme.lower() == "bearer" and same_secret(given.strip(), token)
+
+
+def build_health_router(database: Database, metrics: Metrics, metrics_token: str | None = None) -> APIRouter:
+    """Return the routes that operators' machines call. `metrics_token`: what `/metrics` asks for as a bearer token; None: nothing."""
     router = APIRouter(tags=["Operation"])
     quarantined = QuarantineCounts(database)
     readiness = Readiness(database)
@@ -112,9 +120,15 @@ def build_health_router(database: Database, metrics: Metrics) -> APIRouter:
         "/metrics",
         summary="Prometheus metrics",
         response_class=Response,
-        responses={200: {"description": "Exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={
+            200: {"description": "Exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}},
+            401: {"model": TypedError, "description": "TOKENGRAPH_METRICS_TOKEN is set, and is not what was sent as the bearer token"},
+        },
     )
-    async def get_metrics() -> Response:
+    async def get_metrics(request: Request) -> Response:
+        if metrics_token is not None and not _shows(request.headers.get("authorization", ""), metrics_token):
+            refused = UnauthenticatedError("a bearer token is needed: TOKENGRAPH_METRICS_TOKEN")
+            return json_response(envelope_of(request.url.path)(refused), refused.status, error_headers(refused))
         return Response(metrics.render(await quarantined.read()), media_type=CONTENT_TYPE)
 
     return router

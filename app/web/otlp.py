@@ -64,7 +64,7 @@ class RpcStatus(Body):
 
 _OTLP_BINARY: Final = {"schema": {"type": "string", "format": "binary"}}
 _REQUEST_BODY: Final = {
-    "required": False,
+    "required": True,
     "content": {
         Encoding.JSON.value: {
             "schema": {

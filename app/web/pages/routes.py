@@ -16,7 +16,7 @@ from app.resolvers.context import RequestContext, Services
 from app.rest.envelopes import error_headers
 from app.rest.execute import StoredDocuments
 from app.rest.json import encode_json, etag_matches, etag_of
-from app.rest.public import shape_network_body
+from app.rest.public import CACHE_HEADERS, VALIDATORS, shape_network_body
 from app.web.answer_cache import AnswerCache
 from app.web.pages.headers import page_headers
 from app.web.pages.home import view_home
@@ -32,6 +32,7 @@ RANKINGS: Final = "/rankings"
 PAGES: Final = frozenset({HOME, NETWORK, RANKINGS})
 
 _NEVER_KEPT: Final = "no-store"
+_SCHEMA_ANSWERS: Final[dict[int | str, str]] = {200: "SDL", 304: "The schema is one that If-None-Match names"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,16 @@ def build_pages_router(parts: PageParts, schema: str) -> APIRouter:
     text = (schema + "\n").encode()
     headers = {"ETag": etag_of(text), "Cache-Control": REVALIDATED}
 
-    @router.get("/schema.graphql", tags=["GraphQL"], summary="The schema as SDL", response_class=Response)
+    described = {status: {"description": words, "headers": CACHE_HEADERS} for status, words in _SCHEMA_ANSWERS.items()}
+
+    @router.get(
+        "/schema.graphql",
+        tags=["GraphQL"],
+        summary="The schema as SDL",
+        response_class=Response,
+        responses=described | {200: described[200] | {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        openapi_extra=VALIDATORS,
+    )
     async def get_schema(request: Request) -> Response:
         if etag_matches(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
