@@ -32,8 +32,9 @@ from app.resolvers.context import RequestContext, Services
 from app.rest.answer import json_response
 from app.rest.envelopes import envelope_of, error_headers
 from app.rest.execute import StoredDocuments
-from app.rest.json import etag_matches, etag_of
-from app.web.compression import LEAST_BYTES, CodedBody, choose_coding, coded_headers, is_compressible, read_accept_encoding
+from app.rest.json import etag_of
+from app.web.cached_answer import CachedAnswer, read_if_none_match
+from app.web.compression import CodedBody, choose_coding, read_accept_encoding
 from app.web.direct_routes import read_query
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,6 @@ expired, changes with every instant: the types that have such fields are not her
 
 _LONGEST_QUESTION: Final = 64 * 2**10
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"})
-_VALIDATED: Final = frozenset({b"cache-control", b"etag", b"vary"})
 
 # Two equal snapshots see the same commits: unlike a position in the log, which a commit passes some time before it can be seen.
 # The start of the server tells it from a restored copy. A standby's snapshots do not say which commits they miss.
@@ -251,43 +251,6 @@ SURFACES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """An answer as it goes over the wire. `etag` empty: it is not to be kept. `asked_by`: the request that it was made for."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    body: CodedBody
-    etag: str
-    asked_by: str
-
-    @property
-    def size(self) -> int:
-        """Bytes of the body, its compressed forms and the headers."""
-        return self.body.size + sum(len(name) + len(value) for name, value in self.headers)
-
-    def unchanged_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers of a 304."""
-        return [header for header in self.headers if header[0] in _VALIDATED]
-
-    def is_compressible(self) -> bool:
-        """Tell whether callers may be sent a compressed form."""
-        return len(self.body.plain) >= LEAST_BYTES and is_compressible(self.status, self.headers)
-
-    async def send(self, send: Send, if_none_match: str | None, coding: str | None = None) -> None:
-        """Send it, in a content coding if it may be, or 304 if the caller has it."""
-        if self.etag and etag_matches(if_none_match, self.etag):
-            await send({"type": "http.response.start", "status": 304, "headers": self.unchanged_headers()})
-            await send({"type": "http.response.body", "body": b""})
-            return
-        headers, body = self.headers, self.body.plain
-        if coding is not None and self.is_compressible():
-            body = await self.body.take_apart(coding)
-            headers = coded_headers(headers, coding, len(body))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
 class AnswerCacheMiddleware:
     """Answers the URLs of SURFACES from memory, before they are routed. Behind the counting of requests, which knows the caller."""
 
@@ -345,8 +308,8 @@ class AnswerCacheMiddleware:
         given = tuple(sorted(read_query(query).items()))
         return surface.path, given, caller, context.now.astimezone(UTC).date()
 
-    async def _obtain(self, surface: Surface, key: tuple[Any, ...], scope: Scope, request_id: str) -> KeptAnswer:
-        async def make() -> Made[KeptAnswer]:
+    async def _obtain(self, surface: Surface, key: tuple[Any, ...], scope: Scope, request_id: str) -> CachedAnswer:
+        async def make() -> Made[CachedAnswer]:
             answer = await self._run(surface, scope, request_id)
             return Made(answer, answer.size + len(scope["query_string"]) if answer.etag else None)
 
@@ -360,16 +323,16 @@ class AnswerCacheMiddleware:
             version = None  # what is wrong with the database, the route meets as well
         return await memory.obtain(key, version, make)
 
-    async def _run(self, surface: Surface, scope: Scope, request_id: str) -> KeptAnswer:
+    async def _run(self, surface: Surface, scope: Scope, request_id: str) -> CachedAnswer:
         """Let the application answer. It sees no condition: the whole answer is what is kept."""
         asked = [header for header in scope["headers"] if header[0] not in _CONDITIONS]
         status, headers, body = await self._collect({**scope, "headers": asked}, _receive_nothing)
         names = dict(headers)
         if status != 200 or b"no-store" in names.get(b"cache-control", b""):
-            return KeptAnswer(status, headers, CodedBody(body), "", request_id)
+            return CachedAnswer(status, headers, CodedBody(body), "", request_id)
         private = [] if surface.document is None else [(b"cache-control", self._private)]
         etag = etag_of(body)
-        return KeptAnswer(status, [*headers, (b"etag", etag.encode()), *private], CodedBody(body), etag, request_id)
+        return CachedAnswer(status, [*headers, (b"etag", etag.encode()), *private], CodedBody(body), etag, request_id)
 
     async def _validate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let GraphQL answer a GET, and give its answer a validator if it is data and has none."""
@@ -381,7 +344,7 @@ class AnswerCacheMiddleware:
             # Both media types have the same bytes, and a validator must tell them apart.
             etag = etag_of(media_type + b"\n" + body)
             headers += [(b"cache-control", self._private), (b"etag", etag.encode()), (b"vary", b"Accept")]
-        await KeptAnswer(status, headers, CodedBody(body), etag, "").send(send, read_if_none_match(scope["headers"]))
+        await CachedAnswer(status, headers, CodedBody(body), etag, "").send(send, read_if_none_match(scope["headers"]))
 
     async def _collect(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         status = 0
@@ -401,9 +364,3 @@ class AnswerCacheMiddleware:
 
 async def _receive_nothing() -> Message:
     return {"type": "http.request", "body": b"", "more_body": False}
-
-
-def read_if_none_match(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """Return the header `If-None-Match`, all of its lines; None: there is none."""
-    lines = [value for name, value in headers if name == b"if-none-match"]
-    return b",".join(lines).decode("latin-1") if lines else None

@@ -42,13 +42,13 @@ def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool, var
     if not (public or (validated and control.startswith(b"private")) or (control == b"no-store" and not keyed)):
         control = PRIVATE
     kept.append((b"cache-control", control))
-    kept.append((b"vary", _join_vary(tuple(vary), (*(() if public else _CALLER), _ENCODING, *varies))))
+    kept.append((b"vary", _join_vary(() if public else _CALLER, tuple(vary), (_ENCODING, *varies))))
     kept.append(_NOSNIFF)
     return kept
 
 
 @lru_cache(maxsize=256)
-def _join_vary(declared: tuple[bytes, ...], added: tuple[str, ...]) -> bytes:
+def _join_vary(caller: tuple[str, ...], declared: tuple[bytes, ...], others: tuple[str, ...]) -> bytes:
     """Return one `Vary` of all names, each once."""
     names = [name.strip() for line in declared for name in line.decode("latin-1").split(",")]
-    return ", ".join({name.lower(): name for name in (*added, *names) if name}.values()).encode("latin-1")
+    return ", ".join({name.lower(): name for name in (*caller, *names, *others) if name}.values()).encode("latin-1")

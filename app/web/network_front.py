@@ -13,8 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.quota import address_subject
 from app.execution.cache import Version
 from app.rest.json import etag_matches
-from app.web.answer_cache import NETWORK, AnswerCache, KeptAnswer
+from app.web.answer_cache import NETWORK, AnswerCache
 from app.web.answer_headers import Header, complete_headers
+from app.web.cached_answer import CachedAnswer
 from app.web.compression import choose_coding, coded_headers
 from app.web.cors import CrossOrigin
 from app.web.metrics import Metrics
@@ -40,7 +41,7 @@ class NetworkFront:
         self._admit = admit
         self._ids = count(secrets.randbits(63))
         self._version: Version | None = None
-        self._answer: KeptAnswer | None = None
+        self._answer: CachedAnswer | None = None
         self._shared = cross_origin.headers_for(NETWORK, b"")[0]
         self._unchanged: tuple[Header, ...] = ()
         self._forms: dict[str | None, tuple[tuple[Header, ...], Message]] = {}
@@ -75,7 +76,7 @@ class NetworkFront:
 
     def _find(self, now: float) -> bool:
         """Take the answer of the present state out of memory, once for all who come until there is another."""
-        answer: KeptAnswer | None = self._answers.memory.find((NETWORK,), self._versions, now)
+        answer: CachedAnswer | None = self._answers.memory.find((NETWORK,), self._versions, now)
         if answer is None:
             return False
         self._version = self._versions.current

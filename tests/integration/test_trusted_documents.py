@@ -256,7 +256,7 @@ async def test_a_public_answer_by_get_is_for_every_cache(trusting: Gateway) -> N
     first = await get(trusting, documentId="network")
     etag = first.headers["etag"]
     assert first.headers["cache-control"] == "public, max-age=600, s-maxage=600"
-    assert first.headers["vary"] == "Authorization, X-API-Key, Accept"
+    assert first.headers["vary"] == "Authorization, X-API-Key, Accept, Accept-Encoding"
     for sent in (etag, f"W/{etag}", f'"x", {etag}', "*"):
         kept = await get(trusting, {"If-None-Match": sent}, documentId="network")
         assert (kept.status_code, kept.content, kept.headers["etag"]) == (304, b"", etag)
@@ -289,7 +289,10 @@ async def test_before_the_first_snapshot_nobody_keeps_zeros(opened: Opener) -> N
 async def test_no_answer_to_a_key_is_public_even_if_it_would_be_without(trusting: Gateway, header: dict[str, str]) -> None:
     response = await get(trusting, header, documentId="network")
     assert response.json()["data"]["network"]["totals"]["tokens"] == 75
-    assert (response.headers["cache-control"], response.headers["vary"]) == ("private, no-cache", "Authorization, X-API-Key, Accept")
+    assert (response.headers["cache-control"], response.headers["vary"]) == (
+        "private, no-cache",
+        "Authorization, X-API-Key, Accept, Accept-Encoding",
+    )
 
 
 async def test_each_tenant_gets_its_own_answer_and_validator(trusting: Gateway) -> None:
