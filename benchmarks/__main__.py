@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmarks.answers import AnswersPlan, kept_name, measure_answers
 from benchmarks.databases import BenchmarkServer, open_server
+from benchmarks.fairness import measure_fairness
 from benchmarks.generate import check_disk
 from benchmarks.http_reads import measure_reads
 from benchmarks.in_process import measure_in_process
@@ -68,6 +69,8 @@ class _Run:
                 return measure_ingest(server, seconds, repeats, self.say)
             case "http":
                 return measure_http(server, seconds, repeats, self.say)
+            case "fairness":
+                return measure_fairness(server, seconds, repeats, self.say)
             case _:
                 return measure_answers(server, AnswersPlan(self.options.rows, seconds, self.options.data), self.say)
 

@@ -95,7 +95,10 @@ def serving_gateway(url: str, *, keeps_answers: bool = True) -> Iterator[Running
     """Run the gateway on a database, with limits that are checked and not reached; `keeps_answers` False: no answer is from memory."""
     port = free_port()
     environment = gateway_environment(
-        TOKENGRAPH_DATABASE_URL=url, TOKENGRAPH_KEY_RATE_LIMIT=NO_LIMIT, TOKENGRAPH_ADDRESS_RATE_LIMIT=NO_LIMIT
+        TOKENGRAPH_DATABASE_URL=url,
+        TOKENGRAPH_KEY_RATE_LIMIT=NO_LIMIT,
+        TOKENGRAPH_KEY_COST_LIMIT=NO_LIMIT,
+        TOKENGRAPH_ADDRESS_RATE_LIMIT=NO_LIMIT,
     )
     if not keeps_answers:
         environment["TOKENGRAPH_CACHE_MEMORY"] = "0"

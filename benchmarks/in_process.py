@@ -63,7 +63,14 @@ async def _measure(reads: Reads, seconds: float, repetitions: int, say: Callable
     # The collector is stopped while a document runs, and runs between: so neither side pays for what the other left.
     found: dict[str, list[float]] = defaultdict(list)
     app = create_app(
-        Settings(database_url=reads.url, key_rate_limit=NO_LIMIT, address_rate_limit=NO_LIMIT, gateway_api_key=None), Wiring(jobs=False)
+        Settings(
+            database_url=reads.url,
+            key_rate_limit=NO_LIMIT,
+            address_rate_limit=NO_LIMIT,
+            key_cost_limit=NO_LIMIT,
+            gateway_api_key=None,
+        ),
+        Wiring(jobs=False),
     )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(app.router.lifespan_context(app))

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.duck import BYTES_PER_RECORD
 from benchmarks.generate import disk_needed
 
-PARTS = ("startup", "execution", "reads", "ingest", "http", "answers")
+PARTS = ("startup", "execution", "reads", "ingest", "http", "fairness", "answers")
 _QUESTIONS = 15
 _SECONDS_PER_MILLION = 25.0
 _SECONDS_PER_MILLION_DUCK = 5.0
@@ -40,6 +40,7 @@ class Options:
             "reads": 18 * self.seconds,
             "ingest": 26 * self.seconds + 30,
             "http": 7 * self.seconds + 25,
+            "fairness": 2 * self.seconds + 15,
             "answers": 0.0,
         }
         fixed = 40.0 if "reads" in self.only else 15.0

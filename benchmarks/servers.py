@@ -63,6 +63,7 @@ def _serving_all(url: str) -> Iterator[dict[tuple[str, str], RunningServer]]:
     environment = gateway_environment(
         TOKENGRAPH_DATABASE_URL=url,
         TOKENGRAPH_KEY_RATE_LIMIT=NO_LIMIT,
+        TOKENGRAPH_KEY_COST_LIMIT=NO_LIMIT,
         TOKENGRAPH_ADDRESS_RATE_LIMIT=NO_LIMIT,
         TOKENGRAPH_CACHE_MEMORY="0",
     )

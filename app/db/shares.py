@@ -19,6 +19,16 @@ WAIT_SECONDS: Final = 10.0
 """How long anybody waits for a connection before being told that none is free."""
 
 
+FREE_QUESTIONS: Final = 4
+"""Questions of one request that begin as soon as there is a connection, as a dashboard's do."""
+
+PACE_SECONDS: Final = 0.01
+"""How far apart all other questions begin while records are being written: what many aliases ask must not fill the event loop."""
+
+_WRITING_SECONDS: Final = 1.0
+"""For so long after a write began, records count as being written: the next one is likely on its way."""
+
+
 class Purpose(IntEnum):
     """What a connection is for. Each but questions has connections that no number of questions takes."""
 
@@ -32,13 +42,20 @@ class Purpose(IntEnum):
     """What a caller asks or changes."""
 
 
+@dataclass(slots=True, eq=False)
+class Request:
+    """One request of a caller; `begun`: its questions that got a connection so far."""
+
+    begun: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """On whose behalf work is done. `caller`: a key or an address; `request`: tells a caller's requests apart."""
+    """On whose behalf work is done. `caller`: a key or an address."""
 
     purpose: Purpose
     caller: Hashable = None
-    request: Hashable = None
+    request: Request | None = None
 
 
 SERVICE: Final = Asker(Purpose.SERVICE)
@@ -86,7 +103,7 @@ class _Line:
     """Who waits for a purpose: callers take turns, and so do the requests of one caller; within a request, first come first served."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[Hashable, OrderedDict[Hashable, deque[_Waiter]]] = OrderedDict()
+        self._callers: OrderedDict[Hashable, OrderedDict[Request | None, deque[_Waiter]]] = OrderedDict()
 
     def __bool__(self) -> bool:
         return bool(self._callers)
@@ -102,7 +119,7 @@ class _Line:
         self._callers[waiter.asker.caller][waiter.asker.request].remove(waiter)
         self._clear(waiter.asker)
 
-    def pop(self, may_have: Callable[[Hashable], bool], may_have_for: Callable[[Hashable], bool]) -> _Waiter | None:
+    def pop(self, may_have: Callable[[Hashable], bool], may_have_for: Callable[[Request | None], bool]) -> _Waiter | None:
         """Take out whose turn it is, of the callers and the requests that may have more; None: none of them may.
 
         Those that may not are passed over. They are few: each holds a connection.
@@ -129,12 +146,16 @@ class _Line:
 class Turns:
     """The connections of one pool, by who holds them."""
 
-    def __init__(self, shares: Shares, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    def __init__(self, shares: Shares, *, wait_seconds: float = WAIT_SECONDS, pace_seconds: float = PACE_SECONDS) -> None:
         self._shares = shares
         self._wait_seconds = wait_seconds
+        self._pace_seconds = pace_seconds
         self._held = [0] * len(Purpose)
         self._callers: dict[Hashable, int] = {}
         self._requests: dict[Hashable, int] = {}
+        self._writing_until = 0.0
+        self._paced_until = 0.0
+        self._resuming: asyncio.TimerHandle | None = None
         self._lines = [_Line() for _ in Purpose]
 
     def held(self, purpose: Purpose) -> int:
@@ -197,10 +218,36 @@ class Turns:
     def _may_have(self, caller: Hashable) -> bool:
         return caller is None or self._callers.get(caller, 0) < self._shares.caller
 
-    def _may_have_for(self, request: Hashable) -> bool:
-        return request is None or self._requests.get(request, 0) < self._shares.request
+    def _may_have_for(self, request: Request | None) -> bool:
+        if request is None:
+            return True
+        return self._requests.get(request, 0) < self._shares.request and (request.begun < FREE_QUESTIONS or self._keeps_pace())
+
+    def _keeps_pace(self) -> bool:
+        """Tell whether a question that is not free may begin now; if not, look again when it may."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now >= self._paced_until or not (self._held[Purpose.INGEST] or now < self._writing_until):
+            return True
+        if self._resuming is None:
+            self._resuming = loop.call_at(self._paced_until, self._resume)
+        return False
+
+    def _resume(self) -> None:
+        self._resuming = None
+        self._serve()
+
+    def _note(self, asked_by: Asker) -> None:
+        if asked_by.purpose is Purpose.INGEST:
+            self._writing_until = asyncio.get_running_loop().time() + _WRITING_SECONDS
+        elif asked_by.request is not None:
+            asked_by.request.begun += 1
+            if asked_by.request.begun > FREE_QUESTIONS:
+                self._paced_until = asyncio.get_running_loop().time() + self._pace_seconds
 
     def _count(self, asked_by: Asker, change: int) -> None:
+        if change > 0:
+            self._note(asked_by)
         self._held[asked_by.purpose] += change
         for counts, key in ((self._callers, asked_by.caller), (self._requests, asked_by.request)):
             if key is not None:

@@ -7,16 +7,15 @@ from asyncio import sleep
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
 from typing import NamedTuple
 
-from fastapi import Request
+import fastapi
 from strawberry.types import Info
 
 from app.auth.authenticate import Authenticator, presented_key
 from app.auth.quota import CallerLimits, RankingsQuota, address_subject
 from app.db.engine import Database
-from app.db.shares import Asker, Purpose, asker
+from app.db.shares import Asker, Purpose, Request, asker
 from app.domain.errors import (
     MissingCredentialsError,
     NotFoundError,
@@ -30,9 +29,6 @@ from app.domain.time_range import Clock
 from app.ingest.queue import IngestQueue
 from app.ingest.receipt import Receipt
 from app.resolvers.loaders import Loaders
-
-_requests = count()
-
 
 NO_SUCH_TENANT = "No such tenant"
 
@@ -81,7 +77,7 @@ class RequestContext:
         self._loaders: Loaders | None = None
 
     @classmethod
-    def of(cls, request: Request, services: Services) -> RequestContext:
+    def of(cls, request: fastapi.Request, services: Services) -> RequestContext:
         """Return the one context of an HTTP request. RateLimitedError: the request was counted, and was one too many."""
         state = request.scope.setdefault("state", {})
         context: RequestContext | None = state.get("context")
@@ -111,7 +107,7 @@ class RequestContext:
             self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
         except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
             self._admitted = error
-        asker.set(Asker(Purpose.QUESTION, self._caller, next(_requests)))
+        asker.set(Asker(Purpose.QUESTION, self._caller, Request()))
 
     async def principal(self) -> Principal:
         """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""

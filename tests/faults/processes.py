@@ -36,7 +36,9 @@ def tokengraph(*arguments: str) -> list[str]:
 def environment(**settings: str) -> dict[str, str]:
     """Return this process's environment with no setting of the product but those given, and no limit on the senders' key."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENGRAPH_", "GATEWAY_"))}
-    return kept | {"TOKENGRAPH_KEY_RATE_LIMIT": "off", "TOKENGRAPH_ADDRESS_RATE_LIMIT": "off"} | settings
+    return (
+        kept | {"TOKENGRAPH_KEY_RATE_LIMIT": "off", "TOKENGRAPH_ADDRESS_RATE_LIMIT": "off", "TOKENGRAPH_KEY_COST_LIMIT": "off"} | settings
+    )
 
 
 def quiet_port() -> int:

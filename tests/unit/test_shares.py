@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.db.shares import BACKGROUND, INGEST, SERVICE, Asker, Purpose, Shares, Turns
+from app.db.shares import BACKGROUND, FREE_QUESTIONS, INGEST, SERVICE, Asker, Purpose, Request, Shares, Turns
 from app.domain.errors import NoConnectionFreeError
+
+_requests: dict[tuple[str, int], Request] = {}
 
 
 def question(caller: str, request: int = 0) -> Asker:
-    return Asker(Purpose.QUESTION, caller, (caller, request))
+    return Asker(Purpose.QUESTION, caller, _requests.setdefault((caller, request), Request()))
 
 
 async def settle() -> None:
@@ -83,7 +85,8 @@ async def test_callers_take_turns_and_so_do_the_requests_of_one() -> None:
         turns.give_back(leaving)
         await settle()
         leaving = order[-1]
-    assert [(who.caller, who.request[1]) for who in order if isinstance(who.request, tuple)] == [
+    numbers = {request: number for (_, number), request in _requests.items()}
+    assert [(who.caller, numbers[who.request]) for who in order if who.request is not None] == [
         *(("a", 1), ("b", 1), ("c", 1)),
         *(("a", 2), ("b", 1)),
         *(("a", 1), ("a", 2), ("a", 1)),
@@ -122,7 +125,7 @@ async def test_who_goes_away_leaves_the_turn_to_others() -> None:
 @given(st.lists(st.tuples(st.sampled_from(list(Purpose)), st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=60))
 async def test_whatever_comes_and_goes_shares_hold_and_everybody_is_served(steps: list[tuple[Purpose, int, int, bool]]) -> None:
     shares = Shares.of(9)
-    turns = Turns(shares)
+    turns = Turns(shares, pace_seconds=0)
     held: list[Asker] = []
     done = 0
 
@@ -156,3 +159,36 @@ async def test_whatever_comes_and_goes_shares_hold_and_everybody_is_served(steps
     assert done == len(steps)
     await asyncio.gather(*tasks)
     assert not any(turns.held(purpose) for purpose in Purpose)
+
+
+async def test_while_records_are_written_many_questions_of_one_request_begin_apart() -> None:
+    turns = Turns(Shares.of(10))
+    many = question("tenant", 100)
+
+    async def ask(who: Asker) -> None:
+        await turns.take(who)
+        turns.give_back(who)
+
+    await turns.take(INGEST)
+    for _ in range(FREE_QUESTIONS):
+        begun = ask(many)
+        with pytest.raises(StopIteration):
+            begun.send(None)
+    later = [asyncio.create_task(ask(many)) for _ in range(4)]
+    await settle()
+    assert [task.done() for task in later] == [True, False, False, False]
+    for other in (question("dashboard", 100), question("tenant", 101)):
+        begun = ask(other)
+        with pytest.raises(StopIteration):  # neither waits behind them
+            begun.send(None)
+    await asyncio.gather(*later)
+
+
+async def test_while_nothing_is_written_questions_begin_at_once() -> None:
+    turns = Turns(Shares.of(10))
+    many = question("tenant", 102)
+    for _ in range(5 * FREE_QUESTIONS):
+        taking = turns.take(many)
+        with pytest.raises(StopIteration):
+            taking.send(None)
+        turns.give_back(many)
