@@ -69,6 +69,13 @@ async def opened(database_url: str, clock: FakeClock, **settings: Any) -> AsyncI
         yield Gateway(app, client, app.state.services.database, clock)
 
 
+async def ask(gateway: Gateway, document: str, headers: dict[str, str] | None = None, **variables: Any) -> dict[str, Any]:
+    """Return the whole answer of a GraphQL request."""
+    response = await gateway.client.post("/graphql", json={"query": document, "variables": variables}, headers=headers)
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
 def aliased(root: str, times: int) -> str:
     return f"{{ {' '.join(f'q{number}: {root}' for number in range(times))} }}"
 
@@ -108,28 +115,28 @@ SUMMARY = "{ summary { totalRequests } }"
 async def test_one_document_that_costs_too_much_is_refused_before_anything_is_asked(gateway: Gateway, query: str) -> None:
     tenant = await gateway.key("tenant", "acme")
     with recorded() as statements:
-        answer = await gateway.graphql(query, tenant)
+        answer = await ask(gateway, query, tenant)
     (error,) = answer["errors"]
     assert error["extensions"] == {"code": "QUERY_TOO_EXPENSIVE"}
     assert error["message"] == f"This costs {5 * LONG_POINTS} points; one request may cost {MAX_POINTS}"
     assert answer.get("data") is None
     assert set(statements.names()) <= {"authenticate", "data_version"}
-    asked = await gateway.graphql(f"{{ {LONG} {SUMMARY} }}", tenant)
+    asked = await ask(gateway, f"{{ {LONG} {SUMMARY} }}", tenant)
     assert asked["extensions"]["cost"]["remaining"] == 100_000 - LONG_POINTS, "what is refused is not counted"
 
 
 async def test_what_is_skipped_or_cannot_be_right_costs_next_to_nothing(gateway: Gateway) -> None:
     tenant = await gateway.key("tenant", "acme")
     skipped = f"query ($no: Boolean!) {{ q: {LONG} @skip(if: $no) {SUMMARY} __typename }}"
-    assert await gateway.graphql(skipped, tenant, no=True) == {"data": {"__typename": "Query"}}
-    wrong = await gateway.graphql(f'{{ tenantAnalytics(startDate: "2026-02-30") {SUMMARY} }}', tenant)
+    assert await ask(gateway, skipped, tenant, no=True) == {"data": {"__typename": "Query"}}
+    wrong = await ask(gateway, f'{{ tenantAnalytics(startDate: "2026-02-30") {SUMMARY} }}', tenant)
     assert (wrong["errors"][0]["extensions"]["code"], wrong["extensions"]["cost"]["requested"]) == ("BAD_USER_INPUT", 1)
 
 
 async def test_a_key_that_has_used_up_its_points_is_refused_and_others_are_not(database_url: str, clock: FakeClock) -> None:
     async with opened(database_url, clock, key_cost_limit="30/minute") as gateway:
         admin, other = await gateway.key("admin"), await gateway.key("admin")
-        await gateway.graphql(aliased(USAGE, 2), admin)
+        await ask(gateway, aliased(USAGE, 2), admin)
         window = {"date_from": "2026-06-02", "date_to": "2026-06-21"}
         with recorded() as statements:
             answer = await gateway.client.post(
@@ -149,20 +156,20 @@ async def test_a_key_that_has_used_up_its_points_is_refused_and_others_are_not(d
             *rest.headers
         }
         assert (stats.status_code, stats.json()["error"]["code"]) == (429, "rate_limited")
-        small = await gateway.graphql("{ gatewayStats(days: 16) { totalRequests } }", admin)
+        small = await ask(gateway, "{ gatewayStats(days: 16) { totalRequests } }", admin)
         assert small["extensions"]["cost"] == {"requested": 8, "budget": 30, "remaining": 0}
-        assert (await gateway.graphql(aliased(USAGE, 1), other))["extensions"]["cost"]["remaining"] == 19
-        never = await gateway.graphql(aliased(USAGE, 3), await gateway.key("admin"))
+        assert (await ask(gateway, aliased(USAGE, 1), other))["extensions"]["cost"]["remaining"] == 19
+        never = await ask(gateway, aliased(USAGE, 3), await gateway.key("admin"))
         assert never["errors"][0]["extensions"] == {"code": "QUERY_TOO_EXPENSIVE"}, "no waiting would help"
 
 
 async def test_who_shows_no_key_is_counted_by_address(database_url: str, clock: FakeClock) -> None:
     async with opened(database_url, clock, key_cost_limit="3/minute") as gateway:
         document = "{ models { nodes { modelId } } }"
-        codes = [(await gateway.graphql(document))["errors"][0]["extensions"]["code"] for _ in range(4)]
+        codes = [(await ask(gateway, document))["errors"][0]["extensions"]["code"] for _ in range(4)]
         assert codes == ["UNAUTHENTICATED"] * 3 + ["RATE_LIMITED"]
-        assert "errors" not in await gateway.graphql("{ network { totals { tokens } } }"), "what everybody may read costs nothing"
-        assert "errors" not in await gateway.graphql(document, await gateway.key("admin"))
+        assert "errors" not in await ask(gateway, "{ network { totals { tokens } } }"), "what everybody may read costs nothing"
+        assert "errors" not in await ask(gateway, document, await gateway.key("admin"))
 
 
 async def test_no_limit_counts_nothing_and_bounds_each_request_all_the_same(database_url: str, clock: FakeClock) -> None:
@@ -170,7 +177,7 @@ async def test_no_limit_counts_nothing_and_bounds_each_request_all_the_same(data
         tenant = await gateway.key("tenant", "acme")
         answer = await gateway.client.post("/graphql", json={"query": f"{{ {LONG} {SUMMARY} }}"}, headers=tenant)
         assert (answer.json().keys(), "ratelimit" in answer.headers) == ({"data"}, False)
-        refused = await gateway.graphql(aliased(f"{LONG} {SUMMARY}", 5), tenant)
+        refused = await ask(gateway, aliased(f"{LONG} {SUMMARY}", 5), tenant)
         assert refused["errors"][0]["extensions"] == {"code": "QUERY_TOO_EXPENSIVE"}
 
 
