@@ -21,6 +21,7 @@ from app.auth.quota import address_subject
 from app.domain.errors import BadInputError, SlowSenderError, TokengraphError, UnavailableError
 from app.rest.envelopes import error_headers, typed
 from app.rest.json import encode_json
+from app.web.answer_headers import complete_headers
 from app.web.proxies import TrustedProxies
 
 
@@ -347,9 +348,9 @@ class BoundedProtocol(HttpToolsProtocol):
             "Content-Type": "application/json",
             "Content-Length": str(len(content)),
             "Connection": "close",
-            "X-Content-Type-Options": "nosniff",
         }
-        lines = [*self.server_state.default_headers, *((name.lower().encode(), value.encode()) for name, value in headers.items())]
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        lines = [*self.server_state.default_headers, *complete_headers(error.status, encoded, keyed=True)]
         self.transport.write(
             b"".join((STATUS_LINE[error.status], *(b"%b: %b\r\n" % line for line in lines), b"\r\n", content)),
         )
