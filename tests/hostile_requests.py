@@ -315,6 +315,55 @@ def _senders() -> Iterator[HostileRequest]:
             yield HostileRequest(f"{path}: {what}", "POST", path, ANSWERED | REFUSED, _JSON, value.encode(), "ingest")
 
 
+_DAYS = 'dates: {from: "2026-06-01", to: "2026-06-26"}'
+_NUMBERS = {
+    "5,000 digits": f'"{DIGITS}"',
+    "a huge exponent": '"1e999999999"',
+    "a tiny exponent": '"1e-999999999"',
+    "300 digits": "7" * 300,
+    "a float of 300 digits": "1e300",
+    "not a number": '"NaN"',
+    "infinity": '"-Infinity"',
+    "underscores": '"1_000"',
+    "other digits": '"٣٠"',
+}
+_STRINGS = {
+    "5,000 digits": f'"{DIGITS}"',
+    "a NUL": '"a\\u0000b"',
+    "a path": '"../../../etc/passwd"',
+    "nothing": '""',
+    "a pattern": '"%_\\\\%"',
+}
+
+
+def _usage() -> Iterator[HostileRequest]:
+    """Questions of one's own, by which more can be said than by any other root."""
+    texts: dict[str, str] = {}
+    for what, value in _NUMBERS.items():
+        texts[f"{what} as a bound"] = f"{{ usage(range: {{{_DAYS}}}, where: {{cost: {{gt: {value}}}}}) {{ totals {{ requests }} }} }}"
+        texts[f"{what} as a condition"] = (
+            f"{{ usage(range: {{{_DAYS}}}) {{ rows(by: [MODEL], having: [{{metric: COST, gt: {value}}}]) {{ nodes {{ metrics {{ requests }} }} }} }} }}"
+        )
+    for what, value in _STRINGS.items():
+        for operator in ("eq", "contains"):
+            texts[f"{what} for {operator}"] = (
+                f"{{ usage(range: {{{_DAYS}}}, where: {{model: {{{operator}: {value}}}}}) {{ totals {{ requests }} }} }}"
+            )
+        texts[f"{what} as a time zone"] = f"{{ usage(range: {{{_DAYS}}}, timeZone: {value}) {{ totals {{ requests }} }} }}"
+        texts[f"{what} as a date"] = f"{{ usage(range: {{dates: {{from: {value}, to: {value}}}}}) {{ totals {{ requests }} }} }}"
+        texts[f"{what} as a cursor"] = (
+            f"{{ usage(range: {{{_DAYS}}}) {{ rows(by: [MODEL], after: {value}) {{ nodes {{ metrics {{ requests }} }} }} }} }}"
+        )
+    nested = "{not: " * 40 + "{cacheHit: true}" + "}" * 40
+    texts["40 levels of conditions"] = f"{{ usage(range: {{{_DAYS}}}, where: {nested}) {{ totals {{ requests }} }} }}"
+    wide = " ".join('{model: {contains: "x"}}' for _ in range(380))
+    texts["380 conditions"] = f"{{ usage(range: {{{_DAYS}}}, where: {{or: [{wide}]}}) {{ totals {{ requests }} }} }}"
+    texts["ends of time"] = '{ usage(range: {dates: {from: "0001-01-01", to: "9999-12-31"}}) { totals { requests } } }'
+    for name, text in texts.items():
+        body = json.dumps({"query": text}).encode()
+        yield HostileRequest(f"usage: {name}", "POST", _GRAPHQL, ANSWERED | REFUSED, {**_ACCEPT, **_JSON}, body, "admin")
+
+
 _HEADERS = {
     "a key of other letters": ({"Authorization": "Bearer \xff\xfe"}, UNKNOWN),
     "a key of 7,000 digits": ({"X-API-Key": "7" * 7_000}, UNKNOWN),
@@ -330,5 +379,5 @@ def _headers() -> Iterator[HostileRequest]:
         yield HostileRequest(f"headers: {name}", "GET", "/v1/customer/analytics", statuses, headers)
 
 
-HOSTILE: tuple[HostileRequest, ...] = (*_documents(), *_bodies(), *_query_strings(), *_ingest(), *_senders(), *_headers())
+HOSTILE: tuple[HostileRequest, ...] = (*_documents(), *_bodies(), *_query_strings(), *_ingest(), *_senders(), *_usage(), *_headers())
 """All of them, by unique names."""
