@@ -24,7 +24,8 @@ class Question:
     """What is asked: sums of `metrics` over `range`, by `bucket` of time if given and by `dimensions`.
 
     `filters`: dimension and the public name that it must have. `greatest`: metrics to order by, greatest first, before bucket and names.
-    `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0.
+    `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0. `after`: only rows whose names come behind these, in
+    the order of names, one for each dimension.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Question:
     greatest: tuple[Metric, ...] = ()
     limit: int | None = None
     nonzero: bool = False
+    after: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Shape:
 
     `rollup` answers what is not closed, and `condensed` the closed days, with its months or its sums of all time where they fit the range;
     None: there is nothing narrower for closed days. `filters`: dimension, and whether the value is its name for records that have none.
+    `is_continued`: whether rows begin behind some names.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Shape:
     greatest: tuple[Metric, ...]
     limit: int | None
     nonzero: bool
+    is_continued: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Plan:
     shape: Shape
     range: TimeRange
     filter_values: tuple[str, ...]
+    after: tuple[str | int, ...]
     tenant_key: int | None
 
     def parameters(self) -> dict[str, Any]:
@@ -83,6 +88,7 @@ class Plan:
         if self.shape.in_tenant:
             values["tenant"] = self.tenant_key
         values.update({f"filter_{position}": value for position, value in enumerate(self.filter_values)})
+        values.update({f"after_{position}": value for position, value in enumerate(self.after)})
         return values
 
 
@@ -105,9 +111,11 @@ def plan_question(question: Question, scope: Scope) -> Plan:
             greatest=question.greatest,
             limit=question.limit,
             nonzero=question.nonzero,
+            is_continued=bool(question.after),
         ),
         question.range,
         tuple(value for _, value in question.filters),
+        question.after,
         None,
     )
     return bind_scope(plan, scope)

@@ -132,6 +132,9 @@ def _named(shape: Shape, sums: Subquery) -> Select[Any]:
     statement = select(*groups, *(total.label(metric.name) for total, metric in zip(metrics, shape.metrics, strict=True))).select_from(
         source
     )
+    if shape.is_continued:
+        place = tuple_(*(bindparam(f"after_{position}", type_=label.type) for position, label in enumerate(labels)))
+        statement = statement.where(tuple_(*labels) > place)
     if groups:
         statement = statement.group_by(*groups)
     if shape.nonzero:

@@ -141,11 +141,30 @@ async def fetch_tenant_days(database: Database, window: DateWindow, api_key_id: 
     return (await _fetch_sections(database, {"days": question}, scope))["days"]
 
 
-async def fetch_tenant_groups(database: Database, day: date, api_key_id: str | None, scope: Scope) -> Rows:
+GroupPlace = tuple[str, str, str, int]
+"""A group of a tenant's day: model, provider, caller key, traffic mode's number."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupsQuestion:
+    """A tenant's groups of a day, in their order: `limit` at most, behind the one `after` if given."""
+
+    day: date
+    limit: int
+    api_key_id: str | None = None
+    after: GroupPlace | None = None
+
+
+async def fetch_tenant_groups(database: Database, asked: GroupsQuestion, scope: Scope) -> Rows:
     """Return a day's usage by (model, provider, caller key, traffic mode's number), then as `fetch_tenant_days` up to the searches."""
-    filters = () if api_key_id is None else ((CALLER_KEY, api_key_id),)
     question = Question(
-        "tenant_groups", TENANT_METRICS, DateWindow(day, day).range, (MODEL, PROVIDER, CALLER_KEY, TRAFFIC_MODE), filters=filters
+        "tenant_groups",
+        TENANT_METRICS,
+        DateWindow(asked.day, asked.day).range,
+        (MODEL, PROVIDER, CALLER_KEY, TRAFFIC_MODE),
+        filters=() if asked.api_key_id is None else ((CALLER_KEY, asked.api_key_id),),
+        limit=asked.limit,
+        after=asked.after or (),
     )
     return (await _fetch_sections(database, {"groups": question}, scope))["groups"]
 

@@ -152,11 +152,11 @@ async def resolve_upsert_models(info: ResolverInfo, entries: Entries, valid_from
 
 
 async def resolve_publish_models(info: ResolverInfo, pattern: Pattern) -> list[Model]:
-    """Publish what matches, and return it."""
+    """Publish what matches, and return the first of it."""
     if not 1 <= len(pattern) <= MAX_PATTERN:
         raise BadInputError(f"pattern must be 1 to {MAX_PATTERN} characters", "pattern")
     published = await publish_matching(info.context.services.database, pattern)
-    return await _load_models(info, sorted({model.model_id for model in published}))
+    return await _load_models(info, sorted({model.model_id for model in published})[:MAX_ENTRIES])
 
 
 @strawberry.type
@@ -187,6 +187,6 @@ class AdminMutation:
         resolver=resolve_publish_models,
         metadata=reads(1_000),
         permission_classes=[OperatorOnly],
-        description="Make the known models that match public; returns those that became so, by id. A key of role admin that is bound to no"
-        " tenant.",
+        description=f"Make the known models that match public; returns those that became so, by id, the first {MAX_ENTRIES:,}. A key of"
+        " role admin that is bound to no tenant.",
     )

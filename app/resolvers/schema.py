@@ -71,7 +71,8 @@ class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
         resolver=resolve_tenant_usage,
         metadata=reads(GROUPS_A_DAY),
         permission_classes=[TenantReader],
-        description="One day of a tenant by model, provider, caller key and traffic mode. A tenant's key, or an admin's, who names one.",
+        description="One day of a tenant by model, provider, caller key and traffic mode, in this order, page by page. A tenant's key, or"
+        " an admin's, who names one.",
     )
     tenant_requests: TenantRequestConnection | None = strawberry.field(
         resolver=resolve_tenant_requests,

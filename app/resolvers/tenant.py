@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
+import orjson
 import strawberry
 
-from app.analytics.usage import caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
+from app.analytics.usage import GroupPlace, GroupsQuestion, caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
 from app.cube.dimensions import TRAFFIC_MODES
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.money import percentage, round_half_up
@@ -19,6 +21,7 @@ from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.arguments import given_text
 from app.resolvers.context import NO_SUCH_TENANT, ResolverInfo
 from app.resolvers.cost import daily_rows
+from app.resolvers.limits import DEFAULT_ROWS, MAX_ROWS, check_limits
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 
 NO_SUCH_KEY = "No such API key"
@@ -83,13 +86,16 @@ class TenantUsageRow(_Usage):
     failed_requests: BigInt = strawberry.field(description="All others.")
     tokens: BigInt = strawberry.field(description="Prompt plus completion tokens.")
     spend: BigInt = strawberry.field(description="Credits: the four charges together.")
+    cursor: str = strawberry.field(description="Place of the row: `after` it begin the rows that follow.")
 
 
 _TOKENS = ("prompt_tokens", "completion_tokens", "tokens")
 _CHARGES = ("shared_model_spend", "byok_platform_fees", "managed_tool_fees", "agent_runtime_fees", "search_requests")
 _OUTCOMES = ("requests", "successful_requests", "failed_requests")
 _DAY = RowShape(TenantDay, "date", "requests", *_TOKENS, *_CHARGES, "spend")
-_GROUP = RowShape(TenantUsageRow, "date", "model", "provider", "api_key_id", "traffic_mode", *_OUTCOMES, *_TOKENS, *_CHARGES, "spend")
+_GROUP = RowShape(
+    TenantUsageRow, "date", "model", "provider", "api_key_id", "traffic_mode", *_OUTCOMES, *_TOKENS, *_CHARGES, "spend", "cursor"
+)
 
 TenantIdArgument = Annotated[
     str | None,
@@ -189,13 +195,44 @@ def _summary(sums: tuple[Any, ...]) -> TenantSummary:
 UsageDate = Annotated[CalendarDate, strawberry.argument(description="The UTC date.")]
 
 
+GroupsLimit = Annotated[
+    int, strawberry.argument(description=f"Rows at most, 1 to {MAX_ROWS:,}; if there are so many, ask for those `after` the last one.")
+]
+GroupsAfter = Annotated[str | None, strawberry.argument(description="Only rows behind this `cursor`.")]
+
+
+def encode_place(place: Sequence[str | int]) -> str:
+    """Return a group's place as URL-safe text."""
+    return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
+
+
+def decode_place(cursor: str) -> GroupPlace:
+    """Return the place that a cursor names. BadInputError: it is none of this list."""
+    try:
+        model, provider, api_key_id, mode = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        place: GroupPlace = (model, provider, api_key_id, mode)
+        if not all(type(name) is str and "\0" not in name for name in place[:3]) or place[3] not in range(len(TRAFFIC_MODES)):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise BadInputError("after must be a cursor that this list gave", "after") from None
+    return place
+
+
 async def resolve_tenant_usage(
-    info: ResolverInfo, date: UsageDate, api_key_id: ApiKeyIdArgument = None, tenant_id: TenantIdArgument = None
+    info: ResolverInfo,
+    date: UsageDate,
+    api_key_id: ApiKeyIdArgument = None,
+    tenant_id: TenantIdArgument = None,
+    limit: GroupsLimit = DEFAULT_ROWS,
+    after: GroupsAfter = None,
 ) -> list[TenantUsageRow]:
     """Return one day's groups, by model, provider, key and mode."""
+    check_limits(limit=limit)
+    cursor = given_text(after)
+    place = None if cursor is None else decode_place(cursor)
     scope = await tenant_scope(info, tenant_id)
     day = parse_date(date, "date")
     await check_caller_key(info, scope, api_key_id)
-    rows = await fetch_tenant_groups(info.context.services.database, day, api_key_id, scope)
-    groups = [(day, *row[:3], TRAFFIC_MODES[row[3]], *row[4:15], _spend(row[10:15])) for row in rows]
+    rows = await fetch_tenant_groups(info.context.services.database, GroupsQuestion(day, limit, api_key_id, place), scope)
+    groups = [(day, *row[:3], TRAFFIC_MODES[row[3]], *row[4:15], _spend(row[10:15]), encode_place(row[:4])) for row in rows]
     return as_list(RowList(_GROUP, groups))

@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.time_range import parse_month
 from app.resolvers.context import RequestContext, Services
+from app.resolvers.limits import MAX_ROWS
 from app.resolvers.permissions import TenantReader
 from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
@@ -141,9 +142,14 @@ async def stream_export(
     """Yield the grouped export: a header, then each date's groups."""
     yield encode_rows([EXPORT_COLUMNS])
     for day in dates:
-        rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id})
-        context.waits_for_points = True  # as above
-        yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
+        after: str | None = None
+        while True:
+            rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id, "limit": MAX_ROWS, "after": after})
+            context.waits_for_points = True  # as above
+            yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
+            if len(rows) < MAX_ROWS:
+                break
+            after = rows[-1]["cursor"]
 
 
 async def _started(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

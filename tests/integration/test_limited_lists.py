@@ -11,7 +11,7 @@ from app.analytics.usage import GatewayQuestion, UsageQuestion, fetch_gateway, f
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
 from app.ingest.closing import close_days
-from app.rest import operators
+from app.rest import customer, operators
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway
@@ -131,3 +131,68 @@ async def test_documented_urls_give_the_first_rows(filled: Gateway, monkeypatch:
     stats = (await filled.client.get("/v1/analytics", headers=headers)).json()
     assert [list(stats[name]) for name in LISTS] == [["v5", "v4"], ["lab/m5", "lab/m4"], ["p5", "p4"]]
     assert stats["total_requests"] == 24
+
+
+GROUP = "model provider apiKeyId trafficMode requests spend"
+
+
+async def groups(gateway: Gateway, headers: dict[str, str], **arguments: Any) -> list[dict[str, Any]]:
+    document = (
+        "query ($limit: Int, $after: String, $apiKeyId: String)"
+        ' { tenantUsage(date: "2026-06-25", limit: $limit, after: $after, apiKeyId: $apiKeyId)'
+        f" {{ {GROUP} cursor }} }}"
+    )
+    answer = await gateway.graphql(document.replace("$limit: Int,", "$limit: Int = 1000,"), headers, **arguments)
+    assert "errors" not in answer, answer
+    found: list[dict[str, Any]] = answer["data"]["tenantUsage"]
+    return found
+
+
+@pytest.fixture
+async def grouped(gateway: Gateway) -> Gateway:
+    """A gateway with a tenant's records in many groups, of names that sort by code point, and another tenant's."""
+    await gateway.store(
+        make_record(tenant_id=tenant, model_id=model, provider=provider, api_key_id=key, traffic_mode=mode, shared_model_spend=number)
+        for tenant in ("acme", "other")
+        for model in ("a/b", "A/b", "a/é", "a-b")
+        for number, provider in enumerate(("x", "X"), 1)
+        for key in (None, "k", "K")
+        for mode in ("shared", "byok")
+    )
+    return gateway
+
+
+@pytest.mark.parametrize("limit", [1, 5, 48, 49])
+async def test_groups_come_page_by_page_each_once(grouped: Gateway, limit: int) -> None:
+    headers = await grouped.key("tenant", "acme")
+    whole = await groups(grouped, headers)
+    assert len(whole) == 48
+    pages, after = [], None
+    while len(page := await groups(grouped, headers, limit=limit, after=after)) == limit:
+        pages += page
+        after = page[-1]["cursor"]
+    assert [*pages, *page] == whole
+    keyed = await groups(grouped, headers, apiKeyId="k", limit=3)
+    assert keyed + await groups(grouped, headers, apiKeyId="k", limit=100, after=keyed[-1]["cursor"]) == [
+        row for row in whole if row["apiKeyId"] == "k"
+    ]
+
+
+async def test_the_export_holds_every_page(grouped: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = await grouped.key("tenant", "acme")
+    path = "/v1/customer/analytics/export.csv?start_date=2026-06-25&end_date=2026-06-25"
+    whole = (await grouped.client.get(path, headers=headers)).text
+    assert len(whole.splitlines()) == 49
+    for rows in (1, 7, 48):
+        monkeypatch.setattr(customer, "MAX_ROWS", rows)
+        assert (await grouped.client.get(path, headers=headers)).text == whole
+
+
+@pytest.mark.parametrize(
+    "after", ["x", "W10", "bnVsbA", "WyJhIiwiYiIsImMiLDJd", "WyJhIiwiYiIsImMiLDBd" * 9, "WyIAIiwiYiIsImMiLDBd", "é", "a b"]
+)
+async def test_a_wrong_place_is_refused(gateway: Gateway, after: str) -> None:
+    await gateway.store([make_record()])
+    document = 'query ($after: String) { tenantUsage(date: "2026-06-25", after: $after) { model } }'
+    answer = await gateway.graphql(document, await gateway.key("tenant", "acme"), after=after)
+    assert answer["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}

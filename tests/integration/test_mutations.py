@@ -13,6 +13,7 @@ from graphql import build_schema
 from inline_snapshot import snapshot
 
 from app.domain.usage import UsageRecord
+from app.resolvers import mutations
 from app.resolvers.schema import print_schema
 from app.resolvers.usage_records import UsageRecordInput
 from tests.factories import make_record
@@ -307,6 +308,15 @@ async def test_entries_that_are_wrong_change_nothing(gateway: Gateway, entries: 
     before = await contents(gateway)
     assert error_of(await gateway.graphql(UPSERT, admin, entries=entries, validFrom=since)) == ("BAD_USER_INPUT", message)
     assert await contents(gateway) == before
+
+
+async def test_what_was_published_is_told_up_to_a_limit(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutations, "MAX_ENTRIES", 2)
+    await gateway.catalog(*({"model_id": f"lab/{number}"} for number in range(4)))
+    found = await gateway.graphql('mutation { publishModels(pattern: "lab/*") { modelId } }', await gateway.key("admin"))
+    assert found["data"]["publishModels"] == [{"modelId": "lab/0"}, {"modelId": "lab/1"}]
+    listed = await gateway.graphql("{ models { nodes { isPublic } } }", await gateway.key("admin"))
+    assert [node["isPublic"] for node in listed["data"]["models"]["nodes"]] == [True] * 4
 
 
 async def test_models_are_published_by_pattern(gateway: Gateway) -> None:
