@@ -147,6 +147,11 @@ class RequestContext:
             return bound or tenant_id
         raise NotFoundError(NO_SUCH_TENANT, "tenant_id")
 
+    @property
+    def subject(self) -> str:
+        """Whom what this request holds and costs counts for: its key, or its address."""
+        return ":".join(self._caller or ("request", self.request_id))
+
     async def pay(self, points: int, at_most: int) -> None:
         """Count what questions cost, for the caller, before they are asked.
 
@@ -157,10 +162,9 @@ class RequestContext:
         at_most = at_most if budget is None else min(at_most, budget)
         if points > at_most:
             raise TooExpensiveError(f"This costs {points} points; one request may cost {at_most}")
-        caller = ":".join(self._caller or ("request", self.request_id))
         while True:
             try:
-                remaining = await limits.charge(caller, points, self.now)
+                remaining = await limits.charge(self.subject, points, self.now)
                 break
             except RateLimitedError as error:
                 if not self.waits_for_points:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -40,39 +41,55 @@ class Pace:
 class Held:
     """What one request holds of a budget."""
 
-    def __init__(self, budget: BodyBudget) -> None:
+    def __init__(self, budget: BodyBudget, sender: Hashable) -> None:
         self._budget = budget
+        self.sender = sender
         self.size = 0
 
     def grow_to(self, size: int) -> None:
         """Hold `size` bytes from here on, if that is more than so far. OverloadedError: there is no room."""
         if size > self.size:
-            self._budget.take(size - self.size, held=self.size)
+            self._budget.take(size - self.size, self)
             self.size = size
 
 
 class BodyBudget:
-    """Bytes of bodies, as decompressed, and of what they were decoded to, from their arrival to the end of their answer."""
+    """Bytes of bodies, as decompressed, and of what they were decoded to, from their arrival to the end of their answer.
+
+    The requests of one sender together may hold as much as there is still room for, as in the ingest queue; a single one, all of it.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        self._senders: Counter[Hashable] = Counter()
         self.taken = 0
 
-    def take(self, size: int, held: int = 0) -> None:
-        """Take some. OverloadedError: there is not so much left, and others hold it. `held`: what the taker has already."""
-        if self.taken + size > self._limit and self.taken > held:
+    def take(self, size: int, held: Held) -> None:
+        """Take some for what a request holds. OverloadedError: there is not so much left, and other requests hold it."""
+        room = self._limit - self.taken
+        others = self._senders[held.sender] - held.size if held.sender is not None else 0
+        if others and self._senders[held.sender] + size > room:
+            raise OverloadedError("Too many requests of this key are being taken in; try again")
+        if size > room and self.taken > held.size:
             raise OverloadedError("Too many requests are being taken in; try again")
-        self.taken += size
+        self._count(size, held.sender)
 
     @contextmanager
-    def hold(self) -> Iterator[Held]:
-        """Lend a share that is given back at the end."""
-        held = Held(self)
+    def hold(self, sender: Hashable = None) -> Iterator[Held]:
+        """Lend a share that is given back at the end. `sender`: by whose key the request came, if any."""
+        held = Held(self, sender)
         try:
             held.grow_to(LEAST)
             yield held
         finally:
-            self.taken -= held.size
+            self._count(-held.size, sender)
+
+    def _count(self, size: int, sender: Hashable) -> None:
+        self.taken += size
+        if sender is not None:
+            self._senders[sender] += size
+            if not self._senders[sender]:
+                del self._senders[sender]
 
 
 @dataclass(frozen=True, slots=True)

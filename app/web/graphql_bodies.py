@@ -36,12 +36,14 @@ class GraphQLBodies:
 
     async def take(self, request: Request, context: RequestContext, until: ExitStack) -> bytes:
         """Return the body. It holds memory `until` that is closed. Errors as `BodyReader.read`."""
-        limit, budget = await self._allowance(context)
-        return await self.reader.read(request, limit, until.enter_context(budget.hold()))
+        limit, budget, sender = await self._allowance(context)
+        return await self.reader.read(request, limit, until.enter_context(budget.hold(sender)))
 
-    async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget]:
+    async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget, str]:
         try:
             principal = await context.principal()
         except TokengraphError:  # which the fields that need a key raise again
-            return STRANGER_BYTES, self.strangers
-        return (WRITER_BYTES, self.writers) if principal.may_ingest else (READER_BYTES, self.readers)
+            return STRANGER_BYTES, self.strangers, context.subject
+        if principal.may_ingest:
+            return WRITER_BYTES, self.writers, context.subject
+        return READER_BYTES, self.readers, context.subject

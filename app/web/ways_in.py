@@ -61,7 +61,7 @@ class WaysIn:
         """
         context = await self.admit(request)
         principal = await context.principal()
-        with self.budget.hold() as held:
+        with self.budget.hold(context.subject) as held:
             body = await self.reader.read(request, self.body_limit, held)
             batch = await self.reader.decoding.run(body, parser.weigh, lambda body: parser.parse(body, context.now, principal.tenant_id))
             del body

@@ -200,17 +200,17 @@ async def test_a_slow_database_costs_the_senders_a_429_and_no_more(gateway: Gate
             async with stalled_writes(database_url):
                 sending = [asyncio.create_task(send(number)) for number in range(20)]
                 async with asyncio.timeout(120):
-                    while sum(task.done() for task in sending) < 17:  # noqa: ASYNC110 - the other three wait for the database
+                    while sum(task.done() for task in sending) < 18:  # noqa: ASYNC110 - the other two wait for the database
                         await asyncio.sleep(0.02)
                 refused = [task.result() for task in sending if task.done()]
                 waiting = [task for task in sending if not task.done()]
                 assert {response.status_code for response in refused} == {429}
                 assert {response.headers["retry-after"] for response in refused} == {"1"}
                 assert refused[0].json()["error"]["type"] == "rate_limit_error"
-                assert len(waiting) == 3
+                assert len(waiting) == 2, "half of the memory is one key's"
             taken = [await task for task in waiting]
-            assert [response.json()["inserted"] for response in taken] == [1, 1, 1]
-            again = await asyncio.gather(*(send(number) for number in range(3)))
+            assert [response.json()["inserted"] for response in taken] == [1, 1]
+            again = await asyncio.gather(*(send(number) for number in range(2)))
             assert {response.status_code for response in again} == {200}
     async with gateway.database.read_connection() as connection:
         cursor = await connection.execute("SELECT count(*) = count(DISTINCT request_id) FROM usage_records")

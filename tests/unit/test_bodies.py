@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import zlib
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import pytest
 import zstandard
@@ -15,7 +16,7 @@ from starlette.types import Message
 
 from app.domain.errors import BadInputError, BodyTooLargeError, OverloadedError, SlowSenderError
 from app.ingest.decompress import FREE_BYTES, MAX_RATIO
-from app.web.bodies import LEAST, BodyBudget, BodyReader, Decoding, Pace
+from app.web.bodies import LEAST, BodyBudget, BodyReader, Decoding, Held, Pace
 
 MEGABYTE = 2**20
 
@@ -98,7 +99,7 @@ async def test_what_becomes_much_longer_by_decompression_is_refused_before_it_is
     largest = 0
 
     class Watched(BodyBudget):
-        def take(self, size: int, held: int = 0) -> None:
+        def take(self, size: int, held: Held) -> None:
             nonlocal largest
             super().take(size, held)
             largest = max(largest, self.taken)
@@ -162,3 +163,20 @@ async def test_errors_of_decoding_are_its_callers() -> None:
     for size in (1, 2**17):
         with pytest.raises(BadInputError, match="no"):
             await Decoding().run(b"x" * size, len, work)
+
+
+def test_the_requests_of_one_sender_leave_room_for_those_of_others() -> None:
+    budget = BodyBudget(100 * LEAST)
+    with ExitStack() as held:
+        for _ in range(50):
+            held.enter_context(budget.hold("flood"))
+        with pytest.raises(OverloadedError, match="of this key"), budget.hold("flood"):
+            pass
+        other = held.enter_context(budget.hold("other"))
+        other.grow_to(50 * LEAST)
+        with pytest.raises(OverloadedError), budget.hold("third"):
+            pass
+    assert budget.taken == 0
+    with budget.hold("flood") as alone:
+        alone.grow_to(200 * LEAST)
+    assert budget.taken == 0
