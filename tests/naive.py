@@ -108,7 +108,20 @@ def _outcomes(records: Sequence[UsageRecord]) -> dict[str, int]:
 def gateway_stats(stored: Sequence[UsageRecord], *, today: date, days: int | None = None, project: str | None = None) -> dict[str, Any]:
     """Return the body of document 003."""
     records = within(stored, None if days is None else today - timedelta(days=days - 1), None if days is None else today)
-    records = [record for record in records if project is None or (record.project_id or "unknown") == project]
+    owners: dict[str, set[str]] = {}
+    for record in stored:
+        if record.project_id is not None:
+            owners.setdefault(record.project_id, set()).add(record.tenant_id)
+
+    def name_of(record: UsageRecord) -> str:
+        shared = record.project_id is not None and len(owners[record.project_id]) > 1
+        return f"{record.tenant_id}/{record.project_id}" if shared else record.project_id or "unknown"
+
+    def is_meant(record: UsageRecord) -> bool:
+        owned = record.project_id is not None and f"{record.tenant_id}/{record.project_id}" == project and project not in owners
+        return project in (None, name_of(record), record.project_id or "unknown") or owned
+
+    records = [record for record in records if is_meant(record)]
     totals = _outcomes(records)
 
     def section(key: Callable[[UsageRecord], str]) -> dict[str, Any]:
@@ -123,7 +136,7 @@ def gateway_stats(stored: Sequence[UsageRecord], *, today: date, days: int | Non
         "success_rate": half_up(Decimal(totals["successful"]) / totals["requests"], 4) if records else 0,
         "providers": section(naive_provider),
         "models": section(lambda record: record.model_id),
-        "projects": section(lambda record: record.project_id or "unknown"),
+        "projects": section(name_of),
         "daily": [{"date": day.isoformat(), **_outcomes(daily[day])} for day in sorted(daily)],
     }
 

@@ -87,7 +87,12 @@ class Plan:
             values["first_month"], values["last_month"] = whole_months(self.range)
         if self.shape.in_tenant:
             values["tenant"] = self.tenant_key
-        values.update({f"filter_{position}": value for position, value in enumerate(self.filter_values)})
+        for position, (value, (dimension, _)) in enumerate(zip(self.filter_values, self.shape.filters, strict=True)):
+            values[f"filter_{position}"] = value
+            if dimension.in_tenant and not self.shape.in_tenant:
+                slashes = [place for place, character in enumerate(value) if character == "/"]
+                values[f"filter_{position}_tenants"] = [value[:place] for place in slashes]
+                values[f"filter_{position}_names"] = [value[place + 1 :] for place in slashes]
         values.update({f"after_{position}": value for position, value in enumerate(self.after)})
         return values
 

@@ -72,9 +72,24 @@ class LoggedRequest:
 
 
 def encode_cursor(occurred_at: datetime, request_id: str) -> str:
-    """Return a place as URL-safe text."""
-    microseconds = (occurred_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{microseconds}:{request_id}".encode()).decode().rstrip("=")
+    """Return a place among a tenant's requests as URL-safe text."""
+    return _encode(_place(occurred_at, request_id))
+
+
+def encode_id(tenant_id: str, occurred_at: datetime, request_id: str) -> str:
+    """Return an id that no other request has, of whatever tenant, as URL-safe text.
+
+    A tenant's id holds no space, so that what stands before the first one is it. The statement's reader knows ids by the `@`.
+    """
+    return _encode(f"@{tenant_id} {_place(occurred_at, request_id)}")
+
+
+def _place(occurred_at: datetime, request_id: str) -> str:
+    return f"{(occurred_at - _EPOCH) // timedelta(microseconds=1)}:{request_id}"
+
+
+def _encode(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str) -> tuple[datetime, str]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal_column,
     or_,
@@ -29,11 +30,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.sql.expression import FromClause
+from sqlalchemy.sql.expression import FromClause, SelectBase
 
 from app.analytics.parts import RANKINGS_ARE_STALE, Closing, Part, bucket_of, split_range
 from app.analytics.plan import Shape
-from app.cube.dimensions import TENANT
+from app.cube.dimensions import TENANT, Dimension
 from app.cube.metrics import MEASURES, REQUEST_COUNT, Metric
 from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
 from app.db.models import metadata
@@ -104,13 +105,44 @@ def _conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
         named: ColumnElement[bool]
         if dimension.in_tenant:
             # With the tenant, so that the keys that begin with it lead to the rows.
-            named = tuple_(table.c.tenant_id, key).in_(
-                select(identity.c.tenant_id, identity.c.id).where(identity.c[dimension.label] == value)
-            )
+            named = tuple_(table.c.tenant_id, key).in_(_owned(shape, identity, dimension.label, position, value))
         else:
             named = key.in_(select(identity.c.id).where(identity.c[dimension.label] == value))
         conditions.append(or_(named, key == 0) if may_be_absent and dimension.absent else named)
     return conditions
+
+
+def _owned(shape: Shape, identity: Table, label: str, position: int, value: ColumnElement[Any]) -> SelectBase:
+    """The (tenant, id) of what a filter names: by its own name, and where all tenants are asked, by its tenant's id before a slash.
+
+    The latter where several tenants have the name, or nothing is called what is asked for: it must not join what answers tell apart.
+    """
+    keys = (identity.c.tenant_id, identity.c.id)
+    plain = select(*keys).where(identity.c[label] == value)
+    if shape.in_tenant:
+        return plain
+    tenants = metadata.tables["tenants"]
+    given = (bindparam(f"filter_{position}_{part}", type_=ARRAY(Text)) for part in ("tenants", "names"))
+    split = func.unnest(*given).table_valued("tenant", "name", name="split").render_derived()
+    owned = and_(tenants.c.id == identity.c.tenant_id, tenants.c.external_id == split.c.tenant, identity.c[label] == split.c.name)
+    unclaimed = ~exists().where(identity.alias("claimed").c[label] == value)
+    return union_all(plain, select(*keys).where(owned, or_(_is_shared(identity, label), unclaimed)))
+
+
+def _is_shared(identity: FromClause, label: str) -> ColumnElement[bool]:
+    """Whether another tenant has something of the same name."""
+    others = identity.alias(f"other_{identity.description}")
+    return exists().where(others.c[label] == identity.c[label], others.c.tenant_id != identity.c.tenant_id)
+
+
+def _name_of(shape: Shape, dimension: Dimension, identity: FromClause, label: str) -> ColumnElement[Any]:
+    """The name of a row: of what several tenants have under one name, where all are asked, with its tenant's id before a slash."""
+    name: ColumnElement[Any] = identity.c[label]
+    if dimension.in_tenant and not shape.in_tenant:
+        tenants = metadata.tables["tenants"]
+        owner = select(tenants.c.external_id).where(tenants.c.id == identity.c.tenant_id).scalar_subquery()
+        name = case((_is_shared(identity, label), owner.concat(literal_column("'/'")).concat(name)), else_=name)
+    return name
 
 
 def _named(shape: Shape, sums: Subquery) -> Select[Any]:
@@ -125,7 +157,7 @@ def _named(shape: Shape, sums: Subquery) -> Select[Any]:
         if dimension.in_tenant:
             match = and_(match, identity.c.tenant_id == sums.c[TENANT.key])
         source = source.join(identity, match, isouter=dimension.absent is not None)
-        label: ColumnElement[Any] = identity.c[dimension.label]
+        label = _name_of(shape, dimension, identity, dimension.label)
         labels.append(label if dimension.absent is None else func.coalesce(label, dimension.absent).collate("C"))
     groups = [*([sums.c.bucket] if shape.bucket else []), *labels]
     metrics = [_sum(sums, metric) for metric in shape.metrics]

@@ -82,11 +82,18 @@ async def fetch_usage(database: Database, asked: UsageQuestion, scope: Scope) ->
     return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
 
 
-def fill_gaps(rows: Rows, window: DateWindow, bucket: Bucket) -> Rows:
-    """Return a time series with a row of zeros for every bucket of the window that has none."""
+def fill_gaps(rows: Rows, start: date | None, end: date | None, bucket: Bucket) -> Rows:
+    """Return a time series with a row of zeros for every bucket that has none, from the one of `start` to the one of `end`.
+
+    None: from the first row, or to the last one; without rows there is nothing to fill then.
+    """
     found = {row[0]: row for row in rows}
-    starts = dict.fromkeys(bucket.start_of(day) for day in window.dates())
-    return [found.get(start, (start, 0, 0, Decimal(0), 0, 0)) for start in starts]
+    first = start if start is not None or not rows else rows[0][0]
+    last = end if end is not None or not rows else rows[-1][0]
+    if first is None or last is None:
+        return []
+    starts = dict.fromkeys(bucket.start_of(day) for day in DateWindow(first, last).dates())
+    return [found.get(begin, (begin, 0, 0, Decimal(0), 0, 0)) for begin in starts]
 
 
 GATEWAY_SECTIONS: dict[str, tuple[Dimension, ...]] = {"totals": (), "providers": (PROVIDER,), "models": (MODEL,), "projects": (PROJECT,)}

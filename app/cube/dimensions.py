@@ -23,7 +23,8 @@ class Dimension:
     """`key`: the column of facts and rollups; `table`.`label`: where its public name stands (None: the key is the name).
 
     `absent`: the name under which records that have none count; None: they are in no row by this dimension.
-    `in_tenant`: whether the identity table's key contains the tenant.
+    `in_tenant`: whether the identity table's key contains the tenant. The same name in two tenants is two things: who asks of all tenants
+    gets such names as `tenant/name`, and may filter by that, or by the name alone, which then means all of them.
     """
 
     name: str

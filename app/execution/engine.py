@@ -99,10 +99,9 @@ class Answer:
     is_forbidden: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return the body of a GraphQL response."""
-        if self.errors:
-            return {"data": self.data, "errors": [error.formatted for error in self.errors]}
-        return {"data": self.data}
+        """Return the body of a GraphQL response. Where the request itself is wrong, it has no `data`."""
+        data = {"data": self.data} if self.has_run else {}
+        return {**data, "errors": [error.formatted for error in self.errors]} if self.errors else data
 
 
 class Engine:

@@ -14,6 +14,7 @@ import strawberry
 
 from app.analytics.listing import Listing, PageRequest
 from app.domain.errors import BadInputError
+from app.resolvers.arguments import given_text
 from app.resolvers.context import ResolverInfo
 from app.resolvers.loaders import Loaders
 
@@ -98,7 +99,8 @@ def read_page(info: ResolverInfo, listing: Listing[R], first: int, after: str | 
     """Check the arguments of a list. BadInputError: `first` out of bounds, or a cursor that is not of this list."""
     if not 1 <= first <= MAX_PAGE:
         raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
-    return Page(info.context.loaders, listing, first, None if after is None else decode_cursor(listing, after))
+    cursor = given_text(after)
+    return Page(info.context.loaders, listing, first, None if cursor is None else decode_cursor(listing, cursor))
 
 
 def encode_cursor(listing: Listing[Any], position: Sequence[str]) -> str:

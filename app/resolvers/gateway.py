@@ -13,6 +13,7 @@ from app.domain.money import SHARE_PLACES, ratio
 from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, RowShape, as_list
+from app.resolvers.arguments import given_text
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import summed_rows
 from app.resolvers.limits import DEFAULT_ROWS, check_limits, limit_description
@@ -26,7 +27,10 @@ INTERRUPTED = "Those of the requests whose stream ended before its end."
 
 @strawberry.type(description="Outcomes of the requests under one name.")
 class Outcomes:
-    name: str = strawberry.field(description="Provider, model or project; `unknown` where the record named none.")
+    name: str = strawberry.field(
+        description="Provider, model or project; `unknown` where the record named none. A project whose name several tenants have is"
+        " `tenantId/projectId`."
+    )
     requests: BigInt = strawberry.field(description="Requests.")
     successful: BigInt = strawberry.field(description="Requests with a 2xx status.")
     failed: BigInt = strawberry.field(description="All others.")
@@ -88,7 +92,13 @@ class GatewayCounts(NamedTuple):
 _OUTCOMES = RowShape(Outcomes, "name", *GatewayCounts._fields)
 _DAILY = RowShape(DailyOutcomes, "date", *GatewayCounts._fields)
 
-ProjectIdArgument = Annotated[str | None, strawberry.argument(description="Only this project; one that is not known has no requests.")]
+ProjectIdArgument = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Only this project; one that is not known has no requests. An id that several tenants have means all of those, and"
+        " `tenantId/projectId` one of them."
+    ),
+]
 DaysArgument = Annotated[
     int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
 ]
@@ -127,7 +137,7 @@ async def resolve_gateway_stats(
     window = resolve_days_back(days, info.context.now)
     limits = dict(zip(_LISTS, (providers_limit, models_limit, projects_limit), strict=True))
     selected = names_below(info)
-    asked = GatewayQuestion(window, sections_of(selected), project_id, limits)
+    asked = GatewayQuestion(window, sections_of(selected), given_text(project_id), limits)
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_gateway(info.context.services.database, asked, scope)
     sums = rows.get("totals", [(BigInt(0),) * len(GatewayCounts._fields)])

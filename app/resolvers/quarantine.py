@@ -187,6 +187,7 @@ async def resolve_quarantined_records(
     if not 1 <= first <= MAX_PAGE:
         raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
     wanted = QuarantineFilter(given_text(way_in), await info.context.tenant_named(given_text(tenant_id)), include_resolved)
+    after = given_text(after)
     position = None if after is None else decode_position(after)
     rows = await fetch_quarantined(info.context.services.database, wanted, first + 1, position)
     edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=_shape(row)) for row in rows[:first]]

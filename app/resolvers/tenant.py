@@ -111,23 +111,25 @@ WindowEnd = Annotated[CalendarDate | None, strawberry.argument(description="Last
 ApiKeyIdArgument = Annotated[str | None, strawberry.argument(description="Only this caller key at the router, one of the tenant's own.")]
 
 
-async def tenant_scope(info: ResolverInfo, tenant_id: str | None) -> Scope:
-    """Return the scope of one tenant. NotFoundError: no such tenant, or not the caller's; BadInputError: an admin who names none."""
+async def tenant_scope(info: ResolverInfo, tenant_id: str | None) -> tuple[str, Scope]:
+    """Return one tenant's id, and its scope. NotFoundError: no such tenant, or not the caller's; BadInputError: an admin who names none."""
     named = await info.context.tenant_named(given_text(tenant_id))
     if named is None:
         raise BadInputError("tenant_id is required: this key belongs to no tenant", "tenant_id")
     key = (await info.context.principal()).tenant_key or await find_tenant(info.context.services.database, named)
     if key is None:
         raise NotFoundError(NO_SUCH_TENANT, "tenant_id")
-    return Scope(tenant_key=key, identities=True)
+    return named, Scope(tenant_key=key, identities=True)
 
 
-async def check_caller_key(info: ResolverInfo, scope: Scope, api_key_id: str | None) -> None:
-    """Pass a caller key of the scope's tenant. NotFoundError: another's and one that does not exist, alike."""
-    if api_key_id is None or scope.tenant_key is None:
-        return
-    if not await caller_key_exists(info.context.services.database, scope.tenant_key, api_key_id):
+async def read_caller_key(info: ResolverInfo, scope: Scope, api_key_id: str | None) -> str | None:
+    """Return the caller key to filter by, one of the scope's tenant. NotFoundError: another's and one that does not exist, alike."""
+    key = given_text(api_key_id)
+    if key is None or scope.tenant_key is None:
+        return None
+    if not await caller_key_exists(info.context.services.database, scope.tenant_key, key):
         raise NotFoundError(NO_SUCH_KEY, "api_key_id")
+    return key
 
 
 def _charges(row: tuple[Any, ...]) -> dict[str, int]:
@@ -159,10 +161,10 @@ async def resolve_tenant_analytics(
     tenant_id: TenantIdArgument = None,
 ) -> TenantAnalytics:
     """Sum the days of the window; the summary is the sum of the days, so that both agree."""
-    scope = await tenant_scope(info, tenant_id)
+    _, scope = await tenant_scope(info, tenant_id)
     window = resolve_tenant_window(start_date, end_date, info.context.now)
-    await check_caller_key(info, scope, api_key_id)
-    rows = {row[0]: row[1:] for row in await fetch_tenant_days(info.context.services.database, window, api_key_id, scope)}
+    caller_key = await read_caller_key(info, scope, api_key_id)
+    rows = {row[0]: row[1:] for row in await fetch_tenant_days(info.context.services.database, window, caller_key, scope)}
     empty = (0,) * 12 + (Decimal(0),)
     days = [(day, rows.get(day, empty)) for day in window.dates()]
     sums = tuple(sum(column) for column in zip(*(row for _, row in days), strict=True))
@@ -230,9 +232,9 @@ async def resolve_tenant_usage(
     check_limits(limit=limit)
     cursor = given_text(after)
     place = None if cursor is None else decode_place(cursor)
-    scope = await tenant_scope(info, tenant_id)
+    _, scope = await tenant_scope(info, tenant_id)
     day = parse_date(date, "date")
-    await check_caller_key(info, scope, api_key_id)
-    rows = await fetch_tenant_groups(info.context.services.database, GroupsQuestion(day, limit, api_key_id, place), scope)
+    caller_key = await read_caller_key(info, scope, api_key_id)
+    rows = await fetch_tenant_groups(info.context.services.database, GroupsQuestion(day, limit, caller_key, place), scope)
     groups = [(day, *row[:3], TRAFFIC_MODES[row[3]], *row[4:15], _spend(row[10:15]), encode_place(row[:4])) for row in rows]
     return as_list(RowList(_GROUP, groups))

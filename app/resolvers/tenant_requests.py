@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import strawberry
 
-from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, fetch_requests
+from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant, resolve_log_window
+from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
-from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, check_caller_key, tenant_scope
+from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, read_caller_key, tenant_scope
 
 MAX_PAGE = 1000
 
@@ -49,7 +50,7 @@ async def resolve_request_model(root: TenantRequest, info: ResolverInfo) -> Mode
 
 @strawberry.type(description="One request of a tenant.")
 class TenantRequest:
-    id: strawberry.ID = strawberry.field(description="Opaque id, unique among the tenant's requests.")
+    id: strawberry.ID = strawberry.field(description="Opaque id, unique over all tenants.")
     request_id: str = strawberry.field(description="The router's id of the request.")
     created_at: Instant = strawberry.field(description="When it occurred.")
     model: str = strawberry.field(description="Public model id.")
@@ -106,10 +107,10 @@ LogEnd = Annotated[
 ]
 
 
-def _shape(request: LoggedRequest) -> TenantRequest:
+def _shape(request: LoggedRequest, tenant_id: str) -> TenantRequest:
     charges = request.shared_model_spend + request.byok_platform_fee + request.managed_tool_fee + request.agent_runtime_fee
     return TenantRequest(
-        id=strawberry.ID(request.cursor),
+        id=strawberry.ID(encode_id(tenant_id, request.occurred_at, request.request_id)),
         request_id=request.request_id,
         created_at=Instant(format_instant(request.occurred_at)),
         model=request.model_id,
@@ -161,9 +162,9 @@ async def resolve_tenant_requests(
         raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
     if not 0 <= offset <= MAX_OFFSET:
         raise BadInputError(f"offset must be from 0 to {MAX_OFFSET}; page with after instead", "offset", "after")
-    scope = await tenant_scope(info, tenant_id)
+    owner, scope = await tenant_scope(info, tenant_id)
     window = resolve_log_window(start_date, end_date, info.context.now)
-    await check_caller_key(info, scope, api_key_id)
+    after = given_text(after)
     asked = RequestsQuestion(
         tenant_key=scope.tenant_key or 0,
         window=window,
@@ -171,12 +172,12 @@ async def resolve_tenant_requests(
         whole=start_date is not None,
         offset=offset,
         succeeded=None if status is None else status is RequestStatus.SUCCESS,
-        model_id=model,
-        api_key_id=api_key_id,
+        model_id=given_text(model),
+        api_key_id=await read_caller_key(info, scope, api_key_id),
         after=None if after is None else decode_cursor(after),
     )
     found = await fetch_requests(info.context.services.database, asked)
-    edges = [TenantRequestEdge(cursor=request.cursor, node=_shape(request)) for request in found[:first]]
+    edges = [TenantRequestEdge(cursor=request.cursor, node=_shape(request, owner)) for request in found[:first]]
     return TenantRequestConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],

@@ -18,6 +18,7 @@ from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, RowShape, as_list
 from app.execution.selection import selected_names
+from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import summed_rows
@@ -26,6 +27,7 @@ from app.resolvers.limits import DEFAULT_ROWS, check_limits, limit_description
 from app.resolvers.scalars import BigInt, CalendarDate
 
 MAX_TOP_USERS = 1000
+DEFAULT_TOP_USERS = 100
 
 
 @strawberry.enum(description="Width of the buckets of a time series.")
@@ -133,7 +135,11 @@ ModelIdArgument = Annotated[
 WeekNumberingArgument = Annotated[WeekNumbering, strawberry.argument(description="Numbering of weeks, with `aggregation: WEEK`.")]
 FillGaps = Annotated[
     bool,
-    strawberry.argument(name="fillGaps", description="Give the time series a point of zeros for every empty bucket of the window."),
+    strawberry.argument(
+        name="fillGaps",
+        description="Give the time series a point of zeros for every empty bucket, from `dateFrom` (or the"
+        " first point) to `dateTo` (or the last point).",
+    ),
 ]
 ByModelLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `byModel`"))]
 TopUsersLimit = Annotated[int, strawberry.argument(description=f"Users at most, 1 to {MAX_TOP_USERS}.")]
@@ -178,7 +184,7 @@ async def resolve_usage_analytics(
     week_numbering: WeekNumberingArgument = WeekNumbering.ISO,
     fill_gaps_: FillGaps = False,
     by_model_limit: ByModelLimit = DEFAULT_ROWS,
-    top_users_limit: TopUsersLimit = 100,
+    top_users_limit: TopUsersLimit = DEFAULT_TOP_USERS,
 ) -> UsageAnalytics:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
     if not 1 <= top_users_limit <= MAX_TOP_USERS:
@@ -189,7 +195,7 @@ async def resolve_usage_analytics(
     bucket = bucket_of(aggregation, week_numbering)
     selected = names_below(info)
     wanted = {section for name, sections in _SECTIONS.items() if name in selected for section in sections}
-    asked = UsageQuestion(window, wanted, bucket, model_id, by_model_limit, top_users_limit)
+    asked = UsageQuestion(window, wanted, bucket, given_text(model_id), by_model_limit, top_users_limit)
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_usage(database, asked, scope)
     points = rows.get("time_series", [])
@@ -197,7 +203,8 @@ async def resolve_usage_analytics(
     rest_input, rest_output, rest_cost, rest_requests, rest_priced = rest_of(totals, models if "byModelRest" in selected else [], 2)
     users_cost, users_requests = rest_of([totals[0][2:4]], users if "topUsersRest" in selected else [], 1)
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], scope) if users else {}
-    series = fill_gaps(points, window, bucket) if fill_gaps_ else points
+    start, end = (None if date_from is None else window.start_date), (None if date_to is None else window.end_date)
+    series = fill_gaps(points, start, end, bucket) if fill_gaps_ else points
     label = date.isoformat if bucket is Bucket.DAY else bucket.label
     return UsageAnalytics(
         time_series=as_list(RowList(_POINT, [(label(start), i, o, usd(cost), n, known == n) for start, i, o, cost, n, known in series])),

@@ -242,7 +242,7 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
     ) -> Response:
         async def respond() -> Response:
             context = await enter(request, "tenant_requests")
-            if cursor is not None and offset is not None:
+            if cursor and offset is not None:
                 raise BadInputError("give cursor or offset, not both")
             chosen = parse_choice(status, "status", STATUSES)
             first = parse_integer(limit, "limit", 1, MAX_LOGS, 50)

@@ -126,7 +126,7 @@ class UsageAnalyticsResponse(Body):
 
     time_series: list[TimeSeriesPoint]
     by_model: list[ModelBreakdown] = Field(max_length=MAX_ROWS)
-    top_users: list[TopUser] = Field(max_length=100)
+    top_users: list[TopUser] = Field(max_length=1000)
 
 
 class Outcome(Body):

@@ -6,15 +6,29 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from app.domain.errors import ForbiddenError, UnauthenticatedError
 from app.resolvers.context import RequestContext, Services
 from app.resolvers.limits import MAX_ROWS
+from app.resolvers.usage import DEFAULT_TOP_USERS, MAX_TOP_USERS
 from app.rest.answer import answer, json_response
 from app.rest.envelopes import detailed, gateway
 from app.rest.execute import StoredDocuments
 from app.rest.models import DetailedError, GatewayStatsResponse, TypedError, UsageAnalyticsResponse, error_responses
 from app.rest.parameters import parse_choice, parse_integer
 from app.rest.public import VALIDATORS, validated_responses
-from app.rest.query import AGGREGATIONS, MAX_DAYS, WEEK_NUMBERINGS, Aggregation, DateFrom, DateTo, Days, ModelId, ProjectId, WeekNumbering
+from app.rest.query import (
+    AGGREGATIONS,
+    MAX_DAYS,
+    WEEK_NUMBERINGS,
+    Aggregation,
+    DateFrom,
+    DateTo,
+    Days,
+    ModelId,
+    ProjectId,
+    TopUsersLimit,
+    WeekNumbering,
+)
 
 _OBJECTS = ("providers", "models", "projects")
 
@@ -47,6 +61,7 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         aggregation: Aggregation = None,
         model_id: ModelId = None,
         week_numbering: WeekNumbering = None,
+        top_users_limit: TopUsersLimit = None,
     ) -> Response:
         async def respond() -> Response:
             context = RequestContext.of(request, services)
@@ -58,6 +73,7 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
                 "modelId": model_id,
                 "weekNumbering": (parse_choice(week_numbering, "week_numbering", WEEK_NUMBERINGS) or "iso").upper(),
                 "byModelLimit": MAX_ROWS,
+                "topUsersLimit": parse_integer(top_users_limit, "top_users_limit", 1, MAX_TOP_USERS, DEFAULT_TOP_USERS),
             }
             return json_response(await documents.run("usage_analytics", context, variables))
 
@@ -69,7 +85,7 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         summary="Request counts and outcomes of the gateway",
         description="The GATEWAY_API_KEY, or a key of role gateway or admin. `providers`, `models` and `projects` have the "
         f"{MAX_ROWS:,} with most requests at most; the totals cover all.",
-        responses={**validated_responses(GatewayStatsResponse, "Counts"), **error_responses(TypedError, 400, 401, 403)},
+        responses={**validated_responses(GatewayStatsResponse, "Counts"), **error_responses(TypedError, 400, 401)},
         openapi_extra=VALIDATORS,
     )
     async def get_gateway_stats(
@@ -79,7 +95,10 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
     ) -> Response:
         async def respond() -> Response:
             context = RequestContext.of(request, services)
-            await documents.authorize("gateway_stats", context)
+            try:
+                await documents.authorize("gateway_stats", context)
+            except ForbiddenError as error:  # the document knows one key, and tells every other one the same
+                raise UnauthenticatedError(error.message) from None
             variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS), "limit": MAX_ROWS}
             return json_response(shape_gateway_body(await documents.run("gateway_stats", context, variables)))
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import WithJsonSchema
 
+from app.resolvers.usage import MAX_TOP_USERS
+
 AGGREGATIONS = ("day", "week", "month")
 WEEK_NUMBERINGS = ("iso", "monday")
 STATUSES = ("success", "error")
@@ -66,7 +68,14 @@ ModelId = Annotated[
     WithJsonSchema(_TEXT),
     Query(description="Only this model id, exact and case-sensitive."),
 ]
-ProjectId = Annotated[str | None, WithJsonSchema(_TEXT), Query(description="Only this project; all if not given.")]
+ProjectId = Annotated[
+    str | None,
+    WithJsonSchema(_TEXT),
+    Query(
+        description="Only this project; all if not given. An id that several tenants have means all of those; `tenant_id/project_id` one."
+    ),
+]
+TopUsersLimit = Annotated[str | None, _integer(1, MAX_TOP_USERS), Query(description="Users at most; 100 if not given.")]
 Days = Annotated[
     str | None, _integer(1, MAX_DAYS), Query(description="Only the last so many UTC dates, today included. All time if not given.")
 ]

@@ -252,7 +252,7 @@ def build_graphql_routes(
 
 
 def _malformed(error: TokengraphError) -> Response:
-    body = {"data": None, "errors": [{"message": error.message, "extensions": {"code": error.code}}]}
+    body = {"errors": [{"message": error.message, "extensions": {"code": error.code}}]}
     return Response(encode_json(body), error.status, media_type=_JSON, headers=error_headers(error))
 
 

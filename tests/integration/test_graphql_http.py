@@ -76,6 +76,7 @@ async def test_a_query_by_post_and_by_get(gateway: Gateway) -> None:
 async def test_a_body_that_is_no_request(gateway: Gateway, content: bytes, status: int, message: str) -> None:
     response = await post(gateway, content)
     assert response.status_code == status
+    assert list(response.json()) == ["errors"]
     (error,) = response.json()["errors"]
     assert message in error["message"]
     assert error["extensions"] == {"code": "BAD_USER_INPUT"}

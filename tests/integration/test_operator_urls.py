@@ -195,8 +195,11 @@ async def test_gateway_parameters_that_are_refused(gateway: Gateway, parameters:
 async def test_who_may_not_read_gateway_statistics(gateway: Gateway, role: str | None) -> None:
     headers = {} if role is None else {"Authorization": "Bearer tg_wrong"} if role == "wrong" else await gateway.key(role, "acme")
     response = await gateway.client.get(GATEWAY, params={"days": "0"}, headers=headers)
-    assert response.status_code == (401 if role in (None, "wrong") else 403)
-    assert response.json()["error"]["type"] == "authentication_error"
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+    assert (response.json()["error"]["type"], response.json()["error"]["code"]) == ("authentication_error", "unauthenticated")
+    answer = await gateway.graphql("{ gatewayStats { totalRequests } }", headers)
+    assert answer["data"] == {"gatewayStats": None}
+    assert answer["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED" if role in (None, "wrong") else "FORBIDDEN"}
 
 
 async def test_an_unknown_project_and_an_empty_database_are_zeros(gateway: Gateway) -> None:
@@ -219,15 +222,76 @@ async def test_an_unknown_project_and_an_empty_database_are_zeros(gateway: Gatew
     assert usage.json() == {"time_series": [], "by_model": [], "top_users": []}
 
 
-async def test_projects_of_two_tenants_with_one_name_are_summed(gateway: Gateway) -> None:
-    await gateway.store(
-        [make_record(project_id="p", tenant_id="a"), make_record(project_id="p", tenant_id="b"), make_record(), make_record()]
-    )
-    stats = (await gateway.client.get(GATEWAY, headers=SECRET)).json()
-    assert list(stats["projects"].items()) == [
-        ("p", {"requests": 2, "successful": 2, "failed": 0}),
-        ("unknown", {"requests": 2, "successful": 2, "failed": 0}),
-    ]
+async def test_same_named_projects_of_two_tenants_are_two(gateway: Gateway) -> None:
+    counts = {("acme", "web"): 1, ("umbrella", "web"): 2, ("umbrella", "only"): 4, ("acme", "um/brella"): 8, ("um", "brella"): 16}
+    tenants = [pair for pair, count in counts.items() for _ in range(count)]
+    await gateway.store([make_record(tenant_id=tenant, project_id=project) for tenant, project in tenants])
+    await gateway.store([make_record(tenant_id="acme", project_id=None)])
+
+    async def ask(headers: dict[str, str], project: str | None) -> dict[str, int]:
+        parameters = {} if project is None else {"project_id": project}
+        stats = (await gateway.client.get(GATEWAY, params=parameters, headers=headers)).json()
+        found = {name: row["requests"] for name, row in stats["projects"].items()}
+        assert sum(found.values()) == stats["total_requests"] == sum(day["requests"] for day in stats["daily"])
+        answer = await gateway.graphql(
+            "query ($p: String) { gatewayStats(projectId: $p) { projects { name requests } } }", headers, p=project
+        )
+        assert {row["name"]: row["requests"] for row in answer["data"]["gatewayStats"]["projects"]} == found
+        return found
+
+    shared = {"acme/web": 1, "umbrella/web": 2}
+    for project, expected in {
+        None: {**shared, "only": 4, "um/brella": 8, "brella": 16, "unknown": 1},
+        "": {**shared, "only": 4, "um/brella": 8, "brella": 16, "unknown": 1},
+        "web": shared,
+        "acme/web": {"acme/web": 1},
+        "umbrella/web": {"umbrella/web": 2},
+        "only": {"only": 4},
+        "umbrella/only": {"only": 4},
+        "um/brella": {"um/brella": 8},
+        "acme/um/brella": {"um/brella": 8},
+        "acme/only": {},
+        "/web": {},
+        "web/": {},
+        "unknown": {"unknown": 1},
+    }.items():
+        assert await ask(SECRET, project) == expected, project
+    bound = await gateway.key("admin", "acme")
+    assert await ask(bound, None) == {"web": 1, "um/brella": 8, "unknown": 1}
+    assert await ask(bound, "web") == {"web": 1}
+    assert await ask(bound, "umbrella/web") == {}
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        ("", ["2026-06-20", "2026-06-21", "2026-06-22", "2026-06-23"]),
+        ('dateFrom: "2026-06-19"', ["2026-06-19", "2026-06-20", "2026-06-21", "2026-06-22", "2026-06-23"]),
+        ('dateTo: "2026-06-24"', ["2026-06-20", "2026-06-21", "2026-06-22", "2026-06-23", "2026-06-24"]),
+        ('dateFrom: "2026-06-22", dateTo: "2026-06-24"', ["2026-06-22", "2026-06-23", "2026-06-24"]),
+        ('dateFrom: "2026-06-25", dateTo: "2026-06-26"', ["2026-06-25", "2026-06-26"]),
+        ('dateFrom: "2026-06-24"', []),
+        ('aggregation: WEEK, dateTo: "2026-06-29"', ["2026-W25", "2026-W26"]),
+        ("aggregation: MONTH", ["2026-06"]),
+        ('modelId: "no/such"', []),
+    ],
+)
+async def test_gaps_are_filled_from_the_first_to_the_last_day_of_the_window_or_of_the_data(
+    gateway: Gateway, window: str, expected: list[str]
+) -> None:
+    await gateway.store([make_record(occurred_at=NOW - timedelta(days=days)) for days in (6, 3)])
+    document = f"{{ usageAnalytics(fillGaps: true, {window}) {{ timeSeries {{ period }} }} }}"
+    answer = await gateway.graphql(document, await gateway.key("admin"))
+    assert [point["period"] for point in answer["data"]["usageAnalytics"]["timeSeries"]] == expected
+
+
+@pytest.mark.parametrize("limit", [1, 3, 1000, None])
+async def test_the_number_of_users_is_the_callers(gateway: Gateway, limit: int | None) -> None:
+    await gateway.store([make_record(user_id=f"u{number:03}", cost_usd=Decimal(number)) for number in range(102)])
+    parameters = {} if limit is None else {"top_users_limit": str(limit)}
+    answer = await gateway.client.get(USAGE, params=parameters, headers=await gateway.key("admin"))
+    users = [user["user_id"] for user in answer.json()["top_users"]]
+    assert users == [f"u{number:03}" for number in range(101, -1, -1)][: limit or 100]
 
 
 async def test_gaps_are_filled_and_users_limited_on_request(gateway: Gateway) -> None:

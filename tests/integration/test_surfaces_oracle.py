@@ -67,7 +67,7 @@ def _records(draw: st.DrawFn) -> UsageRecord:
 
 async def _load(gateway: Gateway, records: list[UsageRecord]) -> list[UsageRecord]:
     async with gateway.database.transaction() as connection:
-        tables = ["usage_records", "recent_requests", "users", "models", "model_prices", *(rollup.name for rollup in ROLLUPS)]
+        tables = ["usage_records", "recent_requests", "users", "projects", "models", "model_prices", *(rollup.name for rollup in ROLLUPS)]
         await connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
     entries = [{"model_id": name, "cost_per_input_token": price[0], "cost_per_output_token": price[1]} for name, price in PRICES.items()]
     await gateway.catalog(*entries)
@@ -89,7 +89,7 @@ async def _get(gateway: Gateway, url: str, headers: dict[str, str], **parameters
     bounds=st.sampled_from([(None, None), ("2026-06-15", None), (None, "2026-06-20"), ("2025-12-29", "2026-01-01"), ("2031-01-01", None)]),
     model=st.sampled_from([None, "openai/gpt-4o", "nobody/knows"]),
     days=st.sampled_from([None, 1, 7, 365]),
-    project=st.sampled_from([None, "p1", "unknown", "none-such"]),
+    project=st.sampled_from([None, "p1", "acme/p1", "umbrella/unknown", "unknown", "none-such"]),
 )
 async def test_every_surface_equals_the_records(
     gateway: Gateway,

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.analytics.request_log import encode_cursor
+from app.analytics.request_log import encode_cursor, encode_id
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant
 from app.domain.usage import PLAUSIBLE_UP_TO, ParsedBatch
@@ -34,7 +34,7 @@ AT = datetime(2026, 6, 25, 10, 30, 0, 123456, tzinfo=UTC)
 def node(request_id: str = "r1", at: datetime = AT, **changed: Any) -> dict[str, Any]:
     """A request as the request log shows it."""
     return {
-        "id": encode_cursor(at, request_id),
+        "id": encode_id("acme", at, request_id),
         "request_id": request_id,
         "created_at": format_instant(at),
         "model": "openai/gpt-4o",
@@ -86,7 +86,8 @@ def test_an_id_says_what_it_was_made_of(at: datetime, request_id: str) -> None:
         request_id.encode()
     except UnicodeEncodeError:
         return
-    assert place_of(encode_cursor(at, request_id)) == (at, request_id)
+    assert place_of(encode_id("a:1/@b", at, request_id)) == (at, request_id)
+    assert place_of(encode_cursor(at, request_id)) == (at, request_id), "the ids of older exports"
 
 
 @pytest.mark.parametrize("row_id", [None, 5, "", "total", "AAAA", "!!!", "MTIz", "OnIx", "MTo", "LTU6cjE", "Kzc6cjE", "é", "9" * 400])

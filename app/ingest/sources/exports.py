@@ -48,6 +48,8 @@ def place_of(row_id: object) -> tuple[datetime, str] | None:
         return None
     try:
         text = base64.b64decode(row_id + "=" * (-len(row_id) % 4), altchars=b"-_", validate=True).decode()
+        if text.startswith("@"):  # the tenant, which older ids lack
+            text = text.partition(" ")[2]
         microseconds, separator, request_id = text.partition(":")
         if not separator or not request_id or not microseconds.isdecimal() or len(microseconds) > 20:
             return None
