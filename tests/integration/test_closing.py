@@ -66,7 +66,7 @@ def _records(draw: st.DrawFn) -> UsageRecord:
 
 async def _empty(database: Database) -> None:
     stored = [*ROLLUPS, *(rollup for condensed in CONDENSED for rollup in condensed.rollups)]
-    tables = ["usage_records", "recent_requests", "users", "models", "rankings_by_day", "reopened_days"]
+    tables = ["usage_records", "recent_requests", "users", "projects", "models", "rankings_by_day", "reopened_days"]
     async with database.transaction() as connection:
         await connection.execute(f"TRUNCATE {', '.join([*tables, *(rollup.name for rollup in stored)])} CASCADE")
         await connection.execute("UPDATE closing_state SET closed_until = '2020-01-01', partly_until = '2020-01-01 00:00+00'")
