@@ -105,11 +105,18 @@ def _outcomes(records: Sequence[UsageRecord]) -> dict[str, int]:
     return {"requests": len(records), "successful": good, "failed": len(records) - good}
 
 
-def gateway_stats(stored: Sequence[UsageRecord], *, today: date, days: int | None = None, project: str | None = None) -> dict[str, Any]:
-    """Return the body of document 003."""
+def gateway_stats(
+    stored: Sequence[UsageRecord],
+    *,
+    today: date,
+    days: int | None = None,
+    project: str | None = None,
+    known: Sequence[UsageRecord] | None = None,
+) -> dict[str, Any]:
+    """Return the body of document 003. `known`: the records that say which tenants have a project; `stored` if not given."""
     records = within(stored, None if days is None else today - timedelta(days=days - 1), None if days is None else today)
     owners: dict[str, set[str]] = {}
-    for record in stored:
+    for record in stored if known is None else known:
         if record.project_id is not None:
             owners.setdefault(record.project_id, set()).add(record.tenant_id)
 

@@ -115,7 +115,7 @@ async def _assert_equal(database: Database, records: Sequence[UsageRecord], publ
 
     for project in (None, "p1", "unknown"):
         stats = await fetch_gateway(database, GatewayQuestion(window, ("totals", "providers", "models", "projects", "daily"), project), ALL)
-        answer = naive.gateway_stats(found, today=window.end_date, project=project)
+        answer = naive.gateway_stats(found, today=window.end_date, project=project, known=records)
         assert stats["totals"][0][0] == answer["total_requests"]
         for section in ("providers", "models", "projects"):
             assert [(row[0], row[1], row[2]) for row in stats[section]] == [
