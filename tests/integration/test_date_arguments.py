@@ -138,3 +138,19 @@ async def test_the_last_days_of_the_calendar_are_days_like_others(gateway: Gatew
     assert [(day["date"], day["requests"]) for day in answer.json()["timeseries"]] == [("9999-12-30", 0), ("9999-12-31", 0)]
     usage = '{ tenantUsage(date: "9999-12-31") { spend } }'
     assert (await gateway.graphql(usage, headers))["data"] == {"tenantUsage": []}
+
+
+async def test_ranges_of_the_explorer(gateway: Gateway) -> None:
+    await gateway.store([make_record(tenant_id="acme", occurred_at=NOW)])
+    headers = await gateway.key("admin")
+    asked = "query ($range: TimeRange!, $zone: String!) { usage(range: $range, timeZone: $zone) { __typename } }"
+    beside = {"from": "2026-01-01", "start": "2026-01-01T00:00:00Z", "to": "2026-06-26", "end": "2026-06-26T00:00:00Z"}
+    for value in EXTREMES:
+        for kind, names in (("dates", ("from", "to")), ("instants", ("start", "end"))):
+            for name in names:
+                for zone in ("UTC", "Pacific/Kiritimati", "America/Los_Angeles"):
+                    given = {kind: {one: value if one == name else beside[one] for one in names}}
+                    answer = await gateway.graphql(asked, headers, range=given, zone=zone)
+                    for error in answer.get("errors", []):
+                        assert error["extensions"]["code"] == "BAD_USER_INPUT", (value, given, error)
+                        assert "range" in error["extensions"]["argument"], (value, given, error)
