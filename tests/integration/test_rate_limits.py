@@ -297,3 +297,18 @@ async def test_an_authentication_that_breaks_is_told_by_each_surface(gateway: Ga
     answer = await gateway.graphql("{ rankingsDaily { meta { version } } }", headers)
     assert answer["errors"][0]["extensions"]["code"] == "INTERNAL"
     assert (await gateway.client.get(NETWORK, headers=headers)).status_code == 200, "what is public needs no caller"
+
+
+@pytest.mark.parametrize("trusted", ["*", "203.0.113.0/24, 198.51.100.9"])
+async def test_no_address_that_a_client_writes_itself_gets_around_a_limit(opened: Opener, trusted: str) -> None:
+    async with opened(address_rate_limit="2/minute", trusted_proxies=trusted) as gateway:
+        await gateway.snapshot()  # so that the network is answered from memory, before anything else
+
+        async def statuses(*forwarded: str) -> list[int]:
+            return [(await gateway.client.get(NETWORK, headers={"X-Forwarded-For": hops})).status_code for hops in forwarded]
+
+        assert await statuses(*(f"6.6.6.{number}, 198.51.100.7" for number in range(4))) == [200, 200, 429, 429]
+        assert await statuses("198.51.100.7, 198.51.100.8") == [200], "another client of the proxy"
+        async with client_at(gateway.app, "192.0.2.77") as direct:
+            answer = await direct.get(NETWORK, headers={"X-Forwarded-For": "198.51.100.7"})
+            assert answer.status_code == (429 if trusted == "*" else 200)
