@@ -14,7 +14,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated \
 	$(wildcard docs/queries/*.graphql app/rest/documents/*.graphql)
 WITH_NODE := PYTHON="$(abspath $(BIN))/python" frontend/with-node
 
-.PHONY: help install install-dev run test soak check lint types layers format bench schema lock build clean pages pages-if-possible pages-check screenshots
+.PHONY: help install install-dev run test soak adversary check lint types layers format bench schema lock build clean pages pages-if-possible pages-check screenshots
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,7 +86,10 @@ SEED ?=
 soak: install-dev ## Kill gateway and database at random moments, for minutes (KILLS=50 SEED=n)
 	@SOAK_KILLS=$(KILLS) SOAK_SEED=$(SEED) $(BIN)/python -m pytest tests/faults $(ARGS)
 
-check: lint types layers pages-check test ## All that CI checks
+adversary: install-dev ## Attack a live gateway for two minutes; print the worst stall and the peak memory
+	@$(BIN)/python -m tests.adversary $(ARGS)
+
+check: lint types layers pages-check test adversary ## All that CI checks
 
 format: install-dev frontend/node_modules/.package-lock.json ## Format the sources
 	@$(BIN)/ruff format --quiet .

@@ -195,6 +195,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._is_refused = True
             self._write_refusal(UnavailableError("Too many connections; try again"))
             transport.close()
+            return
+        if self.client is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # for what the system still holds after the end
+            patience = round(2 * self._bounds.read_seconds * 1000)
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it no more."""

@@ -59,7 +59,10 @@ def quiet_port() -> int:
 class GatewayProcess:
     """`tokengraph serve` on a port of its own; what it prints goes to a file. As a context manager it is ended, however that goes."""
 
-    def __init__(self, settings: Mapping[str, str], printed: Path) -> None:
+    def __init__(self, settings: Mapping[str, str], printed: Path, *arguments: str, checkout: Path = CHECKOUT) -> None:
+        """`arguments`: more of `serve`'s; `checkout`: whose code runs."""
+        self._arguments = arguments
+        self._checkout = checkout
         self.port = quiet_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._settings = environment(**settings)
@@ -70,14 +73,20 @@ class GatewayProcess:
         """Start it, without waiting for it."""
         with self._printed.open("ab") as printed:
             self._process = subprocess.Popen(
-                tokengraph("serve", "--port", str(self.port)),
-                cwd=CHECKOUT,
+                tokengraph("serve", "--port", str(self.port), *self._arguments),
+                cwd=self._checkout,
                 env=self._settings,
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """The process id of what was started."""
+        assert self._process is not None
+        return self._process.pid
 
     def is_alive(self) -> bool:
         """Whether it runs."""
