@@ -22,7 +22,7 @@ WAIT_SECONDS: Final = 10.0
 FREE_QUESTIONS: Final = 4
 """Questions of one request that begin as soon as there is a connection, as a dashboard's do."""
 
-PACE_SECONDS: Final = 0.01
+PACE_SECONDS: Final = 0.02
 """How far apart all other questions begin while records are being written: what many aliases ask must not fill the event loop."""
 
 _WRITING_SECONDS: Final = 1.0
