@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from app.cube.metrics import (
@@ -89,6 +89,11 @@ class UsageMetric:
     field: str = ""
 
     @property
+    def path(self) -> tuple[str, ...]:
+        """Names of the fields that lead to it in an answer."""
+        return (self.field,) if self.group is None else (*self.group.split("."), self.field)
+
+    @property
     def is_zero_of_nothing(self) -> bool:
         """Whether it is 0 where there is no request; otherwise it is null."""
         return self.unit not in (Unit.RATE, Unit.MILLISECONDS, Unit.INSTANT)
@@ -134,12 +139,16 @@ def _distinct(name: str, description: str, column: str, *, is_private: bool = Fa
 
 
 REQUESTS = _sum("requests", "Requests, failed ones included.", (REQUEST_COUNT,))
-COST = _sum("cost", "Cost in US dollars; what is unpriced contributes 0.", (COST_USD,), is_private=True)
-PRICED = _sum(
-    "priced_requests", "Requests with a known cost: sent with them, or priced from the catalog.", (PRICED_COUNT,), is_private=True
+COST = replace(_sum("cost", "Cost in US dollars; what is unpriced contributes 0.", (COST_USD,), is_private=True), group="cost", field="usd")
+PRICED = replace(
+    _sum("priced_requests", "Requests with a known cost: sent with them, or priced from the catalog.", (PRICED_COUNT,), is_private=True),
+    group="cost.coverage",
+    field="priced",
 )
-UNPRICED = _sum(
-    "unpriced_requests", "Requests without a known cost: they contribute 0.", (REQUEST_COUNT,), (PRICED_COUNT,), is_private=True
+UNPRICED = replace(
+    _sum("unpriced_requests", "Requests without a known cost: they contribute 0.", (REQUEST_COUNT,), (PRICED_COUNT,), is_private=True),
+    group="cost.coverage",
+    field="unpriced",
 )
 _CREDITS = (SHARED_MODEL_SPEND, BYOK_PLATFORM_FEE, MANAGED_TOOL_FEE, AGENT_RUNTIME_FEE)
 

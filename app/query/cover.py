@@ -34,6 +34,11 @@ class Scan:
     rollup: Rollup | None
     spans: tuple[TimeRange, ...]
 
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return "usage_records" if self.rollup is None else self.rollup.name
+
 
 GROUPS_A_BUCKET: Final = 50
 """Rows that an hour or a day is taken to have in a rollup."""

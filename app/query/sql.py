@@ -200,7 +200,7 @@ def _scan(
     scan: Scan, columns: Sequence[str], labelled: Sequence[Labelled], starts: str | None, tenant: str | None, where: str, values: _Values
 ) -> str:
     rollup = scan.rollup
-    table, at = ("usage_records", "s.occurred_at") if rollup is None else (rollup.name, f"s.{rollup.grain.value}")
+    at = "s.occurred_at" if rollup is None else f"s.{rollup.grain.value}"
     is_day = rollup is not None and rollup.grain is not Grain.HOUR
     instant = f"({at}::timestamp AT TIME ZONE 'UTC')" if is_day else at
     bucket = "0" if starts is None else f"width_bucket({instant}, {starts})"
@@ -215,7 +215,7 @@ def _scan(
 
     spans = " OR ".join(f"({at} >= {bound_of(span.start)} AND {at} < {bound_of(span.end)})" for span in scan.spans)
     conditions = [f"({spans})", *([f"s.tenant_id = {tenant}"] if tenant else []), where]
-    return f"SELECT {', '.join(selected)} FROM {table} s{joined} WHERE {' AND '.join(conditions)}"
+    return f"SELECT {', '.join(selected)} FROM {scan.table} s{joined} WHERE {' AND '.join(conditions)}"
 
 
 def _condition(condition: Condition, values: _Values) -> str:

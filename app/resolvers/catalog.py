@@ -8,12 +8,15 @@ import strawberry
 
 from app.analytics.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
 from app.analytics.listing import PageRequest
+from app.cube.usage_dimensions import BY_MODEL, BY_PROVIDER
 from app.domain.time_range import format_instant
+from app.query.filters import Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import AnyKey
 from app.resolvers.scalars import ExactNumber, Instant
+from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 
 MAX_VARIANTS = 1_000
 PRIVATE = "of a private one, to a tenant's key"
@@ -24,7 +27,7 @@ ProviderId = Annotated[strawberry.ID, strawberry.argument(name="id", description
 
 @strawberry.type(description="A price of a model and the time for which it is in force. Records keep the price with which they came in.")
 class ModelPrice:
-    valid_from: Instant | None = strawberry.field(description="First instant at which it is in force; null: since ever.")
+    valid_from: Instant | None = strawberry.field(description="First instant at which it is in force; null: from the beginning.")
     valid_to: Instant | None = strawberry.field(
         description="First instant at which it is not in force any more; null: until further notice."
     )
@@ -70,7 +73,7 @@ class ModelVariant:
         resolver=resolve_model_variant_current_price, description="The price that is in force now; null if there is none."
     )
     priced: bool = strawberry.field(
-        resolver=resolve_model_variant_priced, description="Whether requests are fully priced now: both prices known, be they 0."
+        resolver=resolve_model_variant_priced, description="Whether requests are fully priced now: both prices known, even if 0."
     )
 
 
@@ -91,6 +94,11 @@ class Model:
         resolver=resolve_model_variants,
         description=f"What requests may name it by, by permaslug: itself, dated versions, variants; {MAX_VARIANTS} at most.",
     )
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return Named(BY_MODEL, Match.IN, (self.model_id,))
 
 
 async def resolve_provider_models(
@@ -106,6 +114,11 @@ class Provider:
     provider_id: str = strawberry.field(description="Slug, as records name it.")
     name: str = strawberry.field(description="Name for people; its slug, to a tenant's key, if none of its models is public.")
     models: Connection[Model] = strawberry.field(resolver=resolve_provider_models, description="Its models, by id.")
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return Named(BY_PROVIDER, Match.IN, (self.provider_id,))
 
 
 def shape_model(row: ModelRow) -> Model:

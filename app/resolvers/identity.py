@@ -25,13 +25,16 @@ from app.analytics.identities import (
 )
 from app.analytics.listing import PageRequest
 from app.auth.store import StoredKey
+from app.cube.usage_dimensions import BY_API_KEY, BY_PROJECT, BY_TENANT, BY_USER
 from app.domain.principal import Role
 from app.domain.time_range import format_instant
+from app.query.filters import All, Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import IdentityReader
 from app.resolvers.scalars import Instant
+from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 
 TenantId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The tenant's id, as records name it.")]
 UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id, as records name it.")]
@@ -89,18 +92,33 @@ class Tenant:
     caller_keys: Connection[CallerKey] = strawberry.field(
         resolver=resolve_tenant_caller_keys, description="Its keys at the router, as its records named them, by id."
     )
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return Named(BY_TENANT, Match.IN, (self.tenant_id,))
 
 
 @strawberry.type(description="A project of one tenant.")
 class Project:
     project_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
     tenant: Tenant = strawberry.field(description="Whose project it is.")
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return All((self.tenant.requests_of_it(), Named(BY_PROJECT, Match.IN, (self.project_id,))))
 
 
 @strawberry.type(description="A key at the router, as records name it: something to group by, which opens nothing here.")
 class CallerKey:
     api_key_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
     tenant: Tenant = strawberry.field(description="Whose key it is.")
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return All((self.tenant.requests_of_it(), Named(BY_API_KEY, Match.IN, (self.api_key_id,))))
 
 
 async def resolve_user_tenant(root: User, info: ResolverInfo) -> Tenant | None:
@@ -127,6 +145,11 @@ class User:
     tenants: Connection[Tenant] = strawberry.field(
         resolver=resolve_user_tenants, description="The tenants that this key sees and whose records named the user, by id."
     )
+    usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
+
+    def requests_of_it(self) -> Condition:
+        """Return the condition that its requests meet."""
+        return Named(BY_USER, Match.IN, (self.user_id,))
 
 
 @strawberry.type(description="A key to this gateway. Its secret is shown once, when it is made.")

@@ -20,6 +20,7 @@ from app.resolvers.scalars import SCALARS
 from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage, tenant_rows
 from app.resolvers.tenant_requests import TenantRequestConnection, request_rows, resolve_tenant_requests
 from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics, usage_rows
+from app.resolvers.usage_catalog import UsageCatalog, resolve_usage_catalog
 from app.resolvers.usage_records import UsageMutation
 from app.resolvers.usage_report import UsageReport, resolve_usage
 from app.resolvers.viewer import ViewerQuery
@@ -37,6 +38,12 @@ class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
             "Any question about usage. A key of role admin: of all tenants; of role tenant: of its own; of role gateway, or the gateway's "
             "secret: without tenants, users, keys and costs."
         ),
+    )
+    usage_catalog: UsageCatalog | None = strawberry.field(
+        resolver=resolve_usage_catalog,
+        metadata=reads(1),
+        permission_classes=[QuestionReader],
+        description="What `usage` can be asked for by this key: numbers, dimensions, limits. A key of role admin, gateway or tenant.",
     )
     network: NetworkStats | None = strawberry.field(
         resolver=resolve_network, metadata=reads(0), description="Public aggregate statistics of the network. For everybody, without a key."

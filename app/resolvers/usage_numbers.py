@@ -62,7 +62,7 @@ def _output(name: str, description: str, metrics: Sequence[UsageMetric], beside:
     )
 
 
-_DIRECT: Final = tuple(metric for metric in USAGE_METRICS if metric.group is None and metric not in _COST_METRICS)
+_DIRECT: Final = tuple(metric for metric in USAGE_METRICS if metric.group is None)
 _DISTRIBUTIONS: Final = {
     group: _output(name, text, [metric for metric in USAGE_METRICS if metric.group == group], {}) for group, (name, text) in _GROUPS.items()
 }

@@ -16,16 +16,19 @@ from app.cube.usage_metrics import METRICS_BY_NAME, UsageMetric
 from app.domain.calendar import Bucket, Interval, parse_zone, split_buckets
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant
-from app.execution.selection import selections_of
+from app.execution.selection import selected_names, selections_of
 from app.query.bind import Reader, bind, reader_of
-from app.query.filters import Condition
+from app.query.cover import cover
+from app.query.filters import All, Condition
 from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Having, Order, Question, Top
-from app.query.run import Answer, Asked
+from app.query.run import Answer, Asked, expect_rows
 from app.resolvers.connections import PageInfo, decode_position, encode_position
 from app.resolvers.context import ResolverInfo
+from app.resolvers.points import MAX_POINTS, points_for
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
+from app.resolvers.usage_arguments import Range, TimeZone, Where
 from app.resolvers.usage_enums import DimensionName, Direction, IntervalName, MetricName, TopScope, Weekday
-from app.resolvers.usage_filter import UsageFilter, read_filter
+from app.resolvers.usage_filter import read_filter
 from app.resolvers.usage_numbers import UsageMetrics, selected_metrics, shape_numbers
 from app.resolvers.usage_range import TimeRangeInput, resolve_range
 from app.resolvers.usage_rows import TimeBucket, UsageRow, shape_row
@@ -33,6 +36,7 @@ from app.resolvers.usage_rows import TimeBucket, UsageRow, shape_row
 DEFAULT_ROWS: Final = 100
 _MAX_CONDITIONS: Final = 8
 _OPERATORS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
+_PLAN_ONLY: Final = {"plan", "__typename"}
 _BY_NAME: Final = {dimension.name: dimension for dimension in USAGE_DIMENSIONS}
 
 
@@ -75,6 +79,25 @@ class UsageRowEdge:
     node: UsageRow = strawberry.field(description="The row.")
 
 
+@strawberry.type(description="A stored table that a question is answered from, and the stretches of time that are read there.")
+class UsageSource:
+    name: str = strawberry.field(description="The table: `usage_records`, the single records, or a rollup of them.")
+    ranges: list[InstantSpan] = strawberry.field(description="What is read there, ascending.")
+
+
+@strawberry.type(description="A stretch of time, half-open.")
+class InstantSpan:
+    start: Instant = strawberry.field(description="First instant.")
+    end: Instant = strawberry.field(description="The instant after the last one.")
+
+
+@strawberry.type(description="How rows are computed. If nothing else is selected beside it, nothing is read and nothing paid.")
+class UsagePlan:
+    sources: list[UsageSource] = strawberry.field(description="From where; each instant of the range is read in one of them.")
+    rows: BigInt = strawberry.field(description="Rows of them that are expected to be read.")
+    points: BigInt = strawberry.field(description="What it costs.")
+
+
 @strawberry.type(description="One page of rows.")
 class UsageRowConnection:
     edges: list[UsageRowEdge] = strawberry.field(description="The rows with their cursors.")
@@ -82,6 +105,7 @@ class UsageRowConnection:
     page_info: PageInfo = strawberry.field(description="Whether there are more, and how to ask for them.")
     total_count: BigInt = strawberry.field(description="Rows on all pages.")
     rest: UsageMetrics = strawberry.field(description="Numbers of all requests of the report that are in no row of this page.")
+    plan: UsagePlan = strawberry.field(description="From where they are answered, and what that costs.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +189,9 @@ async def resolve_rows(
     ]
     question = root.subject.question(selected_metrics(shown, raw.fragments))
     asked = Asked(bind(question, replace(grouping, skip=skip), root.subject.reader), with_rest=bool(rest))
-    return _connect(root.subject, grouping, list_name, skip, await info.context.loaders.questions.load(asked), info)
+    is_plan_only = selected_names(selected, raw.fragments) <= _PLAN_ONLY
+    answer = Answer() if is_plan_only else await info.context.loaders.questions.load(asked)
+    return _connect(root.subject, asked, list_name, answer, info)
 
 
 @strawberry.type(description="The answer to a question about usage: every number of it is of one state of the data.")
@@ -180,18 +206,20 @@ class UsageReport:
     )
 
 
-Range = Annotated[TimeRangeInput, strawberry.argument(name="range", description="Which stretch of time.")]
-TimeZone = Annotated[str, strawberry.argument(description="IANA time zone of dates, periods and intervals, such as `Europe/Berlin`.")]
-Where = Annotated[UsageFilter | None, strawberry.argument(description="Which requests; all if not given.")]
-
-
 async def resolve_usage(info: ResolverInfo, range_: Range, time_zone: TimeZone = "UTC", where: Where = None) -> UsageReport:
     """Resolve what the report is about; its numbers are computed by its fields."""
-    zone = parse_zone(time_zone)
-    window = resolve_range(range_, zone, info.context.now)
-    subject = _Subject(window, time_zone, read_filter(where), reader_of(await info.context.principal()))
+    return await report_on(info, All(()), range_, time_zone, where)
+
+
+async def report_on(info: ResolverInfo, subject: Condition, range_: TimeRangeInput, time_zone: str, where: Any) -> UsageReport:
+    """Return the report on the requests of a subject that pass a filter. ForbiddenError: the key asks no questions of its own."""
+    window = resolve_range(range_, parse_zone(time_zone), info.context.now)
+    condition = All((subject, read_filter(where)))
     start, end = (Instant(format_instant(instant)) for instant in (window.start, window.end))
-    return UsageReport(subject=subject, range=ResolvedRange(start=start, end=end, time_zone=time_zone))
+    return UsageReport(
+        subject=_Subject(window, time_zone, condition, reader_of(await info.context.principal())),
+        range=ResolvedRange(start=start, end=end, time_zone=time_zone),
+    )
 
 
 def _dimensions(by: list[Any]) -> tuple[UsageDimension, ...]:
@@ -260,22 +288,36 @@ def _list_name(subject: _Subject, grouping: Grouping, interval: Any, week_start:
     return hashlib.blake2b(repr(decisive).encode(), digest_size=9).hexdigest()
 
 
-def _connect(subject: _Subject, grouping: Grouping, list_name: str, skip: int, answer: Answer, info: ResolverInfo) -> UsageRowConnection:
+def _connect(subject: _Subject, asked: Asked, list_name: str, answer: Answer, info: ResolverInfo) -> UsageRowConnection:
+    grouping = asked.bound.grouping or Grouping()
     buckets = [_shape_bucket(bucket, subject.window, info) for bucket in grouping.buckets or ()]
     nodes = [shape_row(row, grouping.by, None if row.bucket is None else buckets[row.bucket]) for row in answer.rows]
-    edges = [UsageRowEdge(cursor=encode_position(list_name, place), node=node) for place, node in enumerate(nodes, skip + 1)]
+    edges = [UsageRowEdge(cursor=encode_position(list_name, place), node=node) for place, node in enumerate(nodes, grouping.skip + 1)]
     return UsageRowConnection(
         edges=edges,
         nodes=nodes,
         page_info=PageInfo(
-            has_next_page=skip + len(nodes) < answer.row_count,
-            has_previous_page=skip > 0,
+            has_next_page=grouping.skip + len(nodes) < answer.row_count,
+            has_previous_page=grouping.skip > 0,
             start_cursor=edges[0].cursor if edges else None,
             end_cursor=edges[-1].cursor if edges else None,
         ),
         total_count=BigInt(answer.row_count),
         rest=shape_numbers(answer.rest or {}),
+        plan=_shape_plan(asked),
     )
+
+
+def _shape_plan(asked: Asked) -> UsagePlan:
+    sources = [
+        UsageSource(
+            name=scan.table,
+            ranges=[InstantSpan(start=Instant(format_instant(span.start)), end=Instant(format_instant(span.end))) for span in scan.spans],
+        )
+        for scan in cover(asked.bound)
+    ]
+    rows = expect_rows(asked)
+    return UsagePlan(sources=sources, rows=BigInt(rows), points=BigInt(min(MAX_POINTS, points_for(rows))))
 
 
 def _shape_bucket(bucket: Bucket, window: TimeRange, info: ResolverInfo) -> TimeBucket:

@@ -124,7 +124,7 @@ def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | Non
         labels=labels,
         bucket=bucket,
         is_other=row.is_other,
-        label=OTHER if row.is_other else _SEPARATOR.join(_text(dimension, label) for dimension, label in labels.items()),
+        label=OTHER if row.is_other else _SEPARATOR.join(text_of(dimension, label) for dimension, label in labels.items()),
         metrics=shape_numbers(row.numbers),
         permaslug=key(BY_PERMASLUG),
         traffic_mode=enum(BY_TRAFFIC_MODE, TrafficMode),
@@ -141,7 +141,8 @@ def _flag(value: int | None) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _text(dimension: UsageDimension, label: Label) -> str:
+def text_of(dimension: UsageDimension, label: Label) -> str:
+    """Return a label as text."""
     if label.value is None:
         return UNKNOWN
     if dimension.kind is Kind.CHOICE:

@@ -82,6 +82,7 @@ ROOTS: dict[str, list[Arguments]] = {
             )
         ),
     ],
+    "usageCatalog": [{}],
     "usageAnalytics": [
         {"topUsersLimit": 1000, "fillGaps": False},
         {"dateFrom": "2026-06-01", "dateTo": "2026-06-26", "aggregation": "WEEK", "weekNumbering": "MONDAY", "fillGaps": True},
@@ -104,7 +105,10 @@ ROOTS: dict[str, list[Arguments]] = {
     ],
 }
 
-GROUPED = {"rows": "(by: [TENANT, PROJECT, USER, API_KEY, PROVIDER, PERMASLUG, MODEL])"}
+GROUPED = {
+    "rows": "(by: [TENANT, PROJECT, USER, API_KEY, PROVIDER, PERMASLUG, MODEL])",
+    "usage": '(range: {dates: {from: "2026-06-25", to: "2026-06-25"}})',
+}
 """Arguments of fields without which they tell too little."""
 
 SEES_EVERY_TENANT = {("gatewayStats", "gateway")}

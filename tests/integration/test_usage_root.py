@@ -294,3 +294,70 @@ async def test_what_it_costs_is_summed_before_anything_is_asked(busy: Gateway) -
         code, message = await refused(busy, rows, admin, "range: {period: ALL_TIME}")
     assert (code, "one request may cost 5000" in message) == ("QUERY_TOO_EXPENSIVE", True)
     assert not any("app:usage_" in statement for statement in statements)
+
+
+async def test_a_plan_says_from_where_and_reads_nothing(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    rows = "rows(by: [MODEL], interval: DAY) { plan { sources { name ranges { start end } } rows points } }"
+    with recorded() as statements:
+        found = await ask(busy, rows, admin, 'range: {dates: {from: "2026-06-01", to: "2026-06-02"}}, timeZone: "Europe/Berlin"')
+    assert not any("app:usage_" in statement for statement in statements)
+    assert found["rows"]["plan"] == {
+        "sources": [{"name": "usage_by_hour_model", "ranges": [{"start": "2026-05-31T22:00:00.000Z", "end": "2026-06-02T22:00:00.000Z"}]}],
+        "rows": 2400,
+        "points": 24,
+    }
+    both = await ask(busy, "rows(by: [STATUS_CODE]) { totalCount plan { sources { name } } }", admin)
+    assert both["rows"] == {"totalCount": 2, "plan": {"sources": [{"name": "usage_records"}]}}
+
+
+async def test_the_catalog_says_what_can_be_asked(busy: Gateway) -> None:
+    document = """{ usageCatalog {
+      metrics { name field unit description isAdditive } limits { dimensions rows top buckets }
+      dimensions { name field kind choices values(first: 2) } } }"""
+    admin = (await busy.graphql(document, await busy.key("admin")))["data"]["usageCatalog"]
+    fields = {metric["name"]: metric["field"] for metric in admin["metrics"]}
+    assert (fields["COST"], fields["LATENCY_P95"], fields["PRICED_REQUESTS"]) == ("cost.usd", "latency.p95", "cost.coverage.priced")
+    every = " ".join(_selection(field) for field in fields.values())
+    await ask(busy, f"totals {{ {every} }}", await busy.key("admin"))
+    by_name = {dimension["name"]: dimension for dimension in admin["dimensions"]}
+    assert by_name["TENANT"]["values"] == ["acme", "beta"]
+    assert by_name["OUTCOME"] == {
+        "name": "OUTCOME",
+        "field": "outcome",
+        "kind": "CHOICE",
+        "choices": ["ERROR", "SUCCESS"],
+        "values": ["success", "error"],
+    }
+    for name in by_name:
+        await ask(busy, f"rows(by: [{name}]) {{ totalCount }}", await busy.key("admin"))
+    gateway = (await busy.graphql(document, await busy.key("gateway")))["data"]["usageCatalog"]
+    hidden = {"TENANT", "USER", "API_KEY"}
+    assert {dimension["name"] for dimension in gateway["dimensions"]} == set(by_name) - hidden
+    assert not {"COST", "SPEND", "USERS", "TENANTS"} & {metric["name"] for metric in gateway["metrics"]}
+    assert "GPT" not in str((await busy.graphql("{ usageCatalog { dimensions { values } } }", await busy.key("ingest")))["data"])
+
+
+def _selection(field: str) -> str:
+    first, *rest = field.split(".")
+    return f"{first} {{ {_selection('.'.join(rest))} }}" if rest else first
+
+
+async def test_objects_have_their_own_usage(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    asked = "usage(range: {last: {count: 9, unit: DAY}}, where: {outcome: {eq: SUCCESS}}) { totals { requests } }"
+    document = f"""{{
+      model(id: "openai/gpt-4o") {{ {asked} provider {{ {asked} }} }}
+      tenant(id: "beta") {{ {asked} projects {{ nodes {{ {asked} }} }} users {{ nodes {{ {asked} }} }} }}
+    }}"""
+    found = (await busy.graphql(document, admin))["data"]
+    assert found["model"]["usage"] == {"totals": {"requests": 3}}
+    assert found["model"]["provider"]["usage"] == {"totals": {"requests": 3}}
+    assert found["tenant"]["usage"] == {"totals": {"requests": 4}}
+    assert [node["usage"]["totals"]["requests"] for node in found["tenant"]["projects"]["nodes"]] == [2]
+    assert [node["usage"]["totals"]["requests"] for node in found["tenant"]["users"]["nodes"]] == [4]
+    own = (await busy.graphql(f'{{ model(id: "openai/gpt-4o") {{ {asked} }} }}', await busy.key("tenant", "acme")))["data"]
+    assert own["model"]["usage"] == {"totals": {"requests": 2}}
+    answer = await busy.graphql(f'{{ model(id: "openai/gpt-4o") {{ modelId {asked} }} }}', await busy.key("ingest"))
+    assert answer["data"]["model"] == {"modelId": "openai/gpt-4o", "usage": None}
+    assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"]
