@@ -44,7 +44,7 @@ from app.domain.errors import BadInputError
 from app.domain.principal import Scope
 from app.execution.limits import QueryTooExpensiveError
 from app.query.run import Answer, Asked, expect_rows, run_questions
-from app.resolvers.points import MAX_POINTS, points_for
+from app.resolvers.points import MAX_POINTS, points_for_question
 
 MAX_OBJECTS = 10_000
 """Objects that the lists of one operation may hold together: nested lists multiply."""
@@ -125,8 +125,7 @@ class Loaders:
         return SharedLoader(load_fn=load)
 
     async def _run_questions(self, asked: list[Asked]) -> list[Answer | BadInputError]:
-        # One may cost no more than an operation may: its rows are not known before they are read.
-        await self._pay(sum(min(MAX_POINTS, points_for(expect_rows(one))) for one in asked), MAX_POINTS)
+        await self._pay(sum(points_for_question(expect_rows(one)) for one in asked), MAX_POINTS)
         return await run_questions(self._database, asked)
 
     async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:

@@ -24,7 +24,7 @@ from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Having,
 from app.query.run import Answer, Asked, expect_rows
 from app.resolvers.connections import PageInfo, decode_position, encode_position
 from app.resolvers.context import ResolverInfo
-from app.resolvers.points import MAX_POINTS, points_for
+from app.resolvers.points import points_for_question
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
 from app.resolvers.usage_arguments import Range, TimeZone, Where
 from app.resolvers.usage_enums import DimensionName, Direction, IntervalName, MetricName, TopScope, Weekday
@@ -317,7 +317,7 @@ def _shape_plan(asked: Asked) -> UsagePlan:
         for scan in cover(asked.bound)
     ]
     rows = expect_rows(asked)
-    return UsagePlan(sources=sources, rows=BigInt(rows), points=BigInt(min(MAX_POINTS, points_for(rows))))
+    return UsagePlan(sources=sources, rows=BigInt(rows), points=BigInt(points_for_question(rows)))
 
 
 def _shape_bucket(bucket: Bucket, window: TimeRange, info: ResolverInfo) -> TimeBucket:

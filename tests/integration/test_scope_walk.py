@@ -84,7 +84,7 @@ ROOTS: dict[str, list[Arguments]] = {
     ],
     "usageCatalog": [{}],
     "usageAnalytics": [
-        {"topUsersLimit": 1000, "fillGaps": False},
+        {"topUsersLimit": 1000, "byModelLimit": 1000, "fillGaps": False},
         {"dateFrom": "2026-06-01", "dateTo": "2026-06-26", "aggregation": "WEEK", "weekNumbering": "MONDAY", "fillGaps": True},
         {"modelId": f"{FOREIGN}-lab/own"},
     ],
@@ -94,7 +94,7 @@ ROOTS: dict[str, list[Arguments]] = {
         {"first": 100, "after": base64.urlsafe_b64encode(b"0:" + b"0" * 32).decode().rstrip("=")},
         {"tenantId": f"{FOREIGN}-tenant", "includeResolved": True, "source": "otlp"},
     ],
-    "gatewayStats": [{}, {"days": 30}, {"projectId": f"{FOREIGN}-project"}],
+    "gatewayStats": [{}, {"days": 30, "providersLimit": 1, "modelsLimit": 1000, "projectsLimit": 1}, {"projectId": f"{FOREIGN}-project"}],
     "tenantAnalytics": [{**WINDOW, **arguments} for arguments in OF_TENANTS],
     "tenantUsage": [{"date": "2026-06-25", **arguments} for arguments in OF_TENANTS],
     "tenantRequests": [
@@ -107,11 +107,16 @@ ROOTS: dict[str, list[Arguments]] = {
 
 GROUPED = {
     "rows": "(by: [TENANT, PROJECT, USER, API_KEY, PROVIDER, PERMASLUG, MODEL])",
-    "usage": '(range: {dates: {from: "2026-06-25", to: "2026-06-25"}})',
 }
 """Arguments of fields without which they tell too little."""
 
-SEES_EVERY_TENANT = {("gatewayStats", "gateway")}
+OWN_USAGE = """usage(range: {dates: {from: "2026-06-25", to: "2026-06-25"}}) {
+  totals { requests promptTokens users tenants cost { usd } }
+  rows(by: [TENANT, USER, PERMASLUG]) { nodes { label metrics { totalTokens } } rest { totalTokens } }
+}"""
+"""What is asked of the objects that have a usage of their own, which leads to objects again."""
+
+SEES_EVERY_TENANT = {("gatewayStats", "gateway"), ("usageCatalog", "gateway")}
 """Documented: the gateway's key sees the projects and models of all traffic, by name."""
 
 
@@ -146,6 +151,9 @@ def select(kind: Any, depth: int) -> str:
         if inner.name.endswith("Edge"):
             selected.append(f"{name} {{ cursor }}")
         elif glue or depth > 0:
+            if name == "usage":
+                selected.append(OWN_USAGE)
+                continue
             fields = select(inner, depth if glue else depth - 1)
             selected += [f"{name}{GROUPED.get(name, '')} {{ {fields} }}"] if fields else []
     return " ".join(selected)
@@ -297,10 +305,10 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
     own = {name for name, found in answers.items() if marks(found, OWN)}
     of_tenants = {"models", "model", "providers", "provider", "tenants", "tenant", "projects", "users", "user", "apiKeys"}
     expected = {
-        "tenant": of_tenants | {"viewer", "usage", "tenantAnalytics", "tenantUsage", "tenantRequests"},
+        "tenant": of_tenants | {"viewer", "usage", "usageCatalog", "tenantAnalytics", "tenantUsage", "tenantRequests"},
         "bound admin": set(ROOTS) - {"network", "rankingsDaily"},
         "ingest": {"viewer"},
-        "gateway": {"gatewayStats"},
+        "gateway": {"gatewayStats", "usageCatalog"},
     }.get(kind, set())
     assert own == expected
 
