@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from inspect import isawaitable
 from typing import Any, Final, cast
@@ -43,6 +44,9 @@ MAX_DOCUMENTS: Final = 1_000
 MAX_CACHED_LENGTH: Final = 20_000
 MAX_CACHED_TOGETHER: Final = 500_000
 """Documents that are kept prepared, and characters of one and of all of them. Prepared, a character may take 130 bytes: 65 MB in all."""
+
+PREPARED_AT_ONCE: Final = 2_000
+"""Characters of a document that is prepared on the event loop: at most about 30 ms. The standard introspection query is shorter."""
 
 Show = Callable[[GraphQLError, Any], GraphQLError]
 """From an error and the request's context to the error as its caller may see it."""
@@ -121,6 +125,7 @@ class Engine:
         self._selections = CompiledSelections(dialect) if compiled else None
         self._documents: OrderedDict[str, Prepared] = OrderedDict()
         self._characters = 0
+        self._aside = ThreadPoolExecutor(1, "prepare")  # whose thread begins with the first long document
 
     def prepare(self, query: str) -> Prepared:
         """Return the document of a text, from memory if it was asked before."""
@@ -128,8 +133,17 @@ class Engine:
         if prepared is not None:
             self._documents.move_to_end(query)
             return prepared
-        prepared = self._prepare(query)
-        if prepared.is_kept:
+        return self._keep(query, self._prepare(query))
+
+    async def obtain(self, query: str) -> Prepared:
+        """Return the document of a text as `prepare` does; a long one that is new is prepared in a thread, one at a time."""
+        if len(query) <= PREPARED_AT_ONCE or query in self._documents:
+            return self.prepare(query)
+        prepared = await asyncio.get_running_loop().run_in_executor(self._aside, self._prepare, query)
+        return self._keep(query, prepared)
+
+    def _keep(self, query: str, prepared: Prepared) -> Prepared:
+        if prepared.is_kept and query not in self._documents:
             self._documents[query] = prepared
             self._characters += len(query)
             while len(self._documents) > MAX_DOCUMENTS or self._characters > MAX_CACHED_TOGETHER:
@@ -175,7 +189,10 @@ class Engine:
 
     async def run(self, demand: Demand, context: Any) -> Answer:
         """Run a request. Never raises, unless it is cancelled: whatever goes wrong is among the answer's errors."""
-        prepared = self.prepare(demand.query)
+        return await self.answer(await self.obtain(demand.query), demand, context)
+
+    async def answer(self, prepared: Prepared, demand: Demand, context: Any) -> Answer:
+        """Run a prepared document, or say why it cannot run. Never raises, unless it is cancelled."""
         if prepared.errors or prepared.document is None:
             return self._refuse(prepared.errors, context)
         if demand.only_queries and not prepared.runs_query(demand.operation_name):

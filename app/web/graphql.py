@@ -14,7 +14,7 @@ from graphql import GraphQLError
 
 from app.domain.errors import BadInputError, OverloadedError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
-from app.execution.engine import Answer, Demand, Engine, Prepared
+from app.execution.engine import Answer, Demand, Engine
 from app.ingest.weight import refuse_heavy, weigh_json
 from app.resolvers.context import Charged, RequestContext, Services
 from app.resolvers.errors import public_error
@@ -197,11 +197,6 @@ def build_graphql_routes(
     """
     policy = documents or DocumentPolicy(TrustedDocuments(None, engine), None, only_trusted=False)
 
-    async def run(prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
-        if prepared.errors or prepared.document is None or (demand.only_queries and not prepared.runs_query(demand.operation_name)):
-            return await engine.run(demand, context)  # which says why not
-        return await engine.run_prepared(prepared, demand, context)
-
     async def respond(request: Request, read: Callable[[Request, RequestContext], Awaitable[Reading]]) -> Response:
         try:
             context = RequestContext.of(request, services)
@@ -219,10 +214,10 @@ def build_graphql_routes(
         except TokengraphError as error:
             return _refuse(request, error, always_ok=reading.named.digest is not None)
         demand = replace(reading.demand, query=chosen.text)
-        prepared = engine.prepare(chosen.text) if chosen.trusted is None else chosen.trusted.prepare()
+        prepared = await engine.obtain(chosen.text) if chosen.trusted is None else chosen.trusted.prepare()
         if not prepared.errors:
             policy.remember(chosen)
-        answer = await run(prepared, demand, context)
+        answer = await engine.answer(prepared, demand, context)
         if request.method != "GET" or not chosen.by_id:
             # An answer to a GET has a validator, which what is left of the budget would change each time.
             return _respond(request, answer, context.charged if request.method == "POST" else None)

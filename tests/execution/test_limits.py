@@ -179,6 +179,13 @@ def test_the_work_of_preparing_hostile_documents_is_bounded(name: str, engine: E
     assert calls_of(lambda: engine.prepare(DOCUMENTS[name])) <= MOST_CALLS
 
 
+def test_a_long_document_is_prepared_beside_the_event_loop(engine: Engine) -> None:
+    """The calls are those of the thread that runs the event loop."""
+    text = DOCUMENTS["fragments compared in pairs"]
+    assert calls_of(lambda: engine.prepare(text)) > 100_000
+    assert calls_of(lambda: asyncio.run(engine.obtain(text))) < 5_000
+
+
 @settings(max_examples=30)
 @given(texts(cycles=True))
 def test_the_work_of_preparing_is_linear(engine: Engine, text: str) -> None:

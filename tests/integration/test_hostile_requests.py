@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from graphql import DocumentNode
 
+from app.execution import engine
+from app.execution.limits import Limits
+from app.execution.parsing import parse_document
 from tests.gateway import Gateway
-from tests.hostile_requests import HOSTILE, HostileRequest
+from tests.hostile_requests import HOSTILE, HostileRequest, doubling
 
 TENANT = "acme"
 MAX_ANSWER = 20_000
@@ -31,6 +35,20 @@ async def test_all(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
         if found:
             wrong.append(f"{one.name}: {found}")
     assert not wrong, "\n".join(one[:260] for one in wrong)
+
+
+async def test_a_refused_document_is_read_once(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def parse(text: str, limits: Limits) -> DocumentNode:
+        read.append(text)
+        return parse_document(text, limits)
+
+    monkeypatch.setattr(engine, "parse_document", parse)
+    texts = ["{ nothing }", "{ network { generatedAt } }", doubling(40), doubling(80), "{"]
+    for text in texts:
+        await gateway.graphql(text)
+    assert read == texts
 
 
 def _wrong(one: HostileRequest, status: int, content: bytes) -> str:
