@@ -206,7 +206,7 @@ async def test_a_small_answer_takes_few_functions_of_python(gateway: Gateway) ->
     for _ in range(3):
         with counted_calls() as counted:
             await ask_directly(gateway, scope)
-    assert counted[0] < 1_500  # 1,459 with Python 3.11 when this was written
+    assert counted[0] < 1_600  # 1,536 with Python 3.11 when this was written
 
 
 async def ask_directly(gateway: Gateway, request: httpx.Request) -> bytes:
