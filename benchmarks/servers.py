@@ -33,8 +33,7 @@ Found = dict[str, list[float]]
 
 def uvicorn_command(factory: str, port: int) -> list[str]:
     """Return what runs an application in uvicorn, as `tokengraph serve` does."""
-    options = ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning", "--no-proxy-headers"]
-    return [sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port), *options]
+    return [sys.executable, "-m", "benchmarks.peers.served", factory, str(port)]
 
 
 def granian_command(factory: str, port: int) -> list[str]:
