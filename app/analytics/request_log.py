@@ -64,6 +64,8 @@ class LoggedRequest:
     attempt: int
     cache_hit: bool
     interrupted: bool
+    cost_usd: Decimal
+    is_priced: bool
 
     @property
     def cursor(self) -> str:
@@ -125,7 +127,7 @@ def select_requests(*, by_status: bool, by_model: bool, by_key: bool, after: boo
         "/* app:tenant_requests */ SELECT w.records_since, o.* FROM write_state w LEFT JOIN ("
         "SELECT p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode, coalesce(k.external_id, ''),"
         " p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee, p.managed_tool_fee, p.agent_runtime_fee,"
-        " p.latency_ms, p.attempt, p.cache_hit, p.interrupted"
+        " p.latency_ms, p.attempt, p.cache_hit, p.interrupted, p.cost_usd, p.is_priced"
         f" FROM (SELECT * FROM usage_records r WHERE {' AND '.join(conditions)}"
         " ORDER BY r.occurred_at DESC, r.request_id DESC LIMIT %(limit)s OFFSET %(offset)s) p"
         " JOIN models m ON m.id = p.model_id JOIN providers v ON v.id = p.provider_id"

@@ -11,6 +11,7 @@ import strawberry
 
 from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.domain.errors import BadInputError
+from app.domain.money import usd
 from app.domain.time_range import format_instant, resolve_log_window
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
@@ -25,6 +26,12 @@ MAX_PAGE = 1000
 class RequestStatus(Enum):
     SUCCESS = strawberry.enum_value("success", description="A 2xx status.")
     ERROR = strawberry.enum_value("error", description="Any other.")
+
+
+@strawberry.enum(description="What is known of a cost. More words may come: what is priced will say by whom.")
+class CostSource(Enum):
+    PRICED = strawberry.enum_value("priced", description="It came with the record, or was computed from the catalog's prices.")
+    UNPRICED = strawberry.enum_value("unpriced", description="A price was not known; it contributes 0.")
 
 
 @strawberry.type(description="Tokens of one request.")
@@ -62,6 +69,8 @@ class TenantRequest:
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
     latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
+    cost_usd: float = strawberry.field(description="What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.")
+    cost_source: CostSource = strawberry.field(description="What is known of the cost.")
     attempt: int = strawberry.field(description="Which try of the caller's request it is; over 1: a retry or a fallback.")
     cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
     interrupted: bool = strawberry.field(description="Whether the stream ended before its end.")
@@ -132,6 +141,8 @@ def _shape(request: LoggedRequest, tenant_id: str) -> TenantRequest:
             total_charge=BigInt(charges),
         ),
         latency_ms=None if request.latency_ms is None else float(request.latency_ms),
+        cost_usd=usd(request.cost_usd),
+        cost_source=CostSource.PRICED if request.is_priced else CostSource.UNPRICED,
         attempt=request.attempt,
         cache_hit=request.cache_hit,
         interrupted=request.interrupted,

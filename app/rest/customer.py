@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.domain.errors import BadInputError, ForbiddenError
+from app.domain.money import USD_PLACES, round_half_up
 from app.domain.time_range import parse_month
 from app.resolvers.context import RequestContext, Services
 from app.resolvers.limits import MAX_ROWS
@@ -82,6 +84,9 @@ STATEMENT_COLUMNS = (
     "total_tokens",
     *CHARGES,
     "latency_ms",
+    "api_key_id",
+    "cost_usd",
+    "cost_source",
 )
 
 _WRONG_NAMES = {"from": "start_date", "to": "end_date"}
@@ -89,7 +94,7 @@ _WRONG_NAMES = {"from": "start_date", "to": "end_date"}
 
 def shape_log(node: dict[str, Any]) -> dict[str, Any]:
     """Return a row of the request log."""
-    return {**node, "status": node["status"].lower()}
+    return {**node, "status": node["status"].lower(), "cost_source": node["cost_source"].lower()}
 
 
 def statement_row(node: dict[str, Any]) -> list[Any]:
@@ -104,7 +109,15 @@ def statement_row(node: dict[str, Any]) -> list[Any]:
         tokens["total"],
         *(charges[name] for name in CHARGES),
         "" if node["latency_ms"] is None else node["latency_ms"],
+        node["api_key_id"],
+        _dollars(node["cost_usd"]),
+        node["cost_source"].lower(),
     ]
+
+
+def _dollars(cost: float) -> Decimal:
+    """Return US dollars with the digits that answers show, to be written and summed without an exponent."""
+    return round_half_up(Decimal(str(cost)), USD_PLACES)
 
 
 async def iterate_requests(
@@ -124,6 +137,7 @@ async def iterate_requests(
 async def stream_statement(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     """Yield the statement: a header, a row a request, and the total of each amount."""
     sums = [0] * (3 + len(CHARGES))
+    dollars = Decimal(0)
     count = 0
     yield encode_rows([STATEMENT_COLUMNS])
     async for nodes in pages:
@@ -131,9 +145,10 @@ async def stream_statement(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncI
         for row in rows:
             for position, amount in enumerate(row[7:15]):
                 sums[position] += amount
+            dollars += row[-2]
         count += len(rows)
         yield encode_rows(rows)
-    yield encode_rows([["total", f"{count} requests", "", "", "", "", "", *sums, ""]])
+    yield encode_rows([["total", f"{count} requests", "", "", "", "", "", *sums, "", "", dollars, ""]])
 
 
 async def stream_export(

@@ -235,6 +235,9 @@ class LoggedRequest(Body):
     tokens: RequestTokens
     cost_breakdown: CostBreakdown
     latency_ms: float | None
+    api_key_id: str = Field(description="The caller's key at the router; empty if the record named none.")
+    cost_usd: float = Field(ge=0, description="US dollars, 6 decimal places; what is unpriced contributes 0.")
+    cost_source: Literal["priced", "unpriced"]
 
 
 class TenantLogsResponse(Body):

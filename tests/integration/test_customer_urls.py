@@ -250,6 +250,9 @@ async def test_the_log_row_and_its_pages(gateway: Gateway) -> None:
                 "total_charge": 10,
             },
             "latency_ms": 12.25,
+            "api_key_id": "",
+            "cost_usd": 0.0,
+            "cost_source": "unpriced",
         }
     )
     assert (page["limit"], page["offset"], page["has_more"]) == (1, 0, True)
@@ -343,9 +346,14 @@ async def test_the_statement_whole(gateway: Gateway) -> None:
     await gateway.store(
         [
             make_record(request_id="may", occurred_at=may),
-            make_record(request_id="june-1", occurred_at=june, shared_model_spend=3, latency_ms=Decimal("1.5")),
+            make_record(request_id="june-1", occurred_at=june, shared_model_spend=3, latency_ms=Decimal("1.5"), api_key_id="=k"),
             make_record(
-                request_id="=june-2", occurred_at=june + timedelta(days=29), byok_platform_fee=4, traffic_mode="byok", status_code=429
+                request_id="=june-2",
+                occurred_at=june + timedelta(days=29),
+                byok_platform_fee=4,
+                traffic_mode="byok",
+                status_code=429,
+                cost_usd=Decimal("0.0000254"),
             ),
         ]
     )
@@ -372,6 +380,9 @@ async def test_the_statement_whole(gateway: Gateway) -> None:
                 "agent_runtime_fee",
                 "total_charge",
                 "latency_ms",
+                "api_key_id",
+                "cost_usd",
+                "cost_source",
             ],
             [
                 "'=june-2",
@@ -389,6 +400,9 @@ async def test_the_statement_whole(gateway: Gateway) -> None:
                 "0",
                 "4",
                 "",
+                "",
+                "0.000025",
+                "priced",
             ],
             [
                 "june-1",
@@ -406,8 +420,11 @@ async def test_the_statement_whole(gateway: Gateway) -> None:
                 "0",
                 "3",
                 "1.5",
+                "'=k",
+                "0.000000",
+                "unpriced",
             ],
-            ["2 requests", "", "", "", "", "", "200", "40", "240", "3", "4", "0", "0", "7", ""],
+            ["2 requests", "", "", "", "", "", "200", "40", "240", "3", "4", "0", "0", "7", "", "", "0.000025", ""],
         ]
     )
     empty = await gateway.client.get(STATEMENT, params={"month": "2031-02"}, headers=headers)

@@ -44,6 +44,9 @@ def node(request_id: str = "r1", at: datetime = AT, **changed: Any) -> dict[str,
         "tokens": {"prompt": 100, "completion": 20, "total": 120},
         "cost_breakdown": {"model_charge": 5, "byok_platform_fee": 4, "managed_tool_fee": 3, "agent_runtime_fee": 2, "total_charge": 14},
         "latency_ms": 12.5,
+        "api_key_id": "k1",
+        "cost_usd": 0.000025,
+        "cost_source": "priced",
         **changed,
     }
 
@@ -75,8 +78,8 @@ def judge(row: dict[str, Any]) -> ParsedBatch:
 
 
 def test_the_columns_are_those_that_the_gateway_writes() -> None:
-    assert exports.STATEMENT_COLUMNS == STATEMENT_COLUMNS
-    assert tuple(node()) == exports.LOG_COLUMNS
+    assert (*exports.STATEMENT_COLUMNS, *exports.LATER_COLUMNS) == STATEMENT_COLUMNS
+    assert tuple(node()) == (*exports.LOG_COLUMNS, *exports.LATER_COLUMNS)
     assert set(EXPORT_COLUMNS) >= exports.GROUPED_COLUMNS
 
 
@@ -104,7 +107,7 @@ def test_both_exports_give_the_same_records(tmp_path: Path) -> None:
     failed, taken = from_csv.parsed.records
     assert (taken.tenant_id, taken.request_id, taken.occurred_at, taken.status_code) == ("acme", "r1", AT, 200)
     assert (taken.model_id, taken.provider, taken.traffic_mode, taken.latency_ms) == ("openai/gpt-4o", "openai", "byok", Decimal("12.5"))
-    assert (taken.prompt_tokens, taken.completion_tokens, taken.cost_usd) == (100, 20, None)
+    assert (taken.prompt_tokens, taken.completion_tokens, taken.cost_usd, taken.api_key_id) == (100, 20, None, "k1")
     assert (taken.shared_model_spend, taken.byok_platform_fee, taken.managed_tool_fee, taken.agent_runtime_fee) == (5, 4, 3, 2)
     assert (failed.status_code, failed.latency_ms) == (500, None)
     assert from_csv.parsed.quarantined == from_json.parsed.quarantined == []
@@ -171,7 +174,7 @@ class TestTheClosingTotal:
                 "the prompt_tokens of the requests are 202 together",
             ),
             (b"total,2 requests", b"total,3 requests", "there are 2 requests"),
-            (b",28,\r\n", b",29,\r\n", "the total_charge of the requests are 28 together"),
+            (b",28,,,0.000050,\r\n", b",29,,,0.000050,\r\n", "the total_charge of the requests are 28 together"),
         ],
     )
     def test_does_not_agree(self, path: Path, found: bytes, put: bytes, message: str) -> None:
@@ -231,7 +234,7 @@ class TestChoice:
 
     def test_a_source_that_was_asked_for_and_is_not_there(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
-        path.write_text(",".join(STATEMENT_COLUMNS[:-1]) + "\n")
+        path.write_text(",".join(STATEMENT_COLUMNS[:-4]) + "\n")
         assert refusal(path, source="export") == "there is no column latency_ms, which a usage statement has"
 
     def test_an_export_names_no_tenant(self, tmp_path: Path) -> None:

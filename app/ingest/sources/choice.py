@@ -61,10 +61,16 @@ STATEMENT: Final = RowSource(
     "a usage statement",
     exports.statement_candidate,
     exports.STATEMENT_COLUMNS,
-    frozenset(exports.STATEMENT_COLUMNS),
+    frozenset((*exports.STATEMENT_COLUMNS, *exports.LATER_COLUMNS)),
     proof=exports.without_closing_total,
 )
-REQUEST_LOG: Final = RowSource(exports.NAME, "a request log", exports.log_candidate, exports.LOG_COLUMNS, frozenset(exports.LOG_COLUMNS))
+REQUEST_LOG: Final = RowSource(
+    exports.NAME,
+    "a request log",
+    exports.log_candidate,
+    exports.LOG_COLUMNS,
+    frozenset((*exports.LOG_COLUMNS, *exports.LATER_COLUMNS)),
+)
 
 _RECOGNISED: Final = (ACTIVITY, STATEMENT, REQUEST_LOG, SPEND_LOGS)
 _NAMED: Final[dict[str, tuple[RowSource, ...]]] = {

@@ -32,6 +32,8 @@ _CHARGES: Final = {
 _SUMMED: Final = ("prompt_tokens", "completion_tokens", "total_tokens", *_CHARGES, "total_charge")
 LOG_COLUMNS: Final = (*_SHARED, "tokens", "cost_breakdown", "latency_ms")
 STATEMENT_COLUMNS: Final = (*_SHARED, *_SUMMED, "latency_ms")
+LATER_COLUMNS: Final = ("api_key_id", "cost_usd", "cost_source")
+"""What newer exports have beside. The cost is rounded, and so is not read: it is found again from the catalog."""
 GROUPED_COLUMNS: Final = frozenset({"date", "requests"})
 """What a table has whose rows are many requests each."""
 
@@ -67,7 +69,7 @@ def log_candidate(row: Mapping[str, object]) -> Candidate:
 def statement_candidate(row: Mapping[str, object]) -> Candidate:
     """Return what a row of the statement says."""
     cells = {column: None if cell == "" else cell for column, cell in row.items()}
-    for column in ("model", "provider", "request_id"):
+    for column in ("model", "provider", "request_id", "api_key_id"):
         cells[column] = plain_cell(cells.get(column))
     tokens = {name: cells.get(f"{name}_tokens") for name in ("prompt", "completion", "total")}
     return _candidate(cells, tokens, cells)
@@ -101,6 +103,7 @@ def _candidate(row: Mapping[str, object], tokens: Mapping[str, object], charges:
     values: dict[str, object] = {
         "request_id": request_id,
         "occurred_at": occurred_at,
+        "api_key_id": row.get("api_key_id") or None,
         "model_id": row.get("model"),
         "provider": row.get("provider"),
         "status_code": _STATUS_CODES.get(status),
