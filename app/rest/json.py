@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from hashlib import blake2b
 from typing import Any
 
 import orjson
+
+_MADE_AT = re.compile(rb'"as_of":"[^"]*"')
 
 
 def encode_json(value: Any) -> bytes:
@@ -21,6 +24,11 @@ def encode_json(value: Any) -> bytes:
 def etag_of(body: bytes) -> str:
     """Return a validator of a body: weak, since the body has the same one whether it is compressed or not."""
     return f'W/"{blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def data_etag_of(body: bytes) -> str:
+    """Return a weak validator of a body's data: the same whenever, and by whichever worker, the body was made, which `as_of` says."""
+    return etag_of(_MADE_AT.sub(b"", body))
 
 
 def etag_matches(if_none_match: str | None, etag: str) -> bool:

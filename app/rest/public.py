@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -40,10 +41,12 @@ def shape_network_body(network: dict[str, Any]) -> dict[str, Any]:
     return {**network, "trend": {name: network["trend"][field] for name, field in _RANGES.items()}}
 
 
-def validated_responses(model: type[BaseModel], description: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304."""
+def validated_responses(
+    model: type[BaseModel], description: str, limits: Mapping[str, Any] = STANDARD_LIMITS
+) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304. `limits`: the headers that say what is left."""
     return {
-        200: {"model": model, "description": description, "headers": CACHE_HEADERS | STANDARD_LIMITS},
+        200: {"model": model, "description": description, "headers": {**CACHE_HEADERS, **limits}},
         304: {"description": "The answer is one that If-None-Match names", "headers": CACHE_HEADERS},
     }
 
@@ -76,9 +79,10 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
         description="The top 50 public models of each UTC day by total tokens, and one `other` row. Any API key; 30 requests a minute per "
         "key, 500 a UTC day per account.",
         responses={
-            200: {"model": RankingsDailyResponse, "description": "Up to 51 rows a day", "headers": LIMITS},
+            **validated_responses(RankingsDailyResponse, "Up to 51 rows a day", LIMITS),
             **error_responses(NumberedError, 400, 401),
         },
+        openapi_extra=VALIDATORS,
     )
     async def get_rankings_daily(
         request: Request,

@@ -32,7 +32,7 @@ from app.resolvers.context import RequestContext, Services
 from app.rest.answer import json_response
 from app.rest.envelopes import envelope_of, error_headers
 from app.rest.execute import StoredDocuments
-from app.rest.json import etag_of
+from app.rest.json import data_etag_of, etag_of
 from app.web.cached_answer import CachedAnswer, read_if_none_match
 from app.web.compression import CodedBody, choose_coding, read_accept_encoding
 from app.web.direct_routes import read_query
@@ -234,10 +234,14 @@ def _size_of(answer: Answer) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """A URL whose answers are kept. `document`: whose root says who may ask; None: everybody."""
+    """A URL whose answers have validators. `document`: whose root says who may ask; None: everybody.
+
+    `is_cached` False: each request is answered anew, since it counts as a read; its validator is of the data alone.
+    """
 
     path: str
     document: str | None = None
+    is_cached: bool = True
 
 
 SURFACES: Final = {
@@ -247,6 +251,7 @@ SURFACES: Final = {
         Surface("/api/usage/analytics", "usage_analytics"),
         Surface("/v1/analytics", "gateway_stats"),
         Surface("/v1/customer/analytics", "tenant_analytics"),
+        Surface("/api/v1/datasets/rankings-daily", "rankings_daily", is_cached=False),
     )
 }
 
@@ -270,7 +275,7 @@ class AnswerCacheMiddleware:
             await self._validate(scope, receive, send)
             return
         surface = SURFACES.get(scope["path"])
-        if surface is not None and not self._answers.memory.limit:
+        if surface is not None and not (self._answers.memory.limit and surface.is_cached):
             scope["route"] = surface
             answer = await self._run(surface, scope, "")
             await answer.send(send, read_if_none_match(scope["headers"]))
@@ -331,7 +336,7 @@ class AnswerCacheMiddleware:
         if status != 200 or b"no-store" in names.get(b"cache-control", b""):
             return CachedAnswer(status, headers, CodedBody(body), "", request_id)
         private = [] if surface.document is None else [(b"cache-control", self._private)]
-        etag = etag_of(body)
+        etag = etag_of(body) if surface.is_cached else data_etag_of(body)
         return CachedAnswer(status, [*headers, (b"etag", etag.encode()), *private], CodedBody(body), etag, request_id)
 
     async def _validate(self, scope: Scope, receive: Receive, send: Send) -> None:

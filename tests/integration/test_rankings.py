@@ -221,3 +221,35 @@ async def test_it_equals_a_direct_aggregation(gateway: Gateway, drawn: list[tupl
     await gateway.store(records)
     rows = await rows_of(gateway, await gateway.key("admin"), start_date="2026-06-01", end_date=NOW.date().isoformat())
     assert rows == naive_rankings(records, set(_names) - private, date(2026, 6, 1), NOW.date())
+
+
+async def test_unchanged_rankings_are_not_sent_again_but_counted(gateway: Gateway) -> None:
+    await gateway.catalog(entry("m/x"))
+    await gateway.store([make_record(model_id="m/x", occurred_at=DAY)])
+    headers = await gateway.key("tenant", "acme")
+    first = await gateway.client.get(URL, headers=headers)
+    assert first.headers["cache-control"].startswith("private")
+    left = int(first.headers["x-ratelimit-remaining"])
+    gateway.clock.advance(timedelta(seconds=90))
+    again = await gateway.client.get(URL, headers={**headers, "If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert int(again.headers["x-ratelimit-remaining"]) == left - 1
+    whole = await gateway.client.get(URL, headers=headers)
+    assert (whole.status_code, whole.headers["etag"]) == (200, first.headers["etag"])
+    assert (first.json()["meta"]["as_of"], whole.json()["meta"]["as_of"]) == ("2026-06-26T12:00:00Z", "2026-06-26T12:01:30Z")
+    other = await gateway.client.get(URL, params={"start_date": "2026-06-01"}, headers={**headers, "If-None-Match": first.headers["etag"]})
+    assert (other.status_code, other.headers["etag"] != first.headers["etag"]) == (200, True)
+    await gateway.store([make_record(model_id="m/x", occurred_at=DAY)])
+    changed = await gateway.client.get(URL, headers={**headers, "If-None-Match": first.headers["etag"]})
+    assert (changed.status_code, changed.headers["etag"] != first.headers["etag"]) == (200, True)
+
+
+async def test_no_validator_opens_the_rankings(gateway: Gateway) -> None:
+    headers = await gateway.key("tenant", "acme")
+    etag = (await gateway.client.get(URL, headers=headers)).headers["etag"]
+    for key in ({}, {"X-API-Key": "tg_wrong"}):
+        refused = await gateway.client.get(URL, headers={**key, "If-None-Match": etag})
+        assert (refused.status_code, "etag" in refused.headers) == (401, False)
+    for _ in range(29):
+        assert (await gateway.client.get(URL, headers={**headers, "If-None-Match": etag})).status_code == 304
+    assert (await gateway.client.get(URL, headers={**headers, "If-None-Match": etag})).status_code == 429
