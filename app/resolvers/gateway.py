@@ -117,6 +117,10 @@ ModelsLimit = Annotated[int, strawberry.argument(description=limit_description("
 ProjectsLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `projects`"))]
 
 
+_NO_OUTCOMES = OutcomesRest(**GatewayCounts(*[BigInt(0)] * len(GatewayCounts._fields))._asdict())
+"""What stands for a rest that is not selected."""
+
+
 def sections_of(selected: frozenset[str]) -> set[str]:
     """Return the sections that the selected fields are made of."""
     rests = {name for name in _LISTS if f"{name}Rest" in selected}
@@ -147,8 +151,9 @@ async def resolve_gateway_stats(
         return as_list(RowList(_OUTCOMES, rows.get(section, [])))
 
     def rest(section: str) -> OutcomesRest:
-        listed = rows.get(section, []) if f"{section}Rest" in selected else []
-        return OutcomesRest(**GatewayCounts(*rest_of(sums, listed, 1))._asdict())
+        if f"{section}Rest" not in selected:
+            return _NO_OUTCOMES
+        return OutcomesRest(**GatewayCounts(*rest_of(sums, rows[section], 1))._asdict())
 
     return GatewayStats(
         total_requests=totals.requests,

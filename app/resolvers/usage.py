@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ import strawberry
 
 from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fill_gaps, rest_of
 from app.cube.dimensions import Bucket
+from app.db.pipeline import Rows
 from app.domain.errors import BadInputError
 from app.domain.money import usd
 from app.domain.principal import traffic_scope
@@ -165,7 +165,21 @@ _SECTIONS = {
     "topUsers": ("top_users",),
     "topUsersRest": ("top_users", "totals"),
 }
-_NOTHING = [(BigInt(0), BigInt(0), Decimal(0), BigInt(0), BigInt(0))]
+_NO_MODELS = ModelUsageRest(input_tokens=BigInt(0), output_tokens=BigInt(0), cost=0.0, request_count=BigInt(0), priced=True)
+_NO_USERS = UserUsageRest(total_cost=0.0, request_count=BigInt(0))
+"""What stands for a rest that is not selected."""
+
+
+def _rest_of_models(totals: Rows, models: Rows) -> ModelUsageRest:
+    input_tokens, output_tokens, cost, requests, priced = rest_of(totals, models, 2)
+    return ModelUsageRest(
+        input_tokens=input_tokens, output_tokens=output_tokens, cost=usd(cost), request_count=requests, priced=priced == requests
+    )
+
+
+def _rest_of_users(totals: Rows, users: Rows) -> UserUsageRest:
+    cost, requests = rest_of([totals[0][2:4]], users, 1)
+    return UserUsageRest(total_cost=usd(cost), request_count=requests)
 
 
 def usage_rows(arguments: Mapping[str, Any], now: datetime) -> int:
@@ -199,9 +213,7 @@ async def resolve_usage_analytics(
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_usage(database, asked, scope)
     points = rows.get("time_series", [])
-    models, users, totals = rows.get("by_model", []), rows.get("top_users", []), rows.get("totals", _NOTHING)
-    rest_input, rest_output, rest_cost, rest_requests, rest_priced = rest_of(totals, models if "byModelRest" in selected else [], 2)
-    users_cost, users_requests = rest_of([totals[0][2:4]], users if "topUsersRest" in selected else [], 1)
+    models, users = rows.get("by_model", []), rows.get("top_users", [])
     names = await fetch_usernames(database, [user_id for user_id, _, _ in users], scope) if users else {}
     start, end = (None if date_from is None else window.start_date), (None if date_to is None else window.end_date)
     series = fill_gaps(points, start, end, bucket) if fill_gaps_ else points
@@ -209,13 +221,7 @@ async def resolve_usage_analytics(
     return UsageAnalytics(
         time_series=as_list(RowList(_POINT, [(label(start), i, o, usd(cost), n, known == n) for start, i, o, cost, n, known in series])),
         by_model=as_list(RowList(_MODEL, [(model, by, i, o, usd(cost), n, known == n) for model, by, i, o, cost, n, known in models])),
-        by_model_rest=ModelUsageRest(
-            input_tokens=rest_input,
-            output_tokens=rest_output,
-            cost=usd(rest_cost),
-            request_count=rest_requests,
-            priced=rest_priced == rest_requests,
-        ),
+        by_model_rest=_rest_of_models(rows["totals"], models) if "byModelRest" in selected else _NO_MODELS,
         top_users=as_list(RowList(_USER, [(user_id, names.get(user_id), usd(cost), requests) for user_id, cost, requests in users])),
-        top_users_rest=UserUsageRest(total_cost=usd(users_cost), request_count=users_requests),
+        top_users_rest=_rest_of_users(rows["totals"], users) if "topUsersRest" in selected else _NO_USERS,
     )

@@ -173,7 +173,7 @@ async def test_what_the_gateway_hands_out_comes_in_again(gateway: Gateway, elsew
             traffic_mode=("shared", "byok")[number % 2],
             shared_model_spend=number,
             byok_platform_fee=number % 3,
-            managed_tool_fee=2**50 if number == 5 else 0,
+            managed_tool_fee=2**39 if number == 5 else 0,
             agent_runtime_fee=1,
             latency_ms=None if number % 3 == 0 else Decimal(number) / 7,
         )
