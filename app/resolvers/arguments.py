@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import fields
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from strawberry import UNSET
@@ -14,6 +15,8 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.errors import BadInputError
 
 _MAX_INSTANT = 64
+_MAX_NUMBER = 40
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def given_text(text: str | None) -> str | None:
@@ -30,6 +33,17 @@ def read_instant_argument(text: str, name: str) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise BadInputError(f"{name} must be an ISO 8601 instant with an offset, such as 2027-01-31T00:00:00Z", name)
+
+
+def read_decimal_argument(value: object, name: str) -> Decimal:
+    """Return a number that came as JSON number or text. BadInputError names the argument, in snake case: it is none, or too long."""
+    text = repr(value) if isinstance(value, float) else str(value)
+    if len(text) > _MAX_NUMBER or _NUMBER.fullmatch(text) is None:
+        raise BadInputError(f"{name} must be a decimal number of at most {_MAX_NUMBER} characters", name)
+    number = Decimal(text)
+    if abs(number.adjusted()) > _MAX_NUMBER:
+        raise BadInputError(f"{name} must be a decimal number of at most {_MAX_NUMBER} digits", name)
+    return number
 
 
 def given_fields(given: Any) -> dict[str, Any]:

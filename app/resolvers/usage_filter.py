@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 import strawberry
@@ -13,6 +12,7 @@ from app.cube.usage_dimensions import BY_OUTCOME, BY_PROMPT_SIZE, BY_TRAFFIC_MOD
 from app.db.engine import NOT_STORABLE
 from app.domain.errors import BadInputError
 from app.query.filters import All, Bound, Bounded, Condition, Match, Named, Not, Some, parts_of
+from app.resolvers.arguments import read_decimal_argument
 from app.resolvers.scalars import ExactNumber
 from app.resolvers.usage_enums import Outcome, PromptSize, TrafficMode
 
@@ -125,7 +125,9 @@ def _read(given: Any, depth: int) -> Condition:
         value = getattr(given, number)
         if _is_given(value):
             bounds = ((bound, getattr(value, bound.name.lower())) for bound in Bound)
-            found += [Bounded(number, bound, _decimal(limit, number)) for bound, limit in bounds if _is_given(limit)]
+            found += [
+                Bounded(number, bound, read_decimal_argument(limit, f"where.{number}")) for bound, limit in bounds if _is_given(limit)
+            ]
     if _is_given(given.and_):
         found.append(All(tuple(_read(part, depth + 1) for part in given.and_)))
     if _is_given(given.or_):
@@ -160,13 +162,3 @@ def _named(dimension: UsageDimension, given: Any) -> list[Condition]:
             absent = Named(dimension, Match.ABSENT)
             found.append(absent if given.is_null else Not(absent))
     return found
-
-
-def _decimal(value: Any, name: str) -> Decimal:
-    try:
-        number = Decimal(str(value)) if len(str(value)) <= 40 else None
-    except InvalidOperation:
-        number = None
-    if number is None or not number.is_finite() or abs(number.adjusted()) > 40:
-        raise BadInputError(f"where.{to_camel_case(name)} must be a decimal number of at most 40 digits", "where")
-    return number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from enum import Enum
 from typing import Annotated, Any, Final
 
@@ -22,6 +21,7 @@ from app.query.cover import cover
 from app.query.filters import All, Condition
 from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Having, Order, Question, Top
 from app.query.run import Answer, Asked, expect_rows
+from app.resolvers.arguments import read_decimal_argument
 from app.resolvers.connections import PageInfo, decode_position, encode_position
 from app.resolvers.context import ResolverInfo
 from app.resolvers.points import points_for_question
@@ -247,12 +247,7 @@ def _having(given: MetricCondition) -> list[Having]:
     for name, operator in _OPERATORS.items():
         value = getattr(given, name)
         if value is not UNSET and value is not None:
-            try:
-                limit = Decimal(str(value)) if len(str(value)) <= 40 else Decimal("NaN")
-            except ArithmeticError:
-                limit = Decimal("NaN")
-            if not limit.is_finite() or abs(limit.adjusted()) > 40:
-                raise BadInputError(f"having.{name} must be a decimal number of at most 40 digits", "having")
+            limit = read_decimal_argument(value, f"having.{name}")
             found.append(Having(metric, operator, limit))
     if metric.name in ("first_seen", "last_seen"):
         raise BadInputError("having compares numbers, not instants", "having")

@@ -34,7 +34,7 @@ SCHEMA = build_schema()
 
 CALLERS = ["anonymous", "unknown", "ingest", "gateway", FOREIGN, *[OWN] * 6, *["admin"] * 15]
 
-_SCALARS: dict[str, list[Any]] = {
+_BY_TYPE: dict[str, list[Any]] = {
     "Boolean": [True, False],
     "Int": [1, 2, 30, 100, 0, -1, 2**31],
     "String": ["", "no-such-thing", "2026-06-25"],
@@ -42,7 +42,17 @@ _SCALARS: dict[str, list[Any]] = {
     "Date": ["2026-06-01", "2026-06-25", "2026-06-26T01:02:03Z", "2025-01-01", "2024-12-31", "2026-13-40", 5],
     "DateTime": ["2026-06-26T12:00:00Z", "2026-06-26", "never"],
     "Decimal": ["0.5", 1, "x"],
+    "TimeRange": [
+        {"dates": {"from": "2026-06-01", "to": "2026-06-26"}},
+        {"last": {"count": 30, "unit": "DAY"}},
+        {"dates": {"from": "2026-06-26", "to": "2026-06-01"}},
+    ],
+    "UsageFilter": [{}, {"outcome": {"eq": "SUCCESS"}}, {"user": {"startsWith": "user"}, "not": {"model": {"eq": "shared/model"}}}],
+    "Top": [{"count": 2, "orderBy": "REQUESTS"}, {"count": 0}],
+    "MetricCondition": [{"metric": "REQUESTS", "gt": 1}, {"metric": "COST", "lt": "x"}],
+    "UsageOrder": [{"metric": "REQUESTS"}, {"bucket": True}, {}],
 }
+"""Values of arguments by the name of their type."""
 
 _RECORD = {"requestId": f"{OWN}-request-1", "occurredAt": "2026-06-25T10:30:00Z", "tenantId": f"{OWN}-tenant"}
 UNCHANGING: dict[str, list[Any]] = {
@@ -66,11 +76,11 @@ def _values(field: str, argument: str, declared: GraphQLArgument) -> tuple[Seque
     walked = walked or [given[argument] for variations in ROOTS.values() for given in variations if given.get(argument) is not None]
     walked = [value for value in walked if value != "no-such-thing"]
     if argument == "after":
-        return [None, None, *walked], ["", "no cursor", *_SCALARS["String"]]
+        return [None, None, *walked], ["", "no cursor", *_BY_TYPE["String"]]
     if kind.name == "Boolean":
         return [True, False], [None]
     # What is there already and what is asked most: another tenant's names, cursors and dates are among it.
-    return walked or _SCALARS[kind.name], [*_SCALARS[kind.name], None]
+    return walked or _BY_TYPE[kind.name], [*_BY_TYPE[kind.name], None]
 
 
 def _unchanging(field: str, argument: str, declared: GraphQLArgument) -> tuple[Sequence[Any], Sequence[Any]]:

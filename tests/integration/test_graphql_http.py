@@ -27,6 +27,8 @@ ROOTS = {
     "apiKeys": "{ nodes { id } }",
     "quarantinedRecords": "{ nodes { id } }",
     "rankingsDaily": "{ data { date } }",
+    "usage": "(range: {period: TODAY}) { totals { requests } }",
+    "usageCatalog": "{ metrics { name } }",
     "usageAnalytics": "{ byModel { cost } }",
     "gatewayStats": "{ totalRequests }",
     "tenantAnalytics": "{ summary { totalSpend } }",

@@ -210,6 +210,9 @@ async def test_who_sees_what(busy: Gateway) -> None:
         ('rows(after: "nonsense") { totalCount }', "range: $range", "the cursor is not one"),
         ('rows(having: [{metric: COST, gt: "x"}]) { totalCount }', "range: $range", "having.gt must be a decimal"),
         ("totals { requests }", 'range: $range, where: {latencyMs: {gt: "NaN"}}', "where.latencyMs must be a decimal"),
+        ("totals { requests }", 'range: $range, where: {latencyMs: {gt: "1_000"}}', "where.latencyMs must be a decimal"),
+        ("totals { requests }", 'range: $range, where: {latencyMs: {gt: "\u0663"}}', "where.latencyMs must be a decimal"),
+        ("totals { requests }", "range: $range, where: {latencyMs: {gt: 1e999}}", "must be"),
         ("totals { requests }", 'range: $range, where: {model: {eq: "a\\u0000"}}', "NUL"),
     ],
 )
@@ -285,9 +288,8 @@ async def test_all_of_a_document_is_of_one_state_and_one_connection(busy: Gatewa
 
 async def test_what_it_costs_is_summed_before_anything_is_asked(busy: Gateway) -> None:
     admin = await busy.key("admin")
-    answer = await busy.graphql(
-        "{ usage(range: {last: {count: 2, unit: DAY}}) { totals { requests } rows(by: [MODEL]) { totalCount } } }", admin
-    )
+    query = "{ usage(range: {last: {count: 2, unit: DAY}}) { totals { requests } rows(by: [MODEL]) { totalCount } } }"
+    answer = (await busy.client.post("/graphql", json={"query": query}, headers=admin)).json()
     assert answer["extensions"]["cost"]["requested"] == 3  # the root, and twice two days of 50 rows
     rows = " ".join(f"r{number}: rows(by: [STATUS_CODE], first: {number + 1}) {{ totalCount }}" for number in range(6))
     with recorded() as statements:
