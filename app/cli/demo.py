@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -24,7 +23,8 @@ from app.auth.authenticate import Authenticator
 from app.auth.store import KeyRequest, create_key
 from app.cli.main import app
 from app.cli.rollups import progress_bar
-from app.cli.serve import Listen, leave_on_sigterm, run_server
+from app.cli.serve import Listen, run_server
+from app.cli.server import bind, leave_on_sigterm
 from app.cli.session import open_migrated
 from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
@@ -59,7 +59,8 @@ def demo(
     """Load demo data if the database is empty, print a key per role, and serve."""
     leave_on_sigterm()
     settings = in_folder_of_its_own(load(workers=1))
-    refuse_taken_port(host, port)
+    sockets = bind(host, port)  # before data is loaded for minutes
+    address = f"http://{host}:{sockets[0].getsockname()[1]}"
     if reset:
         reset_demo(settings)
     with open_migrated(settings) as (url, server):
@@ -67,7 +68,7 @@ def demo(
         if loaded:
             typer.echo(f"loaded {loaded:,} demo records", err=True)
         where = "the database of TOKENGRAPH_DATABASE_URL" if server is None else str(settings.data_dir)
-        listen = Listen(host, port, lambda: _announce(f"http://{host}:{port}", where, keys))
+        listen = Listen(sockets, lambda: _announce(address, where, keys))
         run_server(settings.model_copy(update={"database_url": url}), server, listen)
 
 
@@ -77,17 +78,6 @@ def in_folder_of_its_own(settings: Settings) -> Settings:
     if settings.database_url is not None:
         folder /= hashlib.sha256(settings.database_url.encode()).hexdigest()[:16]
     return settings.model_copy(update={"data_dir": folder})
-
-
-def refuse_taken_port(host: str, port: int) -> None:
-    """BadInputError if nobody can listen there: said before data is loaded for minutes."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port that was just left is free
-            probe.bind(address)
-    except OSError as error:
-        raise BadInputError(f"{host} port {port} cannot be listened on: {error.strerror}. Choose another with --port") from None
 
 
 def reset_demo(settings: Settings) -> None:

@@ -19,19 +19,15 @@ from app.db.embedded import EmbeddedServer
 from app.settings import Settings, load
 from app.web.http_protocol import BoundedConfig, ConnectionBounds
 
-__all__ = ["Listen", "leave_on_sigterm", "run_server"]
-
 _WATCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to serve, and what to say once it does. `sockets`: bound already; None: they are bound when it serves."""
+    """Where to serve, bound already, and what to say once it does."""
 
-    host: str
-    port: int
+    sockets: list[socket.socket]
     announce: Callable[[], None]
-    sockets: list[socket.socket] | None = None
 
 
 @app.command("serve")
@@ -47,7 +43,7 @@ def serve(
     url = f"http://{host}:{sockets[0].getsockname()[1]}"
     with open_migrated(settings) as (database_url, server):
         announce = lambda: typer.echo(f"Tokengraph serves on {url} (GraphQL at {url}/graphql)", err=True)  # noqa: E731
-        run_server(settings.model_copy(update={"database_url": database_url}), server, Listen(host, port, announce, sockets))
+        run_server(settings.model_copy(update={"database_url": database_url}), server, Listen(sockets, announce))
 
 
 def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen) -> None:
@@ -57,11 +53,10 @@ def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen
     if watch is not None:
         watch.start()
     try:
-        sockets = bind(listen.host, listen.port) if listen.sockets is None else listen.sockets
         if settings.workers == 1:
-            _serve_here(settings, server, sockets, listen.announce)
+            _serve_here(settings, server, listen.sockets, listen.announce)
         else:
-            _serve_in_workers(settings, sockets, listen.announce)
+            _serve_in_workers(settings, listen.sockets, listen.announce)
     finally:
         stopped.set()
         if server is not None and watch is not None:
