@@ -43,9 +43,11 @@ def test_where_a_key_is_looked_for(authorization: str | None, api_key: str | Non
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic abc", "Bearer", "Bearer  ", "tg_1"])
-def test_another_scheme_opens_nothing(authorization: str) -> None:
-    with pytest.raises(UnauthenticatedError):
-        presented_key(authorization, "tg_2")
+def test_another_scheme_opens_nothing_and_shuts_nothing(authorization: str) -> None:
+    for nothing in (None, "", "  "):
+        with pytest.raises(UnauthenticatedError):
+            presented_key(authorization, nothing)
+    assert presented_key(authorization, "tg_2") == "tg_2"
 
 
 def test_what_each_role_may_see_beyond_public_answers() -> None:
