@@ -20,6 +20,7 @@ from app.domain.time_range import (
     resolve_tenant_window,
     resolve_usage_window,
 )
+from app.resolvers.usage import MAX_TOP_USERS
 from app.rest import query
 from app.rest.parameters import parse_choice, parse_integer
 
@@ -46,6 +47,7 @@ CHOICES: dict[str, Accept] = {
 }
 INTEGERS: dict[str, Accept] = {
     "Days": lambda text: parse_integer(text, "", 1, query.MAX_DAYS),
+    "TopUsersLimit": lambda text: parse_integer(text, "", 1, MAX_TOP_USERS),
     "Limit": lambda text: parse_integer(text, "", 1, query.MAX_LOGS),
     "Offset": lambda text: parse_integer(text, "", 0, query.MAX_OFFSET),
 }
@@ -124,7 +126,7 @@ def test_choices_are_all_there_are(name: str) -> None:
     assert not any(accepts(name, choice.upper()) for choice in choices)
 
 
-@pytest.mark.parametrize("name", FREE - {"Cursor"})
+@pytest.mark.parametrize("name", sorted(FREE - {"Cursor"}))
 def test_texts_are_all_but_nul(name: str) -> None:
     pattern = re.compile(schema_of(name)["pattern"].replace(r"\u0000", "\0"))
     assert pattern.fullmatch("openai/gpt-4o 😀'\n")
