@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from app.web.graphql_bodies import STRANGER_BYTES
+from app.web.graphql_bodies import ANONYMOUS_BYTES
 
 REFUSED = frozenset({400})
 """Refused before anything is resolved, with its reason."""
@@ -139,7 +139,7 @@ def _documents() -> Iterator[HostileRequest]:
         if len(text) < 8_000:
             yield HostileRequest(f"document by GET: {name}", "GET", f"{_GRAPHQL}?query={quote(text)}", REFUSED, _ACCEPT)
         body = json.dumps({"query": text}).encode()
-        statuses = REFUSED if len(body) <= STRANGER_BYTES else TOO_LARGE
+        statuses = REFUSED if len(body) <= ANONYMOUS_BYTES else TOO_LARGE
         yield HostileRequest(f"document: {name}", "POST", _GRAPHQL, statuses, {**_ACCEPT, **_JSON}, body)
     body = json.dumps({"query": doubling(40)}).encode()
     yield HostileRequest("document: 40 levels, for Apollo's clients", "POST", _GRAPHQL, ANSWERED, _JSON, body)
@@ -197,7 +197,7 @@ BODIES: dict[str, str] = {
 
 def _bodies() -> Iterator[HostileRequest]:
     for name, text in BODIES.items():
-        statuses = MISSING if name == "an id of half a character" else REFUSED if len(text) <= STRANGER_BYTES else TOO_LARGE
+        statuses = MISSING if name == "an id of half a character" else REFUSED if len(text) <= ANONYMOUS_BYTES else TOO_LARGE
         yield HostileRequest(f"body: {name}", "POST", _GRAPHQL, statuses, {**_ACCEPT, **_JSON}, text.encode())
     yield HostileRequest("body: no UTF-8", "POST", _GRAPHQL, REFUSED, {**_ACCEPT, **_JSON}, b'{"query": "\xff"}')
     for name, variables in (

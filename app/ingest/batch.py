@@ -199,14 +199,14 @@ class Ingestor:
         identities = Identities.of(records, self._phrases)
         unknown = identities.unknown()
         names, missing = await self._find(connection, [records[position] for position in unknown])
-        strangers = [position for position in unknown if missing.concerns(records[position])] if missing else []
-        if strangers:
-            last = set(strangers)
-            order = [*(position for position in range(len(records)) if position not in last), *strangers]
+        unresolved = [position for position in unknown if missing.concerns(records[position])] if missing else []
+        if unresolved:
+            last = set(unresolved)
+            order = [*(position for position in range(len(records)) if position not in last), *unresolved]
             records, parts = [records[position] for position in order], [parts[position] for position in order]
             identities = Identities.of(records, self._phrases)
             unknown = identities.unknown()
-        settled = len(records) - len(strangers)
+        settled = len(records) - len(unresolved)
 
         def learn(positions: Sequence[int]) -> None:
             phrases.learn([records[position] for position in positions], names)

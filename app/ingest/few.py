@@ -50,12 +50,12 @@ async def write_few(connection: Connection, few: Few, missing: Missing, state: W
     tenants = [names.tenants[record.tenant_id] for record in records]
     keys = encode_keys(records, [encode_tenant(tenant) for tenant in tenants])
     new = await claim_new(connection, keys, len(records), state)
-    strangers = [position for position in new if missing.concerns(records[position])]
-    stored = await find_stored(connection, records, strangers, [tenants[position] for position in strangers])
+    unresolved = [position for position in new if missing.concerns(records[position])]
+    stored = await find_stored(connection, records, unresolved, [tenants[position] for position in unresolved])
     new = [position for position in new if position not in stored]
     if not new:
         return [0] * few.part_count, []
-    _, lacking = resolve([records[position] for position in strangers if position not in stored], names)
+    _, lacking = resolve([records[position] for position in unresolved if position not in stored], names)
     private_models = await register(connection, lacking, names) if lacking else []
     return await _store(connection, few.only(new), _STORE, state), private_models
 

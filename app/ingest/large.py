@@ -74,7 +74,7 @@ Introduce = Callable[[Sequence[int]], Awaitable[None]]
 class Load:
     """Records to write, each (tenant, request id) once. `parts[i]`: which of the `part_count` deliveries `records[i]` came with.
 
-    The identities of the first `settled` are complete, and those of `strangers`, which come after them, once `introduce` has run; their
+    The identities of the first `settled` are complete, and those of `unresolved`, which come after them, once `introduce` has run; their
     tenants are there in any case.
     """
 
@@ -162,14 +162,14 @@ async def _write_some(
     connection: Connection, load: Load, state: WriteState, keys: Keys, encoding: asyncio.Task[CopyText] | None
 ) -> list[int]:
     new = await claim_new(connection, keys, len(load.records), state)
-    strangers = [position for position in new if position >= load.settled]
-    tenants = [int.from_bytes(load.identities.tenants[position] or b"") for position in strangers]
-    stored = await find_stored(connection, load.records, strangers, tenants)
+    unresolved = [position for position in new if position >= load.settled]
+    tenants = [int.from_bytes(load.identities.tenants[position] or b"") for position in unresolved]
+    stored = await find_stored(connection, load.records, unresolved, tenants)
     if stored:
         new = [position for position in new if position not in stored]
     if not new:
         return [0] * load.part_count
-    await load.introduce([position for position in strangers if position not in stored])
+    await load.introduce([position for position in unresolved if position not in stored])
     if len(new) < len(load.records):
         load, encoding = load.only(new), None
     text = await _finish(load, encoding)

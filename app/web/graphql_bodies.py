@@ -1,4 +1,4 @@
-"""How long a body of `/graphql` may be, by who sends it, and of whose memory it takes a part: strangers fill theirs and nobody else's."""
+"""How long a body of `/graphql` may be and whose memory it takes: that of callers without a key, of readers, or of writers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.domain.errors import TokengraphError
 from app.resolvers.context import RequestContext
 from app.web.bodies import BodyBudget, BodyReader
 
-STRANGER_BYTES: Final = 64 * 1024
+ANONYMOUS_BYTES: Final = 64 * 1024
 """Without a valid key."""
 
 READER_BYTES: Final = 256 * 1024
@@ -21,7 +21,7 @@ READER_BYTES: Final = 256 * 1024
 WRITER_BYTES: Final = 8 * 2**20
 """With a key that may write: room for a mutation of 1,000 usage records."""
 
-STRANGERS_MEMORY: Final = 8 * 2**20
+ANONYMOUS_MEMORY: Final = 8 * 2**20
 READERS_MEMORY: Final = 32 * 2**20
 
 
@@ -32,7 +32,7 @@ class GraphQLBodies:
     reader: BodyReader
     writers: BodyBudget
     readers: BodyBudget = field(default_factory=lambda: BodyBudget(READERS_MEMORY))
-    strangers: BodyBudget = field(default_factory=lambda: BodyBudget(STRANGERS_MEMORY))
+    anonymous: BodyBudget = field(default_factory=lambda: BodyBudget(ANONYMOUS_MEMORY))
 
     async def take(self, request: Request, context: RequestContext, until: ExitStack) -> bytes:
         """Return the body. It holds memory `until` that is closed. Errors as `BodyReader.read`."""
@@ -43,7 +43,7 @@ class GraphQLBodies:
         try:
             principal = await context.principal()
         except TokengraphError:  # which the fields that need a key raise again
-            return STRANGER_BYTES, self.strangers, context.subject
+            return ANONYMOUS_BYTES, self.anonymous, context.subject
         if principal.may_ingest:
             return WRITER_BYTES, self.writers, context.subject
         return READER_BYTES, self.readers, context.subject

@@ -16,7 +16,7 @@ import pytest
 from app.settings import Settings
 from app.web.app import Wiring, create_app
 from app.web.bodies import LEAST, Pace
-from app.web.graphql_bodies import READER_BYTES, STRANGER_BYTES, STRANGERS_MEMORY, WRITER_BYTES
+from app.web.graphql_bodies import ANONYMOUS_BYTES, ANONYMOUS_MEMORY, READER_BYTES, WRITER_BYTES
 from app.web.http_protocol import ConnectionBounds
 from tests.gateway import Gateway
 from tests.live import listening
@@ -33,7 +33,7 @@ def body_of(size: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("role", "limit"),
-    [(None, STRANGER_BYTES), ("wrong", STRANGER_BYTES), ("tenant", READER_BYTES), ("gateway", READER_BYTES), ("ingest", WRITER_BYTES)],
+    [(None, ANONYMOUS_BYTES), ("wrong", ANONYMOUS_BYTES), ("tenant", READER_BYTES), ("gateway", READER_BYTES), ("ingest", WRITER_BYTES)],
 )
 async def test_a_body_may_be_as_long_as_its_sender_is_trusted(gateway: Gateway, role: str | None, limit: int) -> None:
     headers = dict(JSON)
@@ -52,9 +52,9 @@ async def test_a_body_may_be_as_long_as_its_sender_is_trusted(gateway: Gateway, 
 
 async def test_a_body_may_be_compressed_and_is_as_long_as_it_becomes(gateway: Gateway) -> None:
     headers = JSON | {"Content-Encoding": "gzip"}
-    taken = await gateway.client.post("/graphql", content=gzip.compress(body_of(STRANGER_BYTES)), headers=headers)
+    taken = await gateway.client.post("/graphql", content=gzip.compress(body_of(ANONYMOUS_BYTES)), headers=headers)
     assert taken.json().keys() == {"data"}
-    refused = await gateway.client.post("/graphql", content=gzip.compress(body_of(STRANGER_BYTES + 1)), headers=headers)
+    refused = await gateway.client.post("/graphql", content=gzip.compress(body_of(ANONYMOUS_BYTES + 1)), headers=headers)
     assert refused.status_code == 413
     unknown = await gateway.client.post("/graphql", content=b"{}", headers=JSON | {"Content-Encoding": "br"})
     assert unknown.status_code == 415
@@ -84,12 +84,12 @@ async def begin(
     return reader, writer
 
 
-async def test_unfinished_bodies_of_strangers_are_bounded_together_and_end(gateway: Gateway, database_url: str) -> None:
-    most = STRANGERS_MEMORY // STRANGER_BYTES
+async def test_unfinished_anonymous_bodies_are_bounded_together_and_end(gateway: Gateway, database_url: str) -> None:
+    most = ANONYMOUS_MEMORY // ANONYMOUS_BYTES
     key = await gateway.key("tenant", "acme")
     with served(gateway, database_url, Pace(grace=3, rate=2**20)) as url:
-        sent = body_of(STRANGER_BYTES)[:-1]
-        begun = [await begin(url, "/graphql", JSON, STRANGER_BYTES, sent) for _ in range(most + 20)]
+        sent = body_of(ANONYMOUS_BYTES)[:-1]
+        begun = [await begin(url, "/graphql", JSON, ANONYMOUS_BYTES, sent) for _ in range(most + 20)]
         answers = await asyncio.gather(*(reader.read(4096) for reader, _ in begun))
         statuses = [int(answer[9:12]) for answer in answers]
         assert set(statuses) == {408, 429}
@@ -99,9 +99,9 @@ async def test_unfinished_bodies_of_strangers_are_bounded_together_and_end(gatew
         for _, writer in begun:
             writer.close()
         async with httpx.AsyncClient(base_url=url, headers=JSON, timeout=30) as client:
-            assert (await client.post("/graphql", content=body_of(STRANGER_BYTES))).status_code == 200, "all of it was given back"
+            assert (await client.post("/graphql", content=body_of(ANONYMOUS_BYTES))).status_code == 200, "all of it was given back"
             assert (await client.post("/graphql", content=body_of(READER_BYTES), headers=key)).status_code == 200
-    assert most * LEAST < STRANGERS_MEMORY
+    assert most * LEAST < ANONYMOUS_MEMORY
 
 
 async def test_a_stop_answers_unfinished_bodies_408_and_whatever_else_503(gateway: Gateway, database_url: str) -> None:
