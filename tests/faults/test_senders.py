@@ -32,9 +32,15 @@ async def headers(gateway: Gateway) -> dict[str, str]:
 
 
 @pytest.fixture
-def url(gateway: Gateway, database_url: str) -> Iterator[str]:
-    """A gateway on a real port that has room for two bodies of the greatest length and not for three."""
-    settings = Settings(database_url=database_url, ingest_body_limit=BODY_LIMIT, ingest_memory=MEMORY, key_rate_limit="off")
+def memory() -> int:
+    """Room for two bodies of the greatest length and not for three."""
+    return MEMORY
+
+
+@pytest.fixture
+def url(gateway: Gateway, database_url: str, memory: int) -> Iterator[str]:
+    """A gateway on a real port."""
+    settings = Settings(database_url=database_url, ingest_body_limit=BODY_LIMIT, ingest_memory=memory, key_rate_limit="off")
     with listening(create_app(settings, Wiring(clock=gateway.clock, jobs=False))) as url:
         yield url
 
@@ -189,6 +195,7 @@ async def trickle(writer: asyncio.StreamWriter, request: bytes, hurry: asyncio.E
     await writer.drain()
 
 
+@pytest.mark.parametrize("memory", [4 * MEMORY], ids=["room for all of one key"])
 async def test_slow_senders_hold_nobody_and_are_served_in_the_end(gateway: Gateway, url: str, headers: dict[str, str]) -> None:
     def request(number: int) -> bytes:
         body = lines(f"slow{number}", 400)

@@ -229,7 +229,8 @@ async def test_arguments_of_lists_are_judged(gateway: Gateway, name: str) -> Non
         assert code_of(answer) == ("BAD_USER_INPUT", "first must be from 1 to 100")
     other = "WyJvdGhlciIsImEiXQ"
     long = "WyJ" + "A" * 5000
-    for after in ("", "junk", "!!!", "W10", "bnVsbA", "e30", "WzFd", other, long, "\0", "\ud800", "é"):
+    assert "errors" not in await post(gateway, document, headers, after=""), "an empty text is not given"
+    for after in ("junk", "!!!", "W10", "bnVsbA", "e30", "WzFd", other, long, "\0", "\ud800", "é"):
         answer = await post(gateway, document, headers, after=after)
         assert code_of(answer) == ("BAD_USER_INPUT", "the cursor is not one that this list gave"), after
 

@@ -96,7 +96,10 @@ ROOTS: dict[str, list[Arguments]] = {
     ],
     "gatewayStats": [{}, {"days": 30, "providersLimit": 1, "modelsLimit": 1000, "projectsLimit": 1}, {"projectId": f"{FOREIGN}-project"}],
     "tenantAnalytics": [{**WINDOW, **arguments} for arguments in OF_TENANTS],
-    "tenantUsage": [{"date": "2026-06-25", **arguments} for arguments in OF_TENANTS],
+    "tenantUsage": [
+        *({"date": "2026-06-25", **arguments} for arguments in OF_TENANTS),
+        {"date": "2026-06-25", "limit": 1, "after": base64.urlsafe_b64encode(f'["{FOREIGN}-lab/own","x","",0]'.encode()).decode()},
+    ],
     "tenantRequests": [
         *({"first": 100, **WINDOW, **arguments} for arguments in OF_TENANTS),
         {"model": f"{FOREIGN}-lab/own"},
