@@ -263,11 +263,19 @@ async def _register_models(connection: Connection, wanted: Collection[ModelName]
     # All entries are found before the first model goes in: a look-up that meets the new ones would take longer with each.
     rows = await connection.execute(
         "INSERT INTO models (public_id, permaslug, name, provider_id, entry_id, is_listed, is_public, ranked_public)"
-        " WITH wanted AS MATERIALIZED ("
+        " WITH w AS MATERIALIZED (SELECT *"
+        "   FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)),"
+        # Two joins by equality, which read the catalog once however many names there are; of each, the best entry.
+        " listed AS ("
+        "   SELECT w.position, c.id FROM w JOIN models c ON c.permaslug = w.permaslug WHERE c.is_listed UNION"
+        "   SELECT w.position, c.id FROM w JOIN models c ON c.public_id = w.public_id WHERE c.is_listed),"
+        " entries AS (SELECT DISTINCT ON (w.position) w.position, c.id, c.name, c.provider_id, c.is_public"
+        "   FROM listed JOIN w USING (position) JOIN models c ON c.id = listed.id"
+        f"   ORDER BY w.position, {_entry_order('w.public_id', 'w.permaslug')}),"
+        " wanted AS MATERIALIZED ("
         "   SELECT w.public_id, w.permaslug, coalesce(e.name, w.public_id) AS name, coalesce(e.provider_id, w.provider_id) AS provider_id,"
         "     e.id AS entry_id, coalesce(e.is_public, false) AS is_public, w.position"
-        "   FROM unnest(%s::text[], %s::text[], %s::integer[]) WITH ORDINALITY AS w (public_id, permaslug, provider_id, position)"
-        f"   LEFT JOIN LATERAL ({entry_lookup('w.public_id', 'w.permaslug')}) e ON true)"
+        "   FROM w LEFT JOIN entries e USING (position))"
         " SELECT public_id, permaslug, name, provider_id, entry_id, false, is_public, is_public FROM wanted ORDER BY position"
         " ON CONFLICT DO NOTHING RETURNING public_id, permaslug, id, is_public",
         [
@@ -293,8 +301,15 @@ def entry_lookup(public_id: str, permaslug: str) -> str:
     return (
         "SELECT c.id, c.name, c.provider_id, c.is_public FROM models c"
         f" WHERE c.is_listed AND (c.permaslug = {permaslug} OR c.public_id = {public_id})"
-        f" ORDER BY c.permaslug = {permaslug} DESC, c.public_id = {public_id} DESC, c.permaslug = c.public_id DESC,"
-        " position(':' IN c.permaslug) = 0 DESC, c.permaslug DESC LIMIT 1"
+        f" ORDER BY {_entry_order(public_id, permaslug)} LIMIT 1"
+    )
+
+
+def _entry_order(public_id: str, permaslug: str) -> str:
+    """Return what orders the listed entries `c` that may hold for a model, the best first."""
+    return (
+        f"c.permaslug = {permaslug} DESC, c.public_id = {public_id} DESC, c.permaslug = c.public_id DESC,"
+        " position(':' IN c.permaslug) = 0 DESC, c.permaslug DESC"
     )
 
 
