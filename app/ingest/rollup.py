@@ -220,7 +220,7 @@ def insert_rollup(rollup: Rollup, source: str) -> str:
     return f"INSERT INTO {rollup.name} ({_column_list(rollup)}) {select_rollup_rows(rollup, source)}"
 
 
-# A day that is closed, be it in part, is to be closed anew. Counting the marks locks the row until the commit, so that whoever closes the
+# A day that is closed, even in part, is to be closed anew. Counting the marks locks the row until the commit, so that whoever closes the
 # day waits for it.
 _REOPENED = """
 reopened AS (

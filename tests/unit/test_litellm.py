@@ -20,7 +20,7 @@ from app.domain.usage import MAX_COUNT, PLAUSIBLE_UP_TO, ParsedBatch, UsageRecor
 from app.ingest import parse
 from app.ingest.fields import FieldRules
 from app.ingest.sources import litellm
-from app.ingest.sources.litellm import NOBODYS, TENANT_FIELDS, Delivery, TenantFrom, parse_payloads, read_payload
+from app.ingest.sources.litellm import TENANT_FIELDS, UNATTRIBUTED, Delivery, TenantFrom, parse_payloads, read_payload
 from app.ingest.sources.litellm_vocabulary import AUTHORED, NOT_CALLS, PASSED_OVER, PASSED_THROUGH, PROVIDERS, Routed, model_names
 from tests.litellm_payloads import CONTENT, START, failure, payload, put
 
@@ -402,7 +402,7 @@ def test_what_is_passed_through_counts_if_it_failed_or_cost(call_type: str) -> N
 
 def test_refusals_of_nobody_do_not_fill_the_quarantine() -> None:
     nobody = failure(custom_llm_provider=None, model="", metadata={})
-    assert [reject.message for reject in read(nobody).rejects] == [NOBODYS]
+    assert [reject.message for reject in read(nobody).rejects] == [UNATTRIBUTED]
     assert record_of(nobody, default_tenant="acme").status_code == 429
     assert record_of(nobody, key_tenant="acme").model_id == "unknown"
     assert len(read(failure(custom_llm_provider=None, metadata={"user_api_key_hash": "k"})).quarantined) == 1
@@ -481,5 +481,5 @@ def test_any_object_is_a_record_or_waits_or_is_named(changes: dict[str, Any], ba
     # The standard library writes NaN and lone surrogates, as LiteLLM does with it.
     batch = parse_payloads(json.dumps([sent]).encode(), Delivery(key_tenant=key_tenant), FieldRules(NOW, key_tenant))
     assert batch.received == len(batch.records) + len(batch.quarantined) + len(batch.rejects) == 1
-    assert {reject.message for reject in batch.rejects} <= {PASSED_OVER, NOBODYS}
+    assert {reject.message for reject in batch.rejects} <= {PASSED_OVER, UNATTRIBUTED}
     assert all(item.reasons for item in batch.quarantined)

@@ -49,7 +49,7 @@ _LAST_SECOND: Final = 253_402_300_799
 _read_seconds = decimal_reader(_LAST_SECOND, "must be a number of seconds since 1970-01-01T00:00:00Z", inclusive=True)
 _AMOUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens", "response_cost")
 _ATTEMPTS: Final = ("x-litellm-attempted-retries", "x-litellm-attempted-fallbacks")
-NOBODYS: Final = "was refused before it was routed, and is of no known key and no tenant: passed over"
+UNATTRIBUTED: Final = "was refused before it was routed, and is of no known key and no tenant: passed over"
 _FORMS: Final = "the body must be an array of LiteLLM's logging payloads, one payload, or one a line"
 
 
@@ -158,13 +158,13 @@ def _screened(values: Iterator[object], delivery: Delivery) -> Iterator[object]:
             if is_passed_over(value, _AMOUNTS):
                 yield Unreadable(PASSED_OVER)
                 continue
-            if _is_nobodys(value, delivery):
-                yield Unreadable(NOBODYS)
+            if _is_unattributed(value, delivery):
+                yield Unreadable(UNATTRIBUTED)
                 continue
         yield value
 
 
-def _is_nobodys(payload: Mapping[str, object], delivery: Delivery) -> bool:
+def _is_unattributed(payload: Mapping[str, object], delivery: Delivery) -> bool:
     """Whether a request was refused before anything was known of it, by a wrong key say. Whoever can reach LiteLLM can make any number."""
     if payload.get("status") != "failure" or given(payload.get("custom_llm_provider")) is not None or has_amounts(payload, _AMOUNTS):
         return False
