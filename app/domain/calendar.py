@@ -5,7 +5,6 @@ Bounds are computed here, once, and handed to whatever counts: nothing else conv
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
@@ -196,9 +195,3 @@ def _date_label(day: date, interval: Interval, week_start: int) -> str:
             return f"{day.year:04d}"
         case _:
             return day.isoformat()
-
-
-def bucket_at(buckets: list[Bucket], instant: datetime) -> int | None:
-    """Return the position of the bucket that holds an instant; None: none does."""
-    position = bisect_right(buckets, instant, key=lambda bucket: bucket.start) - 1
-    return position if position >= 0 and instant < buckets[position].end else None

@@ -48,12 +48,7 @@ class Bound:
 def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound:
     """Return the question within its reader's scope. ForbiddenError names what the reader may not use."""
     if not reader.sees_private:
-        top = grouping.top if grouping is not None else None
-        metrics: list[UsageMetric] = [
-            *question.metrics,
-            *(grouping.metrics() if grouping is not None else ()),
-            *([top.metric] if top else []),
-        ]
+        metrics: tuple[UsageMetric, ...] = (*question.metrics, *(grouping.read_metrics() if grouping is not None else ()))
         private = [metric.name for metric in metrics if metric.is_private]
         dimensions = [part.dimension for part in parts_of(question.where) if isinstance(part, Named)]
         if grouping is not None:

@@ -67,7 +67,7 @@ def cover(bound: Bound) -> tuple[Scan, ...]:
     dimensions: list[UsageDimension] = [part.dimension for part in parts_of(question.where) if isinstance(part, Named)]
     cuts = [question.range.start, question.range.end]
     if grouping is not None:
-        metrics += [*grouping.metrics(), *([grouping.top.metric] if grouping.top else [])]
+        metrics += grouping.read_metrics()
         dimensions += grouping.by
         if grouping.buckets is not None:
             cuts += [bucket.start for bucket in grouping.buckets if question.range.start < bucket.start < question.range.end]

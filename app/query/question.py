@@ -75,7 +75,11 @@ class Grouping:
     first: int = 100
     skip: int = 0
 
+    def read_metrics(self) -> tuple[UsageMetric, ...]:
+        """Return the metrics that are computed beside those that are asked for: `metrics`, and that of the top."""
+        return self.metrics() if self.top is None else (*self.metrics(), self.top.metric)
+
     def metrics(self) -> tuple[UsageMetric, ...]:
-        """Return the metrics that decide which rows there are, and in which order."""
+        """Return the metrics of rows that decide which of them are shown, and in which order."""
         ordered = tuple(order.metric for order in self.order if order.metric is not None)
         return (*ordered, *(condition.metric for condition in self.having))

@@ -152,7 +152,7 @@ class _Chain:
         values = _Values()
         labelled = [Labelled(dimension, place) for place, dimension in enumerate(grouping.by)]
         metrics = [*bound.question.metrics, *grouping.metrics()]
-        columns = _columns([*metrics, *([grouping.top.metric] if grouping.top else [])])
+        columns = _columns([*bound.question.metrics, *grouping.read_metrics()])
         parts = {"src": _source(bound, scans, labelled, grouping, columns, values)}
         if grouping.top is not None:
             parts["top"] = _top(grouping.top, labelled, values)
