@@ -13,14 +13,14 @@ from pathlib import Path
 import psycopg
 import uvloop
 
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.db.migrate import upgrade
 from app.domain.time_range import system_clock
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
-from app.ingest.verify import chunks_of, find_differences, find_extent
+from app.embedded.server import EmbeddedServer
+from app.summaries.verify import chunks_of, find_differences, find_extent
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog
 from benchmarks.population import USERS, catalog_entries
 from benchmarks.timing import BenchmarkError
 from benchmarks.traffic import encode_ndjson, generate_introductions, generate_traffic, make_batch, split

@@ -19,7 +19,7 @@ from app.db.engine import Database
 from app.domain.principal import Role
 from app.domain.time_range import system_clock
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from benchmarks.databases import LARGE, BenchmarkServer
 from benchmarks.gateway import NO_LIMIT, free_port, gateway_command, gateway_environment, serving
 from benchmarks.load import Load, Pressure, Target, drive_in_turn, encode_graphql, post_all

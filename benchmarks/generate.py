@@ -23,10 +23,10 @@ from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, next_month
 from app.domain.time_range import TimeRange, midnight
-from app.ingest.closing import close_days
-from app.ingest.condense import RANK_DAYS, select_condensed
-from app.ingest.rollup import insert_rollup
-from app.ingest.verify import chunks_of, find_differences
+from app.summaries.closing import close_days
+from app.summaries.derive import RANK_DAYS, select_condensed
+from app.summaries.verify import chunks_of, find_differences
+from app.write.rollup import insert_rollup
 from benchmarks.population import MODELS, USERS
 from benchmarks.timing import BenchmarkError
 

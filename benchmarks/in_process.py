@@ -22,12 +22,12 @@ import uvloop
 
 from app.db.pipeline import Rows
 from app.execution.engine import Demand
+from app.http.json import encode_json
+from app.request.context import RequestContext, Services
 from app.resolvers import rankings as rankings_module
 from app.resolvers import usage as usage_module
-from app.resolvers.context import RequestContext, Services
 from app.resolvers.engine import build_engine
 from app.resolvers.schema import build_schema
-from app.rest.json import encode_json
 from app.settings import Settings
 from app.web.app import Wiring, create_app
 from benchmarks.databases import BenchmarkServer

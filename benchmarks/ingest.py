@@ -17,7 +17,7 @@ import uvloop
 
 from app.db.engine import Database
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from benchmarks.bare_copy import StoredRows, copy_encoded, copy_rows, read_stored_rows
 from benchmarks.databases import LARGE, STORED_BEFORE, BenchmarkServer, verify, warm_up
 from benchmarks.report import Comparison, Goal, Quantity

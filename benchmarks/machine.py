@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from app.db.embedded_settings import available_memory_bytes
+from app.embedded.configuration import available_memory_bytes
 
 
 def describe_machine(database_url: str) -> dict[str, str]:

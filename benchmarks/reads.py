@@ -27,8 +27,8 @@ from app.db.pipeline import Asked, Rows
 from app.domain.principal import Role, Scope
 from app.domain.time_range import DateWindow, system_clock
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.closing import close_days
+from app.summaries.closing import close_days
+from app.write.batch import Ingestor
 from benchmarks.databases import LARGE, BenchmarkServer
 from benchmarks.load import encode_graphql, encode_request
 from benchmarks.peers.bare import BarePlan, Statement

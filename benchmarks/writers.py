@@ -13,7 +13,7 @@ import psycopg
 import uvloop
 
 from app.db.engine import Database
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from benchmarks.databases import warm_up
 from benchmarks.row_by_row import write_row_by_row
 from benchmarks.timing import BenchmarkError, Rate

@@ -18,12 +18,12 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.db.migrate import upgrade
-from app.ingest.batch import Ingestor
+from app.embedded.server import EmbeddedServer
 from app.settings import Settings
 from app.web.app import Wiring, create_app
+from app.write.batch import Ingestor
 from tests.clock import FakeClock
 from tests.gateway import Gateway
 

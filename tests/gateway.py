@@ -14,9 +14,9 @@ from app.auth.store import KeyRequest, create_key
 from app.db.engine import Database
 from app.domain.principal import Role
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
-from app.ingest.receipt import Receipt
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog
+from app.write.receipt import Receipt
 from tests.clock import FakeClock
 from tests.factories import make_batch
 

@@ -12,9 +12,9 @@ from app.analytics.plan import Question, plan_question
 from app.cube.dimensions import MODEL, Bucket
 from app.cube.metrics import CACHED, FRESH_PROMPT, REASONING, REQUESTS, TOKENS, VISIBLE_COMPLETION
 from app.db.engine import Connection, Database
-from app.domain.money import SHARE_PLACES, ratio
 from app.domain.principal import PUBLIC_SCOPE
 from app.domain.time_range import NetworkWindows, format_instant, network_windows
+from app.money.rounding import SHARE_PLACES, ratio
 
 TOP_MODELS = 15
 _LOCK = 0x736E6170  # "snap"

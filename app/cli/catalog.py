@@ -12,8 +12,8 @@ from app.cli.main import catalog
 from app.cli.session import run_with_database
 from app.domain.errors import BadInputError
 from app.domain.time_range import system_clock
-from app.ingest.catalog import load_catalog, parse_catalog, publish_models
 from app.settings import load
+from app.write.catalog import load_catalog, parse_catalog, publish_models
 
 
 @catalog.command("load")

@@ -26,16 +26,16 @@ from app.cli.rollups import progress_bar
 from app.cli.serve import Listen, run_server
 from app.cli.server import bind, leave_on_sigterm
 from app.cli.session import open_migrated
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.demo.generate import DEMO_TENANT, demo_catalog, generate_demo
 from app.domain.errors import BadInputError, UnauthenticatedError
 from app.domain.principal import Role
 from app.domain.time_range import Clock, system_clock
 from app.domain.usage import ParsedBatch, UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
+from app.embedded.server import EmbeddedServer
 from app.settings import Settings, load
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog
 
 RECORDS = 300_000
 _BATCH = 10_000

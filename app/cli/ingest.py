@@ -20,12 +20,12 @@ from app.cli.session import run_with_database
 from app.db.engine import Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import system_clock
-from app.ingest.batch import Ingestor
 from app.ingest.files import iter_batches
 from app.ingest.inputs import FileFormat, Found, find_files, is_compressed, is_standard_input, printable, read_map, size_of
 from app.ingest.sources.choice import SourceName
 from app.ingest.tables import ReadOptions
 from app.settings import load
+from app.write.batch import Ingestor
 
 _MAX_LEFT_OUT = 10
 

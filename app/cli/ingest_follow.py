@@ -16,18 +16,18 @@ import typer
 
 from app.cli.ingest_receipt import FilesReceipt
 from app.cli.session import open_migrated
-from app.db.embedded import EmbeddedServer, EmbeddedServerError
 from app.db.engine import Database
 from app.domain.errors import UnavailableError
 from app.domain.time_range import system_clock
 from app.domain.usage import ParsedBatch
-from app.ingest.batch import Ingestor
+from app.embedded.server import EmbeddedServer, EmbeddedServerError
 from app.ingest.files import LineParser
 from app.ingest.follow import FileTail, Follower, PipeTail, Tail, Watch
 from app.ingest.inputs import is_standard_input
-from app.ingest.receipt import Receipt
 from app.ingest.tables import ReadOptions
 from app.settings import load
+from app.write.batch import Ingestor
+from app.write.receipt import Receipt
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _START_PAUSE: Final = 2.0

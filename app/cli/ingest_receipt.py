@@ -9,7 +9,7 @@ from typing import Any, Final
 import typer
 
 from app.domain.usage import ParsedBatch
-from app.ingest.receipt import Receipt
+from app.write.receipt import Receipt
 
 MAX_ERRORS: Final = 100
 _MAX_NAMES: Final = 1000

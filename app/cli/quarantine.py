@@ -11,21 +11,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.analytics.quarantine import (
-    QuarantinedRow,
-    QuarantineFilter,
-    count_waiting,
-    fetch_quarantined,
-    fetch_quarantined_record,
-)
 from app.cli.main import app
 from app.cli.session import run_with_database
 from app.db.engine import Database
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.time_range import format_instant, format_seconds, system_clock
 from app.domain.usage import Reason, UsageRecord
+from app.graph.quarantine import (
+    QuarantinedRow,
+    QuarantineFilter,
+    count_waiting,
+    fetch_quarantined,
+    fetch_quarantined_record,
+)
 from app.ingest.inputs import printable
-from app.ingest.quarantine import QUARANTINE_LIMIT
 from app.ingest.release import (
     MAX_IDS,
     ONE_REQUEST_ID,
@@ -36,6 +35,7 @@ from app.ingest.release import (
     release_quarantined,
 )
 from app.settings import load
+from app.write.quarantine import QUARANTINE_LIMIT
 
 _LISTED = 100
 _TOLD = 100

@@ -15,9 +15,9 @@ from app.cli.session import run_with_database
 from app.db.engine import Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant, midnight, parse_date, system_clock
-from app.ingest.state import fetch_write_state
-from app.ingest.verify import Difference, chunks_of, find_differences, find_extent, not_kept, rebuild, split_by_month
 from app.settings import load
+from app.summaries.verify import Difference, chunks_of, find_differences, find_extent, not_kept, rebuild, split_by_month
+from app.write.state import fetch_write_state
 
 _SHOWN = 100
 

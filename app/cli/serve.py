@@ -15,7 +15,7 @@ import typer
 from app.cli.main import app
 from app.cli.server import Server, Supervisor, allow_connections, bind, leave_on_sigterm
 from app.cli.session import open_migrated
-from app.db.embedded import EmbeddedServer
+from app.embedded.server import EmbeddedServer
 from app.settings import Settings, load
 from app.web.http_protocol import BoundedConfig, ConnectionBounds
 
@@ -74,7 +74,7 @@ def _config(app: Any, settings: Settings, **options: Any) -> BoundedConfig:
         app,
         bounds,
         log_level="warning",
-        proxy_headers=False,  # `app.web.proxies` reads them
+        proxy_headers=False,  # `app.http.proxies` reads them
         **options,
     )
 

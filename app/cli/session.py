@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.db.migrate import upgrade
+from app.embedded.server import EmbeddedServer
 from app.settings import Settings
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import typer
 
 from app.cli.main import app
 from app.cli.session import run_with_database
-from app.ingest.erase import erase_user
 from app.settings import load
+from app.write.erase import erase_user
 
 users = typer.Typer(help="End users, as records name them.", no_args_is_help=True)
 app.add_typer(users, name="users")

@@ -1,1 +1,1 @@
-"""The database: pools, transactions, models, migrations and the embedded server. No question and no rule of the product."""
+"""The database: pools, transactions, models, migrations. No question and no rule of the product."""

@@ -1,1 +1,1 @@
-"""Ways in and the one write: bytes become records, records become facts and rollups in one transaction."""
+"""Ways in: bytes of any source become records, checked and with their errors told. `write` stores them."""

@@ -21,7 +21,7 @@ from app.domain.usage import ParsedBatch
 from app.ingest.files import LineParser
 from app.ingest.inputs import STDIN, shown
 from app.ingest.parse import MAX_LINE_BYTES, UTF8_BOM
-from app.ingest.receipt import Receipt
+from app.write.receipt import Receipt
 
 POLL_SECONDS: Final = 0.5
 MAX_LINES: Final = 1_000

@@ -12,9 +12,9 @@ from uuid import UUID
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, DatabaseBusyError
 from app.domain.usage import ParsedBatch, Reason, UsageRecord
-from app.ingest.batch import Ingestor, Written
 from app.ingest.fields import ID_RULE, FieldRules, check_record
-from app.ingest.quarantine import REPLACED, storable
+from app.write.batch import Ingestor, Written
+from app.write.quarantine import REPLACED, storable
 
 MAX_IDS: Final = 1_000
 """Records that one call may decide on."""

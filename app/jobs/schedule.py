@@ -10,11 +10,11 @@ from app.db.engine import Database
 from app.db.partitions import ensure_partitions, months_ahead
 from app.domain.errors import DatabaseBusyError
 from app.domain.time_range import Clock, format_instant
-from app.ingest.closing import close_days
-from app.ingest.quarantine import forget_resolved
-from app.ingest.retention import retain_records
-from app.ingest.rotation import rotate_request_ids
 from app.jobs.loop import Job
+from app.summaries.closing import close_days
+from app.summaries.retention import retain_records
+from app.write.quarantine import forget_resolved
+from app.write.rotation import rotate_request_ids
 
 log = logging.getLogger(__name__)
 

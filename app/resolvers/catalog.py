@@ -6,13 +6,13 @@ from typing import Annotated
 
 import strawberry
 
-from app.analytics.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
-from app.analytics.listing import PageRequest
 from app.cube.usage_dimensions import BY_MODEL, BY_PROVIDER
 from app.domain.time_range import format_instant
+from app.graph.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
+from app.graph.listing import PageRequest
 from app.query.filters import Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.permissions import AnyKey
 from app.resolvers.scalars import ExactNumber, Instant
@@ -38,8 +38,8 @@ class ModelPrice:
 
 async def resolve_model_variant_prices(root: ModelVariant, info: ResolverInfo) -> list[ModelPrice]:
     """Return the price history."""
-    rows = await info.context.loaders.prices.load(root.key)
-    info.context.loaders.count(len(rows))
+    rows = await loaders_of(info.context).prices.load(root.key)
+    loaders_of(info.context).count(len(rows))
     return [shape_price(row) for row in rows]
 
 
@@ -79,8 +79,8 @@ class ModelVariant:
 
 async def resolve_model_variants(root: Model, info: ResolverInfo) -> list[ModelVariant]:
     """Return the variants that the caller sees."""
-    rows = await info.context.loaders.children(MODEL_VARIANTS).load(PageRequest(root.model_id, MAX_VARIANTS))
-    info.context.loaders.count(len(rows))
+    rows = await loaders_of(info.context).children(MODEL_VARIANTS).load(PageRequest(root.model_id, MAX_VARIANTS))
+    loaders_of(info.context).count(len(rows))
     return [shape_variant(row) for row in rows]
 
 
@@ -156,7 +156,7 @@ def shape_price(row: PriceRow) -> ModelPrice:
 
 async def _price_in_force(info: ResolverInfo, variant: int) -> PriceRow | None:
     now = info.context.now
-    for row in await info.context.loaders.prices.load(variant):
+    for row in await loaders_of(info.context).prices.load(variant):
         if (row.valid_from is None or row.valid_from <= now) and (row.valid_to is None or now < row.valid_to):
             return row
     return None
@@ -164,13 +164,13 @@ async def _price_in_force(info: ResolverInfo, variant: int) -> PriceRow | None:
 
 async def load_model(info: ResolverInfo, model_id: str) -> Model | None:
     """Return a model by its public id; None if the caller sees none of that id."""
-    row = await info.context.loaders.models.load(model_id)
+    row = await loaders_of(info.context).models.load(model_id)
     return None if row is None else shape_model(row)
 
 
 async def load_provider(info: ResolverInfo, slug: str) -> Provider | None:
     """Return a provider by its slug; None if the caller sees none of that slug."""
-    row = await info.context.loaders.providers.load(slug)
+    row = await loaders_of(info.context).providers.load(slug)
     return None if row is None else shape_provider(row)
 
 

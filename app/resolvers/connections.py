@@ -12,10 +12,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import orjson
 import strawberry
 
-from app.analytics.listing import Listing, PageRequest
 from app.domain.errors import BadInputError
+from app.graph.listing import Listing, PageRequest
 from app.resolvers.arguments import given_text
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.loaders import Loaders
 
 T = TypeVar("T")
@@ -100,7 +100,7 @@ def read_page(info: ResolverInfo, listing: Listing[R], first: int, after: str | 
     if not 1 <= first <= MAX_PAGE:
         raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
     cursor = given_text(after)
-    return Page(info.context.loaders, listing, first, None if cursor is None else decode_cursor(listing, cursor))
+    return Page(loaders_of(info.context), listing, first, None if cursor is None else decode_cursor(listing, cursor))
 
 
 def encode_cursor(listing: Listing[Any], position: Sequence[str]) -> str:

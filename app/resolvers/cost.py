@@ -9,7 +9,7 @@ from typing import Any, Final
 from app.domain.errors import TokengraphError
 from app.domain.time_range import DateWindow
 from app.execution.toll import RootField
-from app.resolvers.context import RequestContext
+from app.request.context import RequestContext
 from app.resolvers.points import MAX_POINTS, points_for
 
 GROUPS_A_DAY: Final = 50

@@ -11,7 +11,7 @@ from graphql import GraphQLError
 from app.execution.compiled import Dialect
 from app.execution.engine import Engine
 from app.execution.limits import Limits
-from app.resolvers.context import RequestContext
+from app.request.context import RequestContext
 from app.resolvers.cost import charge
 from app.resolvers.errors import public_error
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import strawberry
 
-from app.ingest.erase import erase_user
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import OperatorOnly
+from app.write.erase import erase_user
 
 
 @strawberry.type(description="What was erased of a user.")
@@ -27,7 +27,7 @@ UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Th
 async def resolve_erase_user(info: ResolverInfo, user_id: UserId) -> ErasedUser:
     """Erase a user. NotFoundError: no such id; BadInputError: it is an anonymous one."""
     erased = await erase_user(info.context.services.database, str(user_id))
-    info.context.forget_loaded()
+    info.context.loaded.clear()
     return ErasedUser(user_id=erased.anonymous_id, tenants=erased.tenants, quarantined_records=erased.quarantined_records)
 
 

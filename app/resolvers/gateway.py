@@ -9,10 +9,10 @@ from typing import Annotated, Any, NamedTuple
 import strawberry
 
 from app.analytics.usage import GatewayQuestion, fetch_gateway, rest_of
-from app.domain.money import SHARE_PLACES, ratio
 from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, RowShape, as_list
+from app.money.rounding import SHARE_PLACES, ratio
 from app.resolvers.arguments import given_text
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import summed_rows

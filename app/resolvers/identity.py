@@ -7,7 +7,11 @@ from typing import Annotated
 
 import strawberry
 
-from app.analytics.identities import (
+from app.auth.store import StoredKey
+from app.cube.usage_dimensions import BY_API_KEY, BY_PROJECT, BY_TENANT, BY_USER
+from app.domain.principal import Role
+from app.domain.time_range import format_instant
+from app.graph.identities import (
     API_KEYS,
     PROJECTS,
     TENANT_API_KEYS,
@@ -23,14 +27,10 @@ from app.analytics.identities import (
     TenantRow,
     UserRow,
 )
-from app.analytics.listing import PageRequest
-from app.auth.store import StoredKey
-from app.cube.usage_dimensions import BY_API_KEY, BY_PROJECT, BY_TENANT, BY_USER
-from app.domain.principal import Role
-from app.domain.time_range import format_instant
+from app.graph.listing import PageRequest
 from app.query.filters import All, Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.permissions import IdentityReader
 from app.resolvers.scalars import Instant
@@ -123,7 +123,7 @@ class CallerKey:
 
 async def resolve_user_tenant(root: User, info: ResolverInfo) -> Tenant | None:
     """Return the first of the user's tenants."""
-    rows = await info.context.loaders.children(USER_TENANTS).load(PageRequest(root.key, 1))
+    rows = await loaders_of(info.context).children(USER_TENANTS).load(PageRequest(root.key, 1))
     return shape_tenant(rows[0]) if rows else None
 
 
@@ -214,37 +214,37 @@ def shape_api_key(info: ResolverInfo, row: ApiKeyRow) -> ApiKey:
 
 async def load_tenant(info: ResolverInfo, tenant_id: str) -> Tenant | None:
     """Return a tenant by its id; None if the caller sees none of that id."""
-    row = await info.context.loaders.tenants.load(tenant_id)
+    row = await loaders_of(info.context).tenants.load(tenant_id)
     return None if row is None else shape_tenant(row)
 
 
 async def load_tenant_by_key(info: ResolverInfo, tenant_key: int) -> Tenant | None:
     """Return a tenant by its surrogate; None if the caller does not see it."""
-    row = await info.context.loaders.tenants_by_key.load(tenant_key)
+    row = await loaders_of(info.context).tenants_by_key.load(tenant_key)
     return None if row is None else shape_tenant(row)
 
 
 async def load_user(info: ResolverInfo, user_id: str) -> User | None:
     """Return a user by its id; None if the caller sees none of that id."""
-    row = await info.context.loaders.users.load(user_id)
+    row = await loaders_of(info.context).users.load(user_id)
     return None if row is None else shape_user(row)
 
 
 async def load_project(info: ResolverInfo, tenant_key: int, project_id: str) -> Project | None:
     """Return a project by its tenant's surrogate and its id; None if the caller does not see it."""
-    row = await info.context.loaders.projects.load((tenant_key, project_id))
+    row = await loaders_of(info.context).projects.load((tenant_key, project_id))
     return None if row is None else shape_project(row)
 
 
 async def load_caller_key(info: ResolverInfo, tenant_key: int, api_key_id: str) -> CallerKey | None:
     """Return a key at the router by its tenant's surrogate and its id; None if the caller does not see it."""
-    row = await info.context.loaders.caller_keys.load((tenant_key, api_key_id))
+    row = await loaders_of(info.context).caller_keys.load((tenant_key, api_key_id))
     return None if row is None else shape_caller_key(row)
 
 
 async def load_api_key(info: ResolverInfo, key_id: str) -> ApiKey | None:
     """Return a key to this gateway by its id; None if the caller does not see it."""
-    row = await info.context.loaders.api_keys.load(key_id)
+    row = await loaders_of(info.context).api_keys.load(key_id)
     return None if row is None else shape_api_key(info, row)
 
 

@@ -11,7 +11,11 @@ from typing import Any, TypeVar
 
 from strawberry.dataloader import DataLoader
 
-from app.analytics.catalog import (
+from app.db.engine import NOT_STORABLE, Database
+from app.domain.errors import BadInputError
+from app.domain.principal import Scope
+from app.execution.limits import QueryTooExpensiveError
+from app.graph.catalog import (
     BY_PUBLIC_ID,
     BY_SLUG,
     MODELS,
@@ -21,7 +25,7 @@ from app.analytics.catalog import (
     ProviderRow,
     fetch_prices,
 )
-from app.analytics.identities import (
+from app.graph.identities import (
     API_KEYS,
     BY_ID,
     BY_KEY,
@@ -38,11 +42,7 @@ from app.analytics.identities import (
     TenantRow,
     UserRow,
 )
-from app.analytics.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
-from app.db.engine import NOT_STORABLE, Database
-from app.domain.errors import BadInputError
-from app.domain.principal import Scope
-from app.execution.limits import QueryTooExpensiveError
+from app.graph.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
 from app.query.run import Answer, Asked, expect_rows, run_questions
 from app.resolvers.points import MAX_POINTS, points_for_question
 

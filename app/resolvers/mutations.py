@@ -10,7 +10,15 @@ from strawberry import UNSET
 from app.auth.store import KeyRequest, create_key, revoke_key
 from app.domain.errors import BadInputError, ForbiddenError, NotFoundError
 from app.domain.principal import Role
-from app.ingest.catalog import (
+from app.ingest.fields import ID_PATTERN, ID_RULE
+from app.resolvers.arguments import GraphQLSpelling, given_fields, read_instant_argument
+from app.resolvers.catalog import Model, shape_model
+from app.resolvers.context import ResolverInfo, loaders_of
+from app.resolvers.cost import reads
+from app.resolvers.identity import ApiKey, KeyRole, load_api_key
+from app.resolvers.permissions import AdminOnly, OperatorOnly
+from app.resolvers.scalars import ExactNumber, Instant
+from app.write.catalog import (
     CATALOG_FIELDS,
     EARLIEST_PRICE,
     PRICES_AHEAD,
@@ -19,14 +27,6 @@ from app.ingest.catalog import (
     parse_catalog,
     publish_matching,
 )
-from app.ingest.fields import ID_PATTERN, ID_RULE
-from app.resolvers.arguments import GraphQLSpelling, given_fields, read_instant_argument
-from app.resolvers.catalog import Model, shape_model
-from app.resolvers.context import ResolverInfo
-from app.resolvers.cost import reads
-from app.resolvers.identity import ApiKey, KeyRole, load_api_key
-from app.resolvers.permissions import AdminOnly, OperatorOnly
-from app.resolvers.scalars import ExactNumber, Instant
 
 MAX_ENTRIES = 1_000
 MAX_NAME = 256
@@ -98,13 +98,13 @@ Pattern = Annotated[
 
 async def _load_models(info: ResolverInfo, model_ids: list[str]) -> list[Model]:
     """Return the models as they are after a change."""
-    info.context.forget_loaded()
-    rows = await info.context.loaders.models.load_many(list(dict.fromkeys(model_ids)))
+    info.context.loaded.clear()
+    rows = await loaders_of(info.context).models.load_many(list(dict.fromkeys(model_ids)))
     return [shape_model(row) for row in rows if row is not None]
 
 
 async def _load_changed_key(info: ResolverInfo, key_id: str) -> ApiKey:
-    info.context.forget_loaded()
+    info.context.loaded.clear()
     api_key = await load_api_key(info, key_id)
     if api_key is None:
         raise NotFoundError(f"no key has the id {key_id}")

@@ -8,7 +8,8 @@ from strawberry.permission import BasePermission
 
 from app.domain.errors import ForbiddenError
 from app.domain.principal import Role
-from app.resolvers.context import RequestContext, ResolverInfo
+from app.request.context import RequestContext
+from app.resolvers.context import ResolverInfo
 
 
 class ContextPermission(BasePermission):

@@ -11,7 +11,10 @@ import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
 
-from app.analytics.quarantine import (
+from app.domain.errors import BadInputError
+from app.domain.time_range import format_instant
+from app.domain.usage import Reason, UsageRecord
+from app.graph.quarantine import (
     QuarantinedRow,
     QuarantineFilter,
     count_waiting,
@@ -19,18 +22,15 @@ from app.analytics.quarantine import (
     encode_position,
     fetch_quarantined,
 )
-from app.domain.errors import BadInputError
-from app.domain.time_range import format_instant
-from app.domain.usage import Reason, UsageRecord
-from app.ingest.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
 from app.ingest.release import MAX_IDS, drop_quarantined, release_quarantined
 from app.resolvers.arguments import GraphQLSpelling, given_fields, given_text
 from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo, page_rows
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.permissions import AdminOnly
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_records import UsageRecordInput
+from app.write.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
 
 _spelling = GraphQLSpelling(UsageRecord._fields)
 
@@ -191,7 +191,7 @@ async def resolve_quarantined_records(
     position = None if after is None else decode_position(after)
     rows = await fetch_quarantined(info.context.services.database, wanted, first + 1, position)
     edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=_shape(row)) for row in rows[:first]]
-    info.context.loaders.count(len(edges))
+    loaders_of(info.context).count(len(edges))
     return QuarantinedRecordConnection(
         wanted=wanted,
         edges=edges,
@@ -210,7 +210,7 @@ async def resolve_release(info: ResolverInfo, ids: Ids, changes: Changes = None)
     given = {} if changes is None else given_fields(changes)
     bound = await info.context.tenant_named(None)
     receipt = await release_quarantined(info.context.services.database, ids, given, info.context.now, tenant_id=bound)
-    info.context.forget_loaded()
+    info.context.loaded.clear()
     return ReleaseReceipt(
         released=receipt.released,
         duplicates=receipt.duplicates,

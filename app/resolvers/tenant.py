@@ -14,12 +14,13 @@ import strawberry
 from app.analytics.usage import GroupPlace, GroupsQuestion, caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
 from app.cube.dimensions import TRAFFIC_MODES
 from app.domain.errors import BadInputError, NotFoundError
-from app.domain.money import percentage, round_half_up
 from app.domain.principal import Scope
 from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
 from app.execution.rows import RowList, RowShape, as_list
+from app.money.rounding import percentage, round_half_up
+from app.request.context import NO_SUCH_TENANT
 from app.resolvers.arguments import given_text
-from app.resolvers.context import NO_SUCH_TENANT, ResolverInfo
+from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import daily_rows
 from app.resolvers.limits import DEFAULT_ROWS, MAX_ROWS, check_limits
 from app.resolvers.scalars import BigInt, CalendarDate, Instant

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import strawberry
 
-from app.analytics.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.domain.errors import BadInputError
-from app.domain.money import usd
 from app.domain.time_range import format_instant, resolve_log_window
+from app.graph.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
+from app.money.rounding import usd
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
 from app.resolvers.context import ResolverInfo

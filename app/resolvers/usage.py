@@ -13,11 +13,11 @@ from app.analytics.usage import UsageQuestion, fetch_usage, fetch_usernames, fil
 from app.cube.dimensions import Bucket
 from app.db.pipeline import Rows
 from app.domain.errors import BadInputError
-from app.domain.money import usd
 from app.domain.principal import traffic_scope
 from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, RowShape, as_list
 from app.execution.selection import selected_names
+from app.money.rounding import usd
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo

@@ -19,7 +19,7 @@ from app.query.bind import Reader, bind, reader_of
 from app.query.filters import All, Condition, Match, Named
 from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Order, Question
 from app.query.run import Asked
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.usage_enums import DimensionName, MetricName
 from app.resolvers.usage_rows import text_of
 
@@ -80,7 +80,7 @@ async def resolve_values(root: DimensionInfo, info: ResolverInfo, contains: Sear
     requests = METRICS_BY_NAME["requests"]
     grouping = Grouping(by=(root.dimension,), order=(Order(descending=True, metric=requests),), first=first)
     question = Question(window, (requests,), All(tuple(conditions)))
-    answer = await info.context.loaders.questions.load(Asked(bind(question, grouping, root.reader)))
+    answer = await loaders_of(info.context).questions.load(Asked(bind(question, grouping, root.reader)))
     return [text_of(root.dimension, row.labels[0]) for row in answer.rows if row.labels[0].value is not None]
 
 

@@ -12,9 +12,9 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app.cube.metrics import Unit
 from app.cube.usage_metrics import COST, PRICED, REQUESTS, UNPRICED, USAGE_METRICS, UsageMetric
-from app.domain.money import usd
 from app.domain.time_range import format_instant
 from app.execution.selection import selected_names, selections_of
+from app.money.rounding import usd
 from app.query.run import Numbers
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
 

@@ -15,12 +15,12 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.errors import BadInputError
 from app.domain.usage import UsageRecord
 from app.ingest.parse import parse_values
-from app.ingest.receipt import MAX_LISTED, Receipt
 from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import UsageWriter
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
+from app.write.receipt import MAX_LISTED, Receipt
 
 MAX_RECORDS = 1_000
 _INLINE_RECORDS = 50
@@ -144,7 +144,7 @@ async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestRe
         batch = await asyncio.to_thread(parse_values, values, now=context.now, tenant_id=principal.tenant_id)
     receipt = await context.services.ingestor.ingest(batch, principal.key_id)
     context.services.observe_receipt(receipt)
-    context.forget_loaded()
+    context.loaded.clear()
     return shape_receipt(receipt.shown_to(principal))
 
 

@@ -23,7 +23,7 @@ from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Having,
 from app.query.run import Answer, Asked, expect_rows
 from app.resolvers.arguments import read_decimal_argument
 from app.resolvers.connections import PageInfo, decode_position, encode_position
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.points import points_for_question
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
 from app.resolvers.usage_arguments import Range, TimeZone, Where
@@ -139,7 +139,7 @@ async def resolve_totals(root: UsageReport, info: ResolverInfo) -> UsageMetrics:
     """Compute the numbers that are selected, over all the report is about."""
     raw = info._raw_info
     metrics = selected_metrics([node.selection_set for node in raw.field_nodes], raw.fragments)
-    answer = await info.context.loaders.questions.load(Asked(bind(root.subject.question(metrics), None, root.subject.reader)))
+    answer = await loaders_of(info.context).questions.load(Asked(bind(root.subject.question(metrics), None, root.subject.reader)))
     return shape_numbers(answer.totals or {})
 
 
@@ -190,7 +190,7 @@ async def resolve_rows(
     question = root.subject.question(selected_metrics(shown, raw.fragments))
     asked = Asked(bind(question, replace(grouping, skip=skip), root.subject.reader), with_rest=bool(rest))
     is_plan_only = selected_names(selected, raw.fragments) <= _PLAN_ONLY
-    answer = Answer() if is_plan_only else await info.context.loaders.questions.load(asked)
+    answer = Answer() if is_plan_only else await loaders_of(info.context).questions.load(asked)
     return _connect(root.subject, asked, list_name, answer, info)
 
 

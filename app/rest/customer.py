@@ -11,14 +11,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
 from app.domain.errors import BadInputError, ForbiddenError
-from app.domain.money import USD_PLACES, round_half_up
 from app.domain.time_range import parse_month
-from app.resolvers.context import RequestContext, Services
+from app.http.answer import answer, json_response
+from app.http.envelopes import typed
+from app.money.rounding import USD_PLACES, round_half_up
+from app.request.context import RequestContext, Services
 from app.resolvers.limits import MAX_ROWS
 from app.resolvers.permissions import TenantReader
-from app.rest.answer import answer, json_response
 from app.rest.csv import encode_rows
-from app.rest.envelopes import typed
 from app.rest.execute import StoredDocuments
 from app.rest.models import (
     STANDARD_LIMITS,

@@ -11,7 +11,7 @@ from graphql import FieldNode, OperationDefinitionNode, parse
 
 from app.domain.errors import TokengraphError
 from app.execution.engine import Demand, Engine
-from app.resolvers.context import RequestContext
+from app.request.context import RequestContext
 from app.resolvers.permissions import ContextPermission
 
 

@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from app.domain.errors import ForbiddenError, UnauthenticatedError
-from app.resolvers.context import RequestContext, Services
+from app.http.answer import answer, json_response
+from app.http.envelopes import detailed, gateway
+from app.request.context import RequestContext, Services
 from app.resolvers.limits import MAX_ROWS
 from app.resolvers.usage import DEFAULT_TOP_USERS, MAX_TOP_USERS
-from app.rest.answer import answer, json_response
-from app.rest.envelopes import detailed, gateway
 from app.rest.execute import StoredDocuments
 from app.rest.models import DetailedError, GatewayStatsResponse, TypedError, UsageAnalyticsResponse, error_responses
 from app.rest.parameters import parse_choice, parse_integer

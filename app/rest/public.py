@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from app.resolvers.context import RequestContext, Services
-from app.rest.answer import answer, json_response
-from app.rest.envelopes import numbered
+from app.http.answer import answer, json_response
+from app.http.envelopes import numbered
+from app.request.context import RequestContext, Services
 from app.rest.execute import StoredDocuments
 from app.rest.models import LIMITS, STANDARD_LIMITS, NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
 from app.rest.query import RankingsEnd, RankingsStart

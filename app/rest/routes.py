@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.resolvers.context import Services
+from app.request.context import Services
 from app.rest.customer import build_customer_router
 from app.rest.execute import StoredDocuments
 from app.rest.operators import build_operator_router

@@ -27,14 +27,14 @@ from app.db.shares import SERVICE, asker
 from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
+from app.http.answer import json_response
+from app.http.compression import CodedBody, choose_coding, read_accept_encoding
+from app.http.envelopes import envelope_of, error_headers
+from app.http.json import data_etag_of, etag_of
 from app.jobs.loop import Job
-from app.resolvers.context import RequestContext, Services
-from app.rest.answer import json_response
-from app.rest.envelopes import envelope_of, error_headers
+from app.request.context import RequestContext, Services
 from app.rest.execute import StoredDocuments
-from app.rest.json import data_etag_of, etag_of
 from app.web.cached_answer import CachedAnswer, read_if_none_match
-from app.web.compression import CodedBody, choose_coding, read_accept_encoding
 from app.web.direct_routes import read_query
 
 log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from app import __version__
 from app.auth.authenticate import Authenticator
 from app.auth.quota import RankingsQuota
 from app.domain.time_range import Clock, system_clock
-from app.ingest.batch import Ingestor
-from app.ingest.queue import IngestQueue
+from app.http.compression import CompressionMiddleware
+from app.http.proxies import TrustedProxies
 from app.jobs.loop import run_jobs
 from app.jobs.schedule import build_jobs
-from app.resolvers.context import Services
+from app.request.context import Services
 from app.resolvers.engine import build_engine
 from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
@@ -30,7 +30,6 @@ from app.rest.routes import build_rest_routers
 from app.settings import Settings, load
 from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
 from app.web.bodies import BodyBudget, BodyReader, Pace
-from app.web.compression import CompressionMiddleware
 from app.web.cors import CrossOrigin
 from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of
 from app.web.documents import build_document_policy
@@ -48,10 +47,11 @@ from app.web.pages.assets import BUILT, Assets, build_assets_router
 from app.web.pages.graphiql import ProgramPages, build_docs_router
 from app.web.pages.rendering import Templates
 from app.web.pages.routes import PageParts, build_pages_router
-from app.web.proxies import TrustedProxies
 from app.web.rate_limit import build_caller_limits, build_counts, build_limiter
 from app.web.refusals import install_refusals, refuse
 from app.web.ways_in import WaysIn
+from app.write.batch import Ingestor
+from app.write.queue import IngestQueue
 
 
 @dataclass(frozen=True, slots=True)

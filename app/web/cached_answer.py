@@ -7,8 +7,8 @@ from typing import Final
 
 from starlette.types import Send
 
-from app.rest.json import etag_matches
-from app.web.compression import LEAST_BYTES, CodedBody, coded_headers, is_compressible
+from app.http.compression import LEAST_BYTES, CodedBody, coded_headers, is_compressible
+from app.http.json import etag_matches
 
 _VALIDATED: Final = frozenset({b"cache-control", b"etag", b"vary"})
 

@@ -9,8 +9,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.http.answer_headers import Header
 from app.ingest.sources.genai import TENANT_HEADER
-from app.web.answer_headers import Header
 
 PUBLIC_PATHS: Final = frozenset({"/api/v1/analytics/network", "/schema.graphql"})
 """URLs whose answers are the same for everybody, and which a page of any origin may read."""

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.auth.quota import answer_headers
 from app.db.shares import asker
 from app.domain.errors import StoppingError, TokengraphError
-from app.resolvers.context import RequestContext, Services
-from app.web.answer_headers import KEY_HEADERS, complete_headers
+from app.http.answer_headers import KEY_HEADERS, complete_headers
+from app.request.context import RequestContext, Services
 from app.web.cors import CrossOrigin, is_keyed
 from app.web.head import HeadersSentError, without_body
 from app.web.metrics import Metrics

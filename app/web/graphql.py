@@ -15,11 +15,11 @@ from graphql import GraphQLError
 from app.domain.errors import BadInputError, OverloadedError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
 from app.execution.engine import Answer, Demand, Engine
+from app.http.envelopes import error_headers
+from app.http.json import encode_json, etag_matches, etag_of
 from app.ingest.weight import refuse_heavy, weigh_json
-from app.resolvers.context import Charged, RequestContext, Services
+from app.request.context import Charged, RequestContext, Services
 from app.resolvers.errors import public_error
-from app.rest.envelopes import error_headers
-from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import NETWORK_CACHE_CONTROL
 from app.web.answer_cache import PUBLIC_ROOTS
 from app.web.direct_routes import DirectRoute

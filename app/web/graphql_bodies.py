@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import Request
 
 from app.domain.errors import TokengraphError
-from app.resolvers.context import RequestContext
+from app.request.context import RequestContext
 from app.web.bodies import BodyBudget, BodyReader
 
 ANONYMOUS_BYTES: Final = 64 * 1024

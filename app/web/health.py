@@ -8,15 +8,15 @@ from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from app.analytics.quarantine import count_waiting_by_source
 from app.auth.keys import same_secret
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
 from app.db.shares import SERVICE, asker
 from app.domain.errors import DatabaseBusyError, UnauthenticatedError, UnavailableError
+from app.graph.quarantine import count_waiting_by_source
+from app.http.answer import json_response
+from app.http.envelopes import envelope_of, error_headers
 from app.ingest.sources.conventions import CONVENTIONS
-from app.rest.answer import json_response
-from app.rest.envelopes import envelope_of, error_headers
 from app.rest.models import TypedError
 from app.web.metrics import CONTENT_TYPE, Metrics
 

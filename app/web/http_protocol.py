@@ -19,10 +19,10 @@ from uvicorn.server import ServerState
 
 from app.auth.quota import address_subject
 from app.domain.errors import BadInputError, SlowSenderError, TokengraphError, UnavailableError
-from app.rest.envelopes import error_headers, typed
-from app.rest.json import encode_json
-from app.web.answer_headers import complete_headers
-from app.web.proxies import TrustedProxies
+from app.http.answer_headers import complete_headers
+from app.http.envelopes import error_headers, typed
+from app.http.json import encode_json
+from app.http.proxies import TrustedProxies
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from app.domain.errors import UnsupportedEncodingError
+from app.http.answer import answer, json_response
+from app.http.envelopes import typed
 from app.ingest.parse import parse_json, parse_ndjson
-from app.rest.answer import answer, json_response
-from app.rest.envelopes import typed
 from app.rest.models import ReceiptResponse, TypedError, error_responses
 from app.web.direct_routes import DirectRoute
 from app.web.ways_in import Parser, WaysIn

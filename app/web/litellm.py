@@ -9,11 +9,11 @@ from fastapi import APIRouter, Request, Response
 
 from app.domain.errors import BadInputError, OverloadedError, UnavailableError
 from app.domain.usage import ParsedBatch
+from app.http.answer import answer, json_response
+from app.http.envelopes import typed
 from app.ingest.fields import ID_PATTERN, FieldRules
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.litellm import Delivery, TenantFrom, parse_payloads
-from app.rest.answer import answer, json_response
-from app.rest.envelopes import typed
 from app.rest.models import ReceiptResponse, TypedError, error_responses
 from app.web.ways_in import Parser, WaysIn, named_tenant
 

@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from app.ingest.receipt import Receipt
+from app.write.receipt import Receipt
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import address_subject
 from app.execution.cache import Version
-from app.rest.json import etag_matches
+from app.http.answer_headers import Header, complete_headers
+from app.http.compression import choose_coding, coded_headers
+from app.http.json import etag_matches
+from app.http.proxies import TrustedProxies
 from app.web.answer_cache import NETWORK, AnswerCache
-from app.web.answer_headers import Header, complete_headers
 from app.web.cached_answer import CachedAnswer
-from app.web.compression import choose_coding, coded_headers
 from app.web.cors import CrossOrigin
 from app.web.metrics import Metrics
-from app.web.proxies import TrustedProxies
 
 
 class NetworkFront:

@@ -13,16 +13,16 @@ from pydantic import Field
 
 from app.domain.errors import BadInputError, TokengraphError, UnsupportedEncodingError
 from app.domain.usage import ParsedBatch, Quarantined
+from app.http.envelopes import error_headers
+from app.http.json import encode_json
 from app.ingest.fields import ID_PATTERN, FieldRules
-from app.ingest.receipt import Receipt
 from app.ingest.sources.conventions import CONVENTIONS, EXCLUSIVE, INCLUSIVE, TokenConvention
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.traces import Delivery, Encoding, parse_traces
 from app.ingest.weight import weigh_json, weigh_protobuf
-from app.rest.envelopes import error_headers
-from app.rest.json import encode_json
 from app.rest.models import Body, error_responses
 from app.web.ways_in import Parser, WaysIn, named_tenant
+from app.write.receipt import Receipt
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from starlette.routing import Match
 from starlette.types import Scope
 
 from app.domain.errors import MethodNotAllowedError, NotFoundError, TokengraphError
+from app.http.answer import json_response
+from app.http.envelopes import envelope_of, error_headers
+from app.http.json import encode_json
 from app.resolvers.errors import public_error
-from app.rest.answer import json_response
-from app.rest.envelopes import envelope_of, error_headers
-from app.rest.json import encode_json
 from app.web import graphql, otlp
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -11,12 +11,12 @@ from fastapi import Request
 from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.usage import ParsedBatch
 from app.ingest.fields import ID_PATTERN, ID_RULE
-from app.ingest.receipt import Receipt
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.weight import Weigh, weigh_json
-from app.resolvers.context import RequestContext, Services
+from app.request.context import RequestContext, Services
 from app.web.bodies import BodyBudget, BodyReader
 from app.web.metrics import Metrics
+from app.write.receipt import Receipt
 
 Parse = Callable[[bytes, datetime, str | None], ParsedBatch]
 """From a body, the time of arrival and the tenant that the sender's key is bound to, to a batch. May raise BadInputError."""

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import httpx
 
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
-from app.ingest.batch import Ingestor
+from app.embedded.server import EmbeddedServer
+from app.write.batch import Ingestor
 from tests.acceptance.test_main_job import YESTERDAY, make_key, serving
 from tests.factories import make_batch, make_record
 

@@ -20,7 +20,7 @@ import pytest
 from openrouter import OpenRouter
 
 import app
-from app.db.embedded import EmbeddedServer
+from app.embedded.server import EmbeddedServer
 
 CHECKOUT = Path(app.__file__).parents[1]
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).replace(hour=10, minute=0, second=0, microsecond=0)

@@ -19,10 +19,10 @@ from app.demo.generate import demo_catalog, generate_demo
 from app.domain.principal import Role
 from app.domain.time_range import system_clock
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
 from app.settings import Settings
 from app.web.app import Wiring, create_app
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog
 from tests.conftest import TEMPLATE, with_database
 from tests.factories import make_batch
 from tests.live import listening

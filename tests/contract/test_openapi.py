@@ -26,9 +26,9 @@ from app.auth.store import KeyRequest, create_key
 from app.db.engine import Database
 from app.domain.principal import Role
 from app.domain.time_range import system_clock
-from app.ingest.batch import Ingestor
 from app.settings import Settings
 from app.web.app import Wiring, create_app
+from app.write.batch import Ingestor
 from tests.factories import make_batch, make_record
 from tests.live import listening
 

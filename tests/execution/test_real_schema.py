@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from app.auth.quota import CallerLimits, RankingsQuota
 from app.domain.principal import Principal
+from app.request.context import RequestContext, Services
 from app.resolvers import loaders
-from app.resolvers.context import RequestContext, Services
 from app.resolvers.engine import DIALECT, build_engine
 from app.resolvers.schema import build_schema
 from tests.clock import NOW

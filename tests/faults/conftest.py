@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from app.db.embedded_layout import Layout
-from app.db.embedded_process import processes_of
+from app.embedded.layout import Layout
+from app.embedded.process import processes_of
 from tests.faults.processes import kill_all, send, wait_until_gone
 
 COUNTED = "counted"

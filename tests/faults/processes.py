@@ -19,8 +19,8 @@ from random import Random
 import httpx
 
 import app
-from app.db.embedded_layout import Layout, client_socket_dir, server_url
-from app.db.embedded_process import listener_pid, processes_of
+from app.embedded.layout import Layout, client_socket_dir, server_url
+from app.embedded.process import listener_pid, processes_of
 
 CHECKOUT = Path(app.__file__).parents[1]
 READY_SECONDS = 120.0

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from app.db.engine import Database
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import make_batch, make_record
 from tests.faults.checks import assert_stored_once, assert_sums_are_right, fingerprint

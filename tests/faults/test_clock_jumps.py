@@ -12,11 +12,11 @@ import pytest
 from app.auth.store import KeyRequest, create_key
 from app.domain.principal import Role
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.retention import kept_since, retain_records
-from app.ingest.rotation import RETRY_WINDOW, rotate_request_ids
 from app.jobs.loop import Job
 from app.jobs.schedule import build_jobs
+from app.summaries.retention import kept_since, retain_records
+from app.write.batch import Ingestor
+from app.write.rotation import RETRY_WINDOW, rotate_request_ids
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, unpriced
 from tests.faults.traffic import PATH, as_json

@@ -16,9 +16,9 @@ import httpx
 import psycopg
 import pytest
 
-from app.db.embedded import EmbeddedServer
-from app.db.embedded_layout import Layout
 from app.db.engine import Database
+from app.embedded.layout import Layout
+from app.embedded.server import EmbeddedServer
 from tests.faults.checks import assert_answers_are_right, assert_stored_once, assert_sums_are_right
 from tests.faults.conftest import COUNTED
 from tests.faults.processes import GatewayProcess, kill_all, url_of, wait_until_gone

@@ -15,9 +15,9 @@ from random import Random
 
 import pytest
 
-from app.db.embedded_layout import Layout
-from app.db.embedded_process import processes_of
 from app.db.engine import Database
+from app.embedded.layout import Layout
+from app.embedded.process import processes_of
 from tests.faults.checks import (
     assert_answers_are_right,
     assert_stored_once,

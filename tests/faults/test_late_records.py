@@ -9,7 +9,7 @@ from typing import Any
 from app.cube.rollups import ROLLUPS
 from app.db.engine import Database
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import NaiveRollup, make_batch, make_record, naive_rollup, stored_rollup, unpriced
 from tests.faults.traffic import make_traffic

@@ -16,8 +16,8 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.queue import IngestQueue
+from app.write.batch import Ingestor
+from app.write.queue import IngestQueue
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, unpriced
 from tests.faults.checks import assert_answers_are_right, fetch_stored, fingerprint

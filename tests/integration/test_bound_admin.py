@@ -7,7 +7,7 @@ from typing import Any
 from app.auth.store import KeyRequest, create_key
 from app.domain.principal import Role
 from app.domain.usage import ParsedBatch, Quarantined
-from app.ingest.batch import Ingestor
+from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway

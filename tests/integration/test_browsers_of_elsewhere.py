@@ -198,7 +198,7 @@ async def test_a_compressed_answer_from_memory_is_compressed_once(opened: Opener
         made.append(coding)
         return real(body)
 
-    monkeypatch.setattr("app.web.compression.compress", compress)
+    monkeypatch.setattr("app.http.compression.compress", compress)
     async with opened() as gateway:
         tenant = await gateway.key("tenant", "acme")
         for url, headers in ((TENANT, tenant), (NETWORK, {}), ("/", {})):

@@ -23,11 +23,11 @@ from app.db.engine import Connection, Database
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
 from app.domain.usage import OTHER, UsageRecord
-from app.ingest.batch import Ingestor, Written
-from app.ingest.catalog import load_catalog, parse_catalog
-from app.ingest.closing import close_days
-from app.ingest.retention import retain_records
-from app.ingest.verify import chunks_of, find_differences, find_extent, rebuild
+from app.summaries.closing import close_days
+from app.summaries.retention import retain_records
+from app.summaries.verify import chunks_of, find_differences, find_extent, rebuild
+from app.write.batch import Ingestor, Written
+from app.write.catalog import load_catalog, parse_catalog
 from tests import naive
 from tests.factories import make_batch, make_record
 

@@ -191,7 +191,7 @@ async def test_an_export_that_has_begun_waits_for_points_and_does_not_break_off(
         ticks[0] += seconds
 
     ticks = [1_000.0]
-    monkeypatch.setattr("app.resolvers.context.sleep", pause)
+    monkeypatch.setattr("app.request.context.sleep", pause)
     app = create_app(
         Settings(database_url=database_url, key_cost_limit="5/minute"), Wiring(clock=clock, jobs=False, seconds=lambda: ticks[0])
     )

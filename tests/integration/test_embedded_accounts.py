@@ -16,11 +16,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.db import embedded_account
-from app.db.embedded import EmbeddedServer, EmbeddedServerError
-from app.db.embedded_account import Account, find_binaries, runnable_binaries, server_account
-from app.db.embedded_layout import Layout, client_socket_dir
-from app.db.embedded_process import listener_pid
+from app.embedded import account as embedded_account
+from app.embedded.account import Account, find_binaries, runnable_binaries, server_account
+from app.embedded.layout import Layout, client_socket_dir
+from app.embedded.process import listener_pid
+from app.embedded.server import EmbeddedServer, EmbeddedServerError
 
 FAST = {"fsync": "off"}
 MEMORY = 512 * 1024 * 1024

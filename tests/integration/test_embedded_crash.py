@@ -16,11 +16,11 @@ import psycopg
 import pytest
 
 import app
-from app.db import embedded
-from app.db.embedded import EmbeddedServer, EmbeddedServerError
-from app.db.embedded_account import server_account
-from app.db.embedded_layout import Layout
-from app.db.embedded_process import is_held, listener_pid
+from app.embedded import server as embedded
+from app.embedded.account import server_account
+from app.embedded.layout import Layout
+from app.embedded.process import is_held, listener_pid
+from app.embedded.server import EmbeddedServer, EmbeddedServerError
 
 FAST = {"fsync": "off"}
 MEMORY = 512 * 1024 * 1024
@@ -28,7 +28,7 @@ CHECKOUT = Path(app.__file__).parents[1]
 USER = """
 import sys, time
 from pathlib import Path
-from app.db.embedded import EmbeddedServer
+from app.embedded.server import EmbeddedServer
 print(EmbeddedServer(Path(sys.argv[1]), memory_bytes=1 << 29, extra_settings={"fsync": "off"}).start(), flush=True)
 time.sleep(600)
 """

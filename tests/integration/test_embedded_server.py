@@ -17,10 +17,10 @@ import pytest
 import sqlalchemy
 
 import app
-from app.db import embedded_layout
-from app.db.embedded import EmbeddedServer, EmbeddedServerError
-from app.db.embedded_layout import Layout, bound_log, client_socket_dir
-from app.db.embedded_process import is_held, listener_pid, try_exclusive
+from app.embedded import layout as embedded_layout
+from app.embedded.layout import Layout, bound_log, client_socket_dir
+from app.embedded.process import is_held, listener_pid, try_exclusive
+from app.embedded.server import EmbeddedServer, EmbeddedServerError
 
 FAST = {"fsync": "off"}
 MEMORY = 512 * 1024 * 1024
@@ -30,8 +30,8 @@ Make = Callable[..., EmbeddedServer]
 USER = """
 import sys
 from pathlib import Path
-from app.db.embedded import EmbeddedServer
-from app.db.embedded_process import listener_pid
+from app.embedded.server import EmbeddedServer
+from app.embedded.process import listener_pid
 server = EmbeddedServer(Path(sys.argv[1]), memory_bytes=1 << 29, extra_settings={"fsync": "off"})
 server.start()
 print(listener_pid(Path(sys.argv[1]) / "cluster" / "run"), flush=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.db import embedded_settings
-from app.db.embedded_account import find_binaries
-from app.db.embedded_layout import EmbeddedServerError
-from app.db.embedded_settings import GIGABYTE, MEGABYTE, available_memory_bytes, render_settings, server_settings
+from app.embedded import configuration as embedded_settings
+from app.embedded.account import find_binaries
+from app.embedded.configuration import GIGABYTE, MEGABYTE, available_memory_bytes, render_settings, server_settings
+from app.embedded.layout import EmbeddedServerError
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.principal import Role
 from app.domain.usage import ParsedBatch, Quarantined, Reason, UsageRecord
-from app.ingest.batch import Ingestor, Written
-from app.ingest.erase import Erasure, erase_user
-from app.ingest.state import fetch_write_state
-from app.ingest.verify import chunks_of, find_differences, find_extent
+from app.summaries.verify import chunks_of, find_differences, find_extent
+from app.write.batch import Ingestor, Written
+from app.write.erase import Erasure, erase_user
+from app.write.state import fetch_write_state
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, stored_rollup, unpriced
 from tests.gateway import Gateway

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.analytics.catalog import MODEL_VARIANTS, PROVIDER_MODELS
-from app.analytics.identities import TENANT_API_KEYS, TENANT_CALLER_KEYS, TENANT_PROJECTS, TENANT_USERS, USER_TENANTS
-from app.analytics.listing import Listing, PageRequest
 from app.domain.principal import Scope
 from app.domain.time_range import TimeRange, midnight
+from app.graph.catalog import MODEL_VARIANTS, PROVIDER_MODELS
+from app.graph.identities import TENANT_API_KEYS, TENANT_CALLER_KEYS, TENANT_PROJECTS, TENANT_USERS, USER_TENANTS
+from app.graph.listing import Listing, PageRequest
 from app.query.bind import Reader, bind
 from app.query.question import Question
 from app.query.run import Answer, Asked

@@ -7,8 +7,8 @@ from typing import Any
 from graphql import GraphQLObjectType, build_schema
 
 from app.domain.usage import ParsedBatch, Quarantined, Reason
-from app.ingest.batch import Ingestor
 from app.resolvers.schema import print_schema
+from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from app.db.engine import Database
 from app.domain.errors import BadInputError
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import CatalogEntry, check_valid_from, load_catalog, parse_catalog
+from app.write.batch import Ingestor
+from app.write.catalog import CatalogEntry, check_valid_from, load_catalog, parse_catalog
 from tests.clock import NOW
 from tests.factories import make_batch, make_record
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from app.domain.usage import MAX_COUNT
-from app.ingest.closing import close_days
-from app.ingest.verify import chunks_of, find_differences, find_extent
+from app.summaries.closing import close_days
+from app.summaries.verify import chunks_of, find_differences, find_extent
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway

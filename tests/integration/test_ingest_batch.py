@@ -13,9 +13,9 @@ import pytest
 from app.db.engine import Database
 from app.domain.errors import UnavailableError
 from app.domain.usage import MAX_COUNT
-from app.ingest.batch import ARRAYS_UP_TO, Ingestor
-from app.ingest.rotation import RETRY_WINDOW, rotate_request_ids
-from app.ingest.verify import chunks_of, find_differences, find_extent, rebuild
+from app.summaries.verify import chunks_of, find_differences, find_extent, rebuild
+from app.write.batch import ARRAYS_UP_TO, Ingestor
+from app.write.rotation import RETRY_WINDOW, rotate_request_ids
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, spread, unpriced
 

@@ -11,11 +11,11 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.usage import MAX_COUNT, UsageRecord
-from app.ingest import large
-from app.ingest.batch import ARRAYS_UP_TO, Ingestor
-from app.ingest.columns import encode_copy
-from app.ingest.large import Expectation
-from app.ingest.rotation import RETRY_WINDOW, rotate_request_ids
+from app.write import large
+from app.write.batch import ARRAYS_UP_TO, Ingestor
+from app.write.columns import encode_copy
+from app.write.large import Expectation
+from app.write.rotation import RETRY_WINDOW, rotate_request_ids
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, spread, unpriced
 from tests.integration.test_ingest_batch import T, fetch

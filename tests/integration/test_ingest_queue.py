@@ -16,11 +16,11 @@ import pytest
 from app.db.engine import Database
 from app.domain.errors import OverloadedError
 from app.domain.usage import ParsedBatch, Quarantined, Reason, Reject
-from app.ingest.batch import Ingestor
-from app.ingest.queue import GROUP_RECORDS, IngestQueue
 from app.settings import Settings
 from app.web.app import Wiring, create_app
 from app.web.bodies import Pace
+from app.write.batch import Ingestor
+from app.write.queue import GROUP_RECORDS, IngestQueue
 from tests.factories import assert_rollups_equal, make_batch, make_record, unpriced
 from tests.gateway import Gateway
 from tests.live import listening

@@ -10,8 +10,8 @@ import pytest
 from app.analytics.usage import GatewayQuestion, UsageQuestion, fetch_gateway, fetch_usage
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
-from app.ingest.closing import close_days
 from app.rest import customer, operators
+from app.summaries.closing import close_days
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway

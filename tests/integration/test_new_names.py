@@ -10,11 +10,11 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.usage import Quarantined, Reason, UsageRecord
-from app.ingest.batch import ARRAYS_UP_TO, Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
-from app.ingest.erase import erase_user
 from app.ingest.release import release_quarantined
-from app.ingest.rotation import RETRY_WINDOW, rotate_request_ids
+from app.write.batch import ARRAYS_UP_TO, Ingestor
+from app.write.catalog import load_catalog, parse_catalog
+from app.write.erase import erase_user
+from app.write.rotation import RETRY_WINDOW, rotate_request_ids
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, unpriced
 from tests.recorder import recorded

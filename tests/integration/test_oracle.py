@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from app.cube.rollups import ROLLUPS
 from app.db.engine import Database
 from app.domain.usage import MAX_COUNT, UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog
-from app.ingest.queue import IngestQueue
-from app.ingest.verify import chunks_of, find_differences, find_extent
+from app.summaries.verify import chunks_of, find_differences, find_extent
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog
+from app.write.queue import IngestQueue
 from tests.factories import Price, assert_rollups_equal, first_of_each, make_batch, make_record
 
 _CORNERS = [

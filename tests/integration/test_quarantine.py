@@ -12,18 +12,18 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from app.analytics.quarantine import QuarantineFilter, fetch_quarantined
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, ConnectionLostError
 from app.domain.usage import MAX_COUNT, ParsedBatch, Quarantined, Reason, UsageRecord
-from app.ingest import quarantine
-from app.ingest.batch import Ingestor
+from app.graph.quarantine import QuarantineFilter, fetch_quarantined
 from app.ingest.fields import FieldRules
 from app.ingest.parse import parse_values
-from app.ingest.quarantine import RESOLVED_KEPT, forget_resolved
 from app.ingest.release import DropReceipt, ReleaseReceipt, drop_quarantined, release_quarantined
 from app.ingest.sources.candidates import Candidate, collect_candidates
 from app.web.health import QuarantineCounts
+from app.write import quarantine
+from app.write.batch import Ingestor
+from app.write.quarantine import RESOLVED_KEPT, forget_resolved
 from tests.clock import NOW
 from tests.factories import assert_rollups_equal, make_batch, make_record, unpriced
 from tests.gateway import Gateway

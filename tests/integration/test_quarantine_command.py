@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import app
-from app.analytics.quarantine import QuarantineFilter, fetch_quarantined
 from app.db.engine import Database
 from app.domain.time_range import system_clock
 from app.domain.usage import ParsedBatch, Quarantined, Reason
-from app.ingest.batch import Ingestor
+from app.graph.quarantine import QuarantineFilter, fetch_quarantined
+from app.write.batch import Ingestor
 from tests.command import environment, run_command
 
 AT = system_clock() - timedelta(days=1)

@@ -24,9 +24,9 @@ import redis
 from app.auth.shared_windows import RedisWindows, WindowCounts
 from app.auth.store import KeyRequest, create_key
 from app.auth.windows import Check, Limit
-from app.db.embedded import EmbeddedServer
 from app.db.engine import Database
 from app.domain.principal import Role
+from app.embedded.server import EmbeddedServer
 from app.settings import Settings
 from app.web.app import Wiring, create_app
 from tests.acceptance.test_main_job import CHECKOUT, environment, free_port, make_key, wait_until_ready

@@ -17,12 +17,12 @@ from app.db.partitions import drop_partitions, ensure_partitions
 from app.domain.errors import BadInputError, ConnectionLostError
 from app.domain.time_range import TimeRange
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.retention import Retained, kept_since, retain_records
-from app.ingest.state import fetch_write_state
-from app.ingest.verify import chunks_of, find_differences, find_extent, rebuild
 from app.jobs.schedule import build_jobs
 from app.settings import load
+from app.summaries.retention import Retained, kept_since, retain_records
+from app.summaries.verify import chunks_of, find_differences, find_extent, rebuild
+from app.write.batch import Ingestor
+from app.write.state import fetch_write_state
 from tests.clock import NOW, FakeClock
 from tests.factories import assert_rollups_equal, make_batch, make_record, spread, stored_rollup, unpriced
 from tests.gateway import Gateway
@@ -294,7 +294,7 @@ _RUN = """
 import asyncio, sys
 from datetime import datetime, timedelta
 from app.db.engine import Database
-from app.ingest.retention import retain_records
+from app.summaries.retention import retain_records
 
 async def run():
     async with Database(sys.argv[1]) as database:

@@ -19,8 +19,8 @@ from graphql import GraphQLObjectType, GraphQLSchema, build_schema, get_named_ty
 from app.auth.store import KeyRequest, create_key
 from app.domain.principal import Role
 from app.domain.usage import ParsedBatch, Quarantined, Reason, UsageRecord
-from app.ingest.batch import Ingestor
 from app.resolvers.schema import print_schema
+from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway

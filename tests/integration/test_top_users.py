@@ -21,8 +21,8 @@ from app.db.engine import Database
 from app.domain.principal import Scope
 from app.domain.time_range import TimeRange
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
-from app.ingest.closing import close_days
+from app.summaries.closing import close_days
+from app.write.batch import Ingestor
 from tests.factories import make_batch, make_record
 
 FIRST = date(2026, 1, 20)

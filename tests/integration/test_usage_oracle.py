@@ -15,12 +15,12 @@ from app.db.engine import Database
 from app.domain.calendar import Interval, parse_zone, split_buckets
 from app.domain.time_range import TimeRange
 from app.domain.usage import UsageRecord
-from app.ingest.batch import Ingestor
 from app.query.bind import Reader, bind
 from app.query.cover import cover
 from app.query.filters import All, Bound, Bounded, Condition, Match, Named, Not, Some
 from app.query.question import Grouping, Having, Order, Question, Top
 from app.query.run import Answer, Asked, run_questions
+from app.write.batch import Ingestor
 from tests import naive_usage
 from tests.factories import first_of_each, make_batch, make_record
 

@@ -20,8 +20,8 @@ from app.db import pipeline
 from app.db.engine import Database
 from app.db.pipeline import Asked
 from app.domain.usage import UsageRecord
-from app.ingest.closing import close_days
 from app.settings import Settings
+from app.summaries.closing import close_days
 from app.web.app import Wiring, create_app
 from tests.clock import NOW, FakeClock
 from tests.factories import make_record

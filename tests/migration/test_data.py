@@ -18,10 +18,10 @@ from app.db.migrate import alembic_config, current_revision, sqlalchemy_url, upg
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
 from app.domain.usage import MAX_COUNT
-from app.ingest.batch import Ingestor
-from app.ingest.catalog import load_catalog, parse_catalog, publish_models
-from app.ingest.closing import close_days
-from app.ingest.verify import chunks_of, find_differences, find_extent
+from app.summaries.closing import close_days
+from app.summaries.verify import chunks_of, find_differences, find_extent
+from app.write.batch import Ingestor
+from app.write.catalog import load_catalog, parse_catalog, publish_models
 from tests.clock import NOW
 from tests.factories import make_batch, make_record
 

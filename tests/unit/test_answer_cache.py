@@ -16,7 +16,7 @@ from app.auth.windows import Check, Limit, LocalWindows
 from app.domain.errors import MissingCredentialsError, UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 from app.execution.cache import OVERHEAD, AnswerMemory, Made, Version, Versions
-from app.resolvers.context import RequestContext
+from app.request.context import RequestContext
 from app.resolvers.schema import build_schema
 from app.web.answer_cache import KEPT_TYPES, kept_roots, scope_of_caller
 from app.web.metrics import Metrics

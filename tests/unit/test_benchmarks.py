@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
-from app.ingest.catalog import parse_catalog
 from app.ingest.parse import parse_ndjson
+from app.write.catalog import parse_catalog
 from benchmarks import npm_peer
 from benchmarks.generate import END, MONTHS, check_disk, disk_needed, slice_months
 from benchmarks.generate import START as GENERATED_START

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 from zstandard import ZstdDecompressor
 
-from app.web.compression import CODINGS, LEAST_BYTES, CodedBody, CompressionMiddleware, choose_coding, compress
+from app.http.compression import CODINGS, LEAST_BYTES, CodedBody, CompressionMiddleware, choose_coding, compress
 
 JSON = [(b"content-type", b"application/json")]
 TEXT = b'{"date":"2026-01-01","total_tokens":"12345678"}' * 100

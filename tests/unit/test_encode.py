@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.usage import UsageRecord
-from app.ingest.columns import Identities, Phrases, encode_copy, encode_keys
-from app.ingest.encode import encode_rows
-from app.ingest.names import Names
-from app.ingest.rollup import STAGE, copy_stage
+from app.write.columns import Identities, Phrases, encode_copy, encode_keys
+from app.write.encode import encode_rows
+from app.write.identities import Names
+from app.write.rollup import STAGE, copy_stage
 from tests.unit.test_parse_properties import usage_records
 
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.analytics.request_log import encode_cursor, encode_id
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant
 from app.domain.usage import PLAUSIBLE_UP_TO, ParsedBatch
+from app.graph.request_log import encode_cursor, encode_id
 from app.ingest.fields import FieldRules
 from app.ingest.files import FileBatch, ReadOptions, iter_batches
 from app.ingest.sources import exports

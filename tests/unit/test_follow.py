@@ -17,7 +17,7 @@ from app.ingest import follow
 from app.ingest.files import LineParser, ReadOptions
 from app.ingest.follow import MAX_LINES, FileTail, Follower, LineCutter, PipeTail, Tail, Watch
 from app.ingest.parse import MAX_LINE_BYTES
-from app.ingest.receipt import Receipt
+from app.write.receipt import Receipt
 from tests.unit.test_parse import NOW, lines, record
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.web.proxies import TrustedProxies
+from app.http.proxies import TrustedProxies
 
 PROXIES = "10.0.0.0/8, 192.0.2.1, 2001:db8::/32"
 

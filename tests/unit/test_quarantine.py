@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.analytics.quarantine import decode_position, encode_position
 from app.cli.quarantine import parse_settings
 from app.domain.errors import BadInputError
 from app.domain.usage import MAX_COUNT
-from app.ingest.quarantine import content_id, storable, storable_record
-from app.ingest.receipt import Receipt
+from app.graph.quarantine import decode_position, encode_position
 from app.ingest.release import MAX_IDS, read_ids
 from app.web.metrics import Metrics
+from app.write.quarantine import content_id, storable, storable_record
+from app.write.receipt import Receipt
 
 ID = "0123456789abcdef0123456789ABCDEF"
 AT = datetime(2026, 6, 26, 12, 0, 0, 123456, tzinfo=UTC)

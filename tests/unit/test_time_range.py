@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError
-from app.domain.money import ratio, round_half_up
 from app.domain.time_range import RANKINGS_FLOOR, TimeRange, format_instant, network_windows, parse_date, resolve_rankings_window
+from app.money.rounding import ratio, round_half_up
 
 instants = st.datetimes(datetime(2025, 2, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from markupsafe import Markup
 
-from app.rest.json import etag_matches
-from app.web.compression import choose_coding
+from app.http.compression import choose_coding
+from app.http.json import etag_matches
 from app.web.pages.headers import page_headers
 
 BUILT: Final = Path(__file__).resolve().parent.parent / "static"

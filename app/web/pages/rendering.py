@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import __version__
-from app.rest.json import etag_matches, etag_of
-from app.web.compression import LEAST_BYTES, CodedBody, choose_coding
+from app.http.compression import LEAST_BYTES, CodedBody, choose_coding
+from app.http.json import etag_matches, etag_of
 from app.web.pages.assets import Assets
 from app.web.pages.headers import page_headers
 from app.web.pages.wording import exact_number, percent, short_number

@@ -12,10 +12,10 @@ from fastapi.responses import Response
 
 from app.domain.errors import RateLimitedError, TokengraphError, UnavailableError
 from app.execution.cache import Made
-from app.resolvers.context import RequestContext, Services
-from app.rest.envelopes import error_headers
+from app.http.envelopes import error_headers
+from app.http.json import encode_json, etag_matches, etag_of
+from app.request.context import RequestContext, Services
 from app.rest.execute import StoredDocuments
-from app.rest.json import encode_json, etag_matches, etag_of
 from app.rest.public import CACHE_HEADERS, VALIDATORS, shape_network_body
 from app.web.answer_cache import AnswerCache
 from app.web.pages.headers import page_headers

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.claim import claim_new, find_stored
-from app.ingest.columns import encode_keys, encode_tenant
-from app.ingest.encode import array_literals, encode_rows
-from app.ingest.names import Missing, Names, register, resolve
-from app.ingest.rollup import ingest_statement, store_arrays
-from app.ingest.state import StaleWriterError, WriteState
+from app.write.claim import claim_new, find_stored
+from app.write.columns import encode_keys, encode_tenant
+from app.write.encode import array_literals, encode_rows
+from app.write.identities import Missing, Names, register, resolve
+from app.write.rollup import ingest_statement, store_arrays
+from app.write.state import StaleWriterError, WriteState
 
 _KINDS = [(with_names, with_shares) for with_names in (False, True) for with_shares in (False, True)]
 _INGEST = {(names, shares): ingest_statement(with_names=names, with_shares=shares) for names, shares in _KINDS}

@@ -16,10 +16,10 @@ from app.db.engine import Connection, Database
 from app.db.partitions import next_month
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant, midnight
-from app.ingest.closing import hold_closing, reopen_days
-from app.ingest.condense import WRONG_RANKINGS, select_wrong_part, select_wrong_sums
-from app.ingest.rollup import insert_rollup, select_rollup_rows
-from app.ingest.state import read_write_state
+from app.summaries.closing import hold_closing, reopen_days
+from app.summaries.derive import WRONG_RANKINGS, select_wrong_part, select_wrong_sums
+from app.write.rollup import insert_rollup, select_rollup_rows
+from app.write.state import read_write_state
 
 
 @dataclass(frozen=True, slots=True)

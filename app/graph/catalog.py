@@ -14,11 +14,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from app.analytics.fetch import fetch_rows
-from app.analytics.listing import Column, Listing, Reach, reach_of
 from app.analytics.select import CompiledSelect
 from app.cube.rollups import BY_DAY_ALL
 from app.db.engine import Database
 from app.domain.principal import Scope
+from app.graph.listing import Column, Listing, Reach, reach_of
 
 
 class ModelRow(NamedTuple):

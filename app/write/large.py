@@ -16,10 +16,10 @@ import psycopg
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.claim import claim_all, claim_new, find_stored
-from app.ingest.columns import CopyText, Identities, Keys, encode_copy, encode_keys
-from app.ingest.rollup import CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
-from app.ingest.state import StaleWriterError, WriteState
+from app.write.claim import claim_all, claim_new, find_stored
+from app.write.columns import CopyText, Identities, Keys, encode_copy, encode_keys
+from app.write.rollup import CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
+from app.write.state import StaleWriterError, WriteState
 
 _BOTH = (False, True)
 _COPY = {(names, parts): copy_stage(with_names=names, with_parts=parts) for names in _BOTH for parts in _BOTH}

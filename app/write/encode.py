@@ -9,7 +9,7 @@ from typing import Any
 
 from app.cube.dimensions import TRAFFIC_MODES
 from app.domain.usage import UsageRecord
-from app.ingest.names import Names
+from app.write.identities import Names
 
 Row = tuple[Any, ...]
 """A record as `rollup.STAGE` lists it."""

@@ -16,7 +16,7 @@ import brotli
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from zstandard import ZstdCompressor
 
-from app.web.answer_headers import Header
+from app.http.answer_headers import Header
 
 CODINGS: Final = ("zstd", "br", "gzip")
 """Content codings, the one with the smallest answers first: 430 kB of rankings take 39, 43 and 40 kB, and 3, 2 and 2.5 ms."""

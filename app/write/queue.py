@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from app.db.shares import INGEST, asker
 from app.domain.errors import OverloadedError, UnavailableError
 from app.domain.usage import ParsedBatch
-from app.ingest.batch import Ingestor
-from app.ingest.receipt import Receipt
+from app.write.batch import Ingestor
+from app.write.receipt import Receipt
 
 GROUP_RECORDS = 2_000
 """A group is closed when it holds this many records; a batch is never split."""

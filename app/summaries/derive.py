@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from app.cube.dimensions import Grain
 from app.cube.rollups import BY_DAY_ALL, RANKED_MODELS, Condensed, Rollup
-from app.ingest.rollup import select_rollup_rows
+from app.write.rollup import select_rollup_rows
 
 
 def _measures(rollup: Rollup) -> list[str]:

@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.db.embedded_account import Account, Binaries
-from app.db.embedded_layout import ROLE, EmbeddedServerError, Layout, user_name
-from app.db.embedded_process import command_environment, working_dir_path
-from app.db.embedded_settings import available_memory_bytes, render_settings, server_settings
+from app.embedded.account import Account, Binaries
+from app.embedded.configuration import available_memory_bytes, render_settings, server_settings
+from app.embedded.layout import ROLE, EmbeddedServerError, Layout, user_name
+from app.embedded.process import command_environment, working_dir_path
 
 SETTINGS_FILE = "tokengraph.conf"
 _UNFINISHED = "cluster.new-"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from app.db.engine import Database
 from app.db.partitions import Month, drop_partitions, first_instant, lock_partitions, month_of
 from app.domain.time_range import RECORDS_FLOOR, midnight
-from app.ingest.state import fetch_write_state
+from app.write.state import fetch_write_state
 
 _LOCK = 0x72657461696E  # "retain"
 

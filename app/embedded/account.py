@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from app.db.embedded_layout import ROLE, EmbeddedServerError, open_private, user_name
+from app.embedded.layout import ROLE, EmbeddedServerError, open_private, user_name
 
 SYSTEM_USER = ROLE
 COPY_FOLDERS = (Path("/var/lib/tokengraph"), Path("/tmp/tokengraph-postgresql"))  # noqa: S108 - used only if root's alone

@@ -17,9 +17,9 @@ from types import TracebackType
 
 import psycopg
 
-from app.db.embedded_account import find_binaries, runnable_binaries, server_account
-from app.db.embedded_cluster import prepare_cluster
-from app.db.embedded_layout import (
+from app.embedded.account import find_binaries, runnable_binaries, server_account
+from app.embedded.cluster import prepare_cluster
+from app.embedded.layout import (
     DATABASE,
     ROLE,
     EmbeddedServerError,
@@ -30,7 +30,7 @@ from app.db.embedded_layout import (
     drop_client_link,
     server_url,
 )
-from app.db.embedded_process import (
+from app.embedded.process import (
     ServerProcess,
     clear_stale_files,
     exclusive,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from app.db.embedded_layout import PORT, EmbeddedServerError
+from app.embedded.layout import PORT, EmbeddedServerError
 
 MEGABYTE = 1024 * 1024
 GIGABYTE = 1024 * MEGABYTE

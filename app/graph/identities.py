@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from app.analytics.listing import Column, Listing, Reach
+from app.graph.listing import Column, Listing, Reach
 
 
 class TenantRow(NamedTuple):

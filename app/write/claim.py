@@ -14,9 +14,9 @@ from psycopg.pq import Format
 
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
-from app.ingest.columns import IntegerArray, Keys, Phrases, UuidArray, encode_keys, find_tenants
-from app.ingest.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, STORED
-from app.ingest.state import StaleWriterError, WriteState
+from app.write.columns import IntegerArray, Keys, Phrases, UuidArray, encode_keys, find_tenants
+from app.write.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, STORED
+from app.write.state import StaleWriterError, WriteState
 
 
 class _ReadyDumper(Dumper):

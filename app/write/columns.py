@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar, cast
 import orjson
 
 from app.domain.usage import UsageRecord
-from app.ingest.encode import MODE_KEYS, digest_of
-from app.ingest.names import Names
+from app.write.encode import MODE_KEYS, digest_of
+from app.write.identities import Names
 
 _NULL: Final = "\\N"
 _FREE: Final = "0"

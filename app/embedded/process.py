@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app.db.embedded_account import Account
-from app.db.embedded_layout import SOCKET_NAME, EmbeddedServerError, Layout, log_since, open_private
+from app.embedded.account import Account
+from app.embedded.layout import SOCKET_NAME, EmbeddedServerError, Layout, log_since, open_private
 
 LOG_LINES_SHOWN = 20
 _MACOS_LOCAL_PEERPID = 2

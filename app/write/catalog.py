@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError
 from app.domain.usage import OTHER
-from app.ingest.names import CATALOG_LOCK, entry_lookup, implied_provider, register_providers
+from app.write.identities import CATALOG_LOCK, entry_lookup, implied_provider, register_providers
 
 _TEXT_FIELDS = ("model_id", "permaslug", "name", "provider", "provider_name")
 _PRICE_FIELDS = ("cost_per_input_token", "cost_per_output_token")

@@ -10,8 +10,8 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
 from app.domain.errors import TokengraphError
-from app.rest.envelopes import Envelope, error_headers
-from app.rest.json import encode_json
+from app.http.envelopes import Envelope, error_headers
+from app.http.json import encode_json
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from app.cube.rollups import BY_DAY_ALL, CONDENSED, Condensed
 from app.db.engine import Connection, Database
 from app.db.partitions import next_month
 from app.domain.time_range import TimeRange, midnight
-from app.ingest.condense import RANK_DAYS, condense_days, condense_months, remove_empty, sum_days_anew
+from app.summaries.derive import RANK_DAYS, condense_days, condense_months, remove_empty, sum_days_anew
 
 CLOSED_AFTER = timedelta(hours=1)
 """A day is closed this long after its end; what comes later reopens it for a moment."""

@@ -13,14 +13,14 @@ from app.db.partitions import Month, ensure_partitions, month_of
 from app.domain.errors import ConnectionLostError, DatabaseBusyError, UnavailableError
 from app.domain.time_range import format_instant
 from app.domain.usage import ParsedBatch, Quarantined, Reject, UsageRecord
-from app.ingest.claim import are_known
-from app.ingest.columns import Identities, Phrases, encode_tenant
-from app.ingest.few import Few, write_few
-from app.ingest.large import Expectation, Load, NotNewError, write_load
-from app.ingest.names import Missing, Names, look_up, register, register_tenants, resolve
-from app.ingest.quarantine import keep_quarantined
-from app.ingest.receipt import Receipt
-from app.ingest.state import StaleWriterError, WriteState, fetch_write_state
+from app.write.claim import are_known
+from app.write.columns import Identities, Phrases, encode_tenant
+from app.write.few import Few, write_few
+from app.write.identities import Missing, Names, look_up, register, register_tenants, resolve
+from app.write.large import Expectation, Load, NotNewError, write_load
+from app.write.quarantine import keep_quarantined
+from app.write.receipt import Receipt
+from app.write.state import StaleWriterError, WriteState, fetch_write_state
 
 ARRAYS_UP_TO = 500
 """Batches up to this many records travel as array parameters of the one statement; larger ones as `large` says."""

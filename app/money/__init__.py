@@ -1,0 +1,1 @@
+"""Money: rounding at output, and prices."""

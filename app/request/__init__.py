@@ -1,0 +1,1 @@
+"""Who asks: one context for each HTTP request, authenticated and counted once."""
