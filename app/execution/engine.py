@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from inspect import isawaitable
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
     GraphQLError,
+    GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
     OverlappingFieldsCanBeMergedRule,
@@ -108,15 +109,32 @@ class Answer:
         return {**data, "errors": [error.formatted for error in self.errors]} if self.errors else data
 
 
+class DocumentEngine(Protocol):
+    """What prepares and answers documents of one schema: an `Engine`, or whatever wraps one."""
+
+    @property
+    def schema(self) -> GraphQLSchema:
+        """The schema of the documents."""
+
+    def prepare(self, query: str) -> Prepared:
+        """Return the document of a text, parsed and validated."""
+
+    async def obtain(self, query: str) -> Prepared:
+        """Return the document of a text as `prepare` does, without holding up the event loop."""
+
+    async def answer(self, prepared: Prepared, demand: Demand, context: Any) -> Answer:
+        """Run a prepared document, or say why it cannot run. Never raises, unless it is cancelled."""
+
+
 class Engine:
     """Executes on one schema. `toll`: asked before root fields are resolved; `compiled` False: by the stock executor, for comparison."""
 
     def __init__(
         self, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show, *, toll: Toll | None = None, compiled: bool = True
     ) -> None:
-        self._schema = schema._schema
+        self.schema = schema._schema
         self._limits = limits
-        self._introspection = IntrospectionCost(self._schema)
+        self._introspection = IntrospectionCost(self.schema)
         self._rules = tuple(
             _bounded_merging(limits.comparisons) if rule is OverlappingFieldsCanBeMergedRule else rule for rule in specified_rules
         )
@@ -172,11 +190,11 @@ class Engine:
         if len(operations) == 1:
             operations[None] = next(iter(operations.values()))
         is_kept = not errors and len(query) <= MAX_CACHED_LENGTH
-        ready = prepare_operations(self._schema, document) if is_kept and self._selections is not None else {}
+        ready = prepare_operations(self.schema, document) if is_kept and self._selections is not None else {}
         return Prepared(document, errors, operations, is_kept, ready)
 
     def _validate(self, document: DocumentNode) -> tuple[GraphQLError, ...]:
-        errors = validate(self._schema, document, self._rules, max_errors=self._limits.errors)
+        errors = validate(self.schema, document, self._rules, max_errors=self._limits.errors)
         if errors and isinstance(errors[-1], ValidationAbortedError):
             errors[-1] = (
                 GraphQLError(f"the document has more errors; the first {self._limits.errors} are reported")
@@ -236,7 +254,7 @@ class Engine:
         if self._selections is not None and prepared.is_kept:
             executor = {"executor_class": CompilingExecutor, "selections": self._selections, "kept_document": document}
         return execute(
-            self._schema,
+            self.schema,
             document,
             context_value=context,
             variable_values=None if demand.variables is None else dict(demand.variables),

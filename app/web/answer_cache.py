@@ -26,7 +26,7 @@ from app.db.pipeline import Asked, ask
 from app.db.shares import SERVICE, asker
 from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
-from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, Engine, Prepared
+from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, DocumentEngine, Prepared
 from app.http.answer import json_response
 from app.http.compression import CodedBody, choose_coding, read_accept_encoding
 from app.http.envelopes import envelope_of, error_headers
@@ -163,17 +163,20 @@ def kept_roots(schema: GraphQLSchema, document: DocumentNode) -> frozenset[str] 
     return frozenset(roots) if roots <= KEPT_ROOTS and not refused else None
 
 
-class KeepingEngine(Engine):
-    """An engine that keeps the answers of those documents whose answers may be kept. It shares the prepared documents of the given one."""
+class CachedEngine:
+    """Answers documents from the cache where their answers may be cached, and else asks the engine that it wraps."""
 
-    def __init__(self, engine: Engine, answers: AnswerCache) -> None:
-        vars(self).update(vars(engine))
+    def __init__(self, engine: DocumentEngine, answers: AnswerCache) -> None:
+        self.schema = engine.schema
+        self.prepare = engine.prepare
+        self.obtain = engine.obtain
+        self._run = engine.answer
         self._answers = answers
         self._roots: OrderedDict[str, frozenset[str] | None] = OrderedDict()
 
-    async def run_prepared(self, prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
-        """Run a document that is known to be valid, unless its answer is there. Never raises."""
-        run = super().run_prepared
+    async def answer(self, prepared: Prepared, demand: Demand, context: RequestContext) -> Answer:
+        """Run a prepared document, or say why it cannot run, unless its answer is cached. Never raises, unless it is cancelled."""
+        run = self._run
         key = await self._key(prepared, demand, context)
         if key is None:
             return await run(prepared, demand, context)
@@ -214,7 +217,7 @@ class KeepingEngine(Engine):
 
     def _kept_roots(self, query: str, document: DocumentNode) -> frozenset[str] | None:
         if query not in self._roots:
-            found = kept_roots(self._schema, document)
+            found = kept_roots(self.schema, document)
             if len(query) > MAX_CACHED_LENGTH:
                 return found
             self._roots[query] = found

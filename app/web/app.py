@@ -28,7 +28,7 @@ from app.resolvers.schema import build_schema
 from app.rest.execute import StoredDocuments
 from app.rest.routes import build_rest_routers
 from app.settings import Settings, load
-from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, KeepingEngine, WatchedDatabase
+from app.web.answer_cache import AnswerCache, AnswerCacheMiddleware, CachedEngine, WatchedDatabase
 from app.web.bodies import BodyBudget, BodyReader, Pace
 from app.web.cors import CrossOrigin
 from app.web.direct_routes import DirectRoutesMiddleware, direct_routes_of
@@ -134,13 +134,13 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     ingest_budget = BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit))
     ways = WaysIn(services, metrics, settings.ingest_body_limit, ingest_budget, reader)
     usage_route = build_usage_route(ways)
-    keeping = KeepingEngine(engine, answers)
+    cached_engine = CachedEngine(engine, answers)
     assets = Assets(wiring.assets)
     templates = Templates(assets, graphiql=settings.graphiql)
     programs = ProgramPages(assets, templates)
     graphiql = programs.graphiql if settings.graphiql else None
     graphql_routes = build_graphql_routes(
-        keeping, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings, keeping), graphiql
+        cached_engine, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings, engine), graphiql
     )
     app.state.limiter = limiter
     app.state.services = services

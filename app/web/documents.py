@@ -25,7 +25,7 @@ from app.execution.documents import (
     digest_of,
     parse_manifest,
 )
-from app.execution.engine import Engine, Prepared
+from app.execution.engine import DocumentEngine, Prepared
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class TrustedDocument:
 
     __slots__ = ("_engine", "_prepared", "document", "is_held", "is_known_wrong")
 
-    def __init__(self, document: Document, engine: Engine) -> None:
+    def __init__(self, document: Document, engine: DocumentEngine) -> None:
         self.document = document
         self.is_held = True
         self.is_known_wrong = False
@@ -151,7 +151,7 @@ class TrustedDocuments:
     `path` None: there are none, and never will be.
     """
 
-    def __init__(self, path: Path | None, engine: Engine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path | None, engine: DocumentEngine, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._engine = engine
         self._clock = clock
@@ -325,7 +325,7 @@ def documents_path(settings: Settings) -> Path:
     return settings.documents or settings.data_dir / "documents"
 
 
-def build_document_policy(settings: Settings, engine: Engine) -> DocumentPolicy:
+def build_document_policy(settings: Settings, engine: DocumentEngine) -> DocumentPolicy:
     """Return the policy as it is set, with the trusted documents read and prepared."""
     path = documents_path(settings)
     trusted = TrustedDocuments(path, engine)

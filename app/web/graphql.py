@@ -14,7 +14,7 @@ from graphql import GraphQLError
 
 from app.domain.errors import BadInputError, OverloadedError, RateLimitedError, TokengraphError, UnsupportedEncodingError
 from app.execution.documents import MAX_ID_LENGTH, root_fields
-from app.execution.engine import Answer, Demand, Engine
+from app.execution.engine import Answer, Demand, DocumentEngine
 from app.http.envelopes import error_headers
 from app.http.json import encode_json, etag_matches, etag_of
 from app.ingest.weight import refuse_heavy, weigh_json
@@ -185,7 +185,7 @@ def _refuse(request: Request, error: TokengraphError, *, always_ok: bool) -> Res
 
 
 def build_graphql_routes(
-    engine: Engine,
+    engine: DocumentEngine,
     services: Services,
     bodies: GraphQLBodies,
     documents: DocumentPolicy | None = None,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from graphql import OperationDefinitionNode as Operation
 from graphql import parse
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +18,10 @@ from app.auth.windows import Check, Limit, LocalWindows
 from app.domain.errors import MissingCredentialsError, UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 from app.execution.cache import OVERHEAD, AnswerMemory, Made, Version, Versions
+from app.execution.engine import Answer, Demand, DocumentEngine, Prepared
 from app.request.context import RequestContext
 from app.resolvers.schema import build_schema
-from app.web.answer_cache import KEPT_TYPES, kept_roots, scope_of_caller
+from app.web.answer_cache import KEPT_TYPES, AnswerCache, CachedEngine, WatchedDatabase, kept_roots, scope_of_caller
 from app.web.metrics import Metrics
 
 GRAPH = build_schema()._schema
@@ -317,6 +320,54 @@ async def test_hits_are_counted_as_if_one_by_one() -> None:
 def test_which_documents_are_kept(document: str, roots: set[str] | None) -> None:
     found = kept_roots(GRAPH, parse(document))
     assert (None if found is None else set(found)) == roots
+
+
+class RecordingEngine:
+    """An engine of documents that only says how often it was asked, and for what."""
+
+    schema = GRAPH
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def prepare(self, query: str) -> Prepared:
+        document = parse(query)
+        return Prepared(document, (), {None: document.definitions[0].operation} if isinstance(document.definitions[0], Operation) else {})
+
+    async def obtain(self, query: str) -> Prepared:
+        return self.prepare(query)
+
+    async def answer(self, prepared: Prepared, demand: Demand, context: Any) -> Answer:
+        self.asked.append(demand.query)
+        return Answer({"asked": len(self.asked)})
+
+
+async def test_a_cached_engine_asks_the_one_that_it_wraps_once_for_what_may_be_cached(data: Data, seconds: Seconds) -> None:
+    wrapped = RecordingEngine()
+    answers = AnswerCache(WatchedDatabase("postgresql://nowhere"), memory=100_000, age=1.0, clock=seconds)
+    answers.data = Versions(data.read, 1.0, seconds)
+    engine: DocumentEngine = CachedEngine(wrapped, answers)
+
+    async def who() -> Principal:
+        return Principal(key_id="k", role=Role.ADMIN)
+
+    context = cast(RequestContext, SimpleNamespace(principal=who, now=datetime(2026, 1, 1, tzinfo=UTC)))
+
+    async def asked(query: str, **variables: Any) -> int:
+        answer = await engine.answer(await engine.obtain(query), Demand(query, variables), context)
+        assert answer.data is not None
+        return int(answer.data["asked"])
+
+    cacheable, never = "{ gatewayStats { daily { date } } }", "{ viewer { keyId } }"
+    assert [await asked(cacheable), await asked(cacheable), await asked(cacheable, days=1), await asked(cacheable)] == [1, 1, 2, 1]
+    assert [await asked(never), await asked(never)] == [3, 4]
+    data.state = "b"
+    seconds.now += 2
+    assert [await asked(cacheable), await asked(cacheable)] == [5, 5]
+    data.error = UnavailableError()
+    seconds.now += 2
+    assert await asked(cacheable) == 6, "the state of the data is not known: the wrapped engine says what is wrong"
+    assert wrapped.asked.count(never) == 2
 
 
 def test_the_types_that_are_kept_are_there() -> None:
