@@ -14,7 +14,7 @@ PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated \
 	$(wildcard docs/queries/*.graphql app/rest/documents/*.graphql)
 WITH_NODE := PYTHON="$(abspath $(BIN))/python" frontend/with-node
 
-.PHONY: help install install-dev run test soak adversary check lint types layers format bench schema lock build clean pages pages-if-possible pages-check screenshots
+.PHONY: help install install-dev run test soak adversary check lint types layers layout format bench schema lock build clean pages pages-if-possible pages-check screenshots
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ types: install-dev ## Types, strict, tests too
 
 layers: install-dev ## Which layer may import which
 	@$(BIN)/lint-imports
+
+layout: install-dev ## Draw the packages and their imports in ARCHITECTURE.md
+	@$(BIN)/python -m tests.layout
 
 KILLS ?= 50
 SEED ?=

@@ -1,4 +1,4 @@
-"""What an operator may set, read once from the environment. Only `cli` and `web` import this; the rest are given values."""
+"""Settings, read once from environment variables. Only `cli` and `web` import this module; other packages are given values."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The one read: a question becomes a plan over one rollup, the plan one SELECT, the SELECT rows."""
+"""The queries of the documented surfaces: question to plan, plan to SQL, SQL to rows."""

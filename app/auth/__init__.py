@@ -1,1 +1,1 @@
-"""Who may ask: keys, their holders, and the documented limits on how often."""
+"""API keys, authentication, rate limits and point budgets."""

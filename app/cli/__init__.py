@@ -1,1 +1,1 @@
-"""The `tokengraph` command line: thin commands over the layers below."""
+"""The `tokengraph` command: thin commands over the layers below."""

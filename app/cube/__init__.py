@@ -1,1 +1,1 @@
-"""What is measured, by what, and how it is stored: declared once as data. Pure; SQL, types and documents derive from it."""
+"""Metrics, dimensions and rollups, declared as data; SQL and tables derive from them. No I/O."""

@@ -1,1 +1,1 @@
-"""The database: pools, transactions, models, migrations. No question and no rule of the product."""
+"""Connection pool, transactions, fair shares of connections, models, migrations, partitions."""

@@ -1,1 +1,1 @@
-"""The demo data: a catalog and a stream of records that looks like a router's. Pure and deterministic; it writes nothing."""
+"""Demo catalog and demo records. Deterministic; no I/O."""

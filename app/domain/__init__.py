@@ -1,1 +1,1 @@
-"""The pure vocabulary of the product: records, windows, callers, money, errors. Standard library only, no I/O."""
+"""The vocabulary: usage record, time ranges, calendar, principals, errors. Standard library only, no I/O."""

@@ -1,1 +1,1 @@
-"""The PostgreSQL that comes with the product: made, started, shared by several processes, stopped by the last. No SQL."""
+"""The bundled PostgreSQL server: install, start, share between processes, stop."""

@@ -1,1 +1,1 @@
-"""GraphQL execution made fast, with the standard's results. Knows nothing of usage: it is given a schema and imports nothing of ours."""
+"""GraphQL execution: limits, prepared documents, compiled completion, answer cache. Independent of the product: it is given a schema."""

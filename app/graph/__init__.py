@@ -1,1 +1,1 @@
-"""The catalog, identities, single requests and the quarantine as the graph reads them: by keys and by pages, in the reader's scope."""
+"""Lists and look-ups of the catalog, identities, single requests and the quarantine, by key and by page, in the caller's scope."""

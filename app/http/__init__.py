@@ -1,1 +1,1 @@
-"""What every HTTP answer is made of: JSON bodies and validators, envelopes of errors, headers, compression.."""
+"""Parts of every HTTP response: JSON bodies, validators, error envelopes, headers, compression."""

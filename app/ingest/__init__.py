@@ -1,1 +1,1 @@
-"""Ways in: bytes of any source become records, checked and with their errors told. `write` stores them."""
+"""Decoding: bytes of any source format to checked records and rejects. `write` stores them."""

@@ -1,1 +1,1 @@
-"""What runs by itself beside the server: each job once among all workers and hosts, whoever comes first."""
+"""Background jobs: each runs once at a time over all workers and hosts."""

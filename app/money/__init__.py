@@ -1,1 +1,1 @@
-"""Money: rounding at output, and prices."""
+"""Rounding of money at output."""

@@ -1,1 +1,1 @@
-"""Any question about usage: from a frozen value, bound to its caller's scope, to the rows that answer it."""
+"""The `usage` root: a question is bound to its caller's scope, covered by sources, compiled to SQL and run."""

@@ -1,1 +1,1 @@
-"""Who asks: one context for each HTTP request, authenticated and counted once."""
+"""The context of an HTTP request: authenticated once, counted once, with the services of the process."""

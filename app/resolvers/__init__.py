@@ -1,1 +1,1 @@
-"""The GraphQL schema: types, fields and permissions. Resolvers ask `analytics` and shape what it answers; they hold no SQL."""
+"""The GraphQL schema: types, fields, permissions, loaders. No SQL."""

@@ -1,1 +1,1 @@
-"""The documented URLs: each a stored GraphQL document, run against the one schema, and a thin shape around its answer."""
+"""The documented URLs: each runs a stored GraphQL document on the same schema and shapes its answer."""

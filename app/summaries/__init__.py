@@ -1,1 +1,1 @@
-"""Sums of closed days, months and all time: closing, proof, repair, retention. Derived from the records, and derivable anew."""
+"""Sums of closed days, months and all time, derived from rollups: closing, verification, repair, retention."""

@@ -1,1 +1,1 @@
-"""The HTTP server: wiring, the ways in, health and metrics. Everything that answers a question is in the layers below."""
+"""The HTTP application: wiring, ingest endpoints, GraphQL endpoint, pages, health and metrics."""

@@ -38,6 +38,7 @@ from app.web.graphql import add_graphql, build_graphql_routes
 from app.web.graphql_bodies import GraphQLBodies
 from app.web.health import build_health_router
 from app.web.ingest import build_ingest_router, build_usage_route
+from app.web.ingest_endpoint import IngestEndpoint
 from app.web.litellm import build_litellm_router
 from app.web.metrics import Metrics
 from app.web.network_front import GatewayApp, NetworkFront
@@ -49,7 +50,6 @@ from app.web.pages.rendering import Templates
 from app.web.pages.routes import PageParts, build_pages_router
 from app.web.rate_limit import build_caller_limits, build_counts, build_limiter
 from app.web.refusals import install_refusals, refuse
-from app.web.ways_in import WaysIn
 from app.write.batch import Ingestor
 from app.write.queue import IngestQueue
 
@@ -132,8 +132,8 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     )
     reader = BodyReader(wiring.pace)
     ingest_budget = BodyBudget(max(settings.ingest_memory, settings.ingest_body_limit))
-    ways = WaysIn(services, metrics, settings.ingest_body_limit, ingest_budget, reader)
-    usage_route = build_usage_route(ways)
+    ingest = IngestEndpoint(services, metrics, settings.ingest_body_limit, ingest_budget, reader)
+    usage_route = build_usage_route(ingest)
     cached_engine = CachedEngine(engine, answers)
     assets = Assets(wiring.assets)
     templates = Templates(assets, graphiql=settings.graphiql)
@@ -161,8 +161,8 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     for router in rest_routers:
         app.include_router(router)
     app.include_router(build_ingest_router(usage_route))
-    app.include_router(build_litellm_router(ways))
-    app.include_router(build_otlp_router(ways))
+    app.include_router(build_litellm_router(ingest))
+    app.include_router(build_otlp_router(ingest))
     app.include_router(build_health_router(database, metrics, settings.metrics_token))
     app.include_router(build_assets_router(assets))
     app.include_router(build_docs_router(programs))

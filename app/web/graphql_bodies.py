@@ -27,7 +27,7 @@ READERS_MEMORY: Final = 32 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class GraphQLBodies:
-    """`writers`: the memory that all ways in share."""
+    """`writers`: the budget that all ingest endpoints share."""
 
     reader: BodyReader
     writers: BodyBudget

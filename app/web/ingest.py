@@ -1,4 +1,4 @@
-"""`POST /v1/ingest/usage`: usage records as they are, in JSON or NDJSON."""
+"""`POST /v1/ingest/usage`: usage records in JSON or NDJSON."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.http.envelopes import typed
 from app.ingest.parse import parse_json, parse_ndjson
 from app.rest.models import ReceiptResponse, TypedError, error_responses
 from app.web.direct_routes import DirectRoute
-from app.web.ways_in import Parser, WaysIn
+from app.web.ingest_endpoint import IngestEndpoint, Parser
 
 _RECORD = {
     "type": "object",
@@ -34,7 +34,7 @@ _RECORD = {
 }
 _RECORDS = {
     "type": "array",
-    "items": {"description": "A usage record; one that breaks a rule is rejected by itself."},
+    "items": {"description": "A usage record. An invalid record is rejected; the others are written."},
     "example": [_RECORD["example"]],
 }
 _REQUEST_BODY = {
@@ -48,7 +48,7 @@ _REQUEST_BODY = {
                 ]
             }
         },
-        "application/x-ndjson": {"schema": {"type": "string", "description": "A record a line."}},
+        "application/x-ndjson": {"schema": {"type": "string", "description": "One record per line."}},
     },
 }
 _NDJSON = ("application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines")
@@ -67,14 +67,14 @@ def _pick_parser(content_type: str) -> Parser:
 PATH = "/v1/ingest/usage"
 
 
-def build_usage_route(ways: WaysIn) -> DirectRoute:
-    """Return the way in of usage records as they are."""
+def build_usage_route(ingest: IngestEndpoint) -> DirectRoute:
+    """Return the ingest endpoint of usage records."""
 
     async def post_usage(request: Request) -> Response:
         async def respond() -> Response:
-            await ways.admit(request)  # who may not write is told that first
+            await ingest.admit(request)  # permission before Content-Type
             parser = _pick_parser(request.headers.get("content-type", ""))
-            return json_response((await ways.take(request, parser)).as_json())
+            return json_response((await ingest.take(request, parser)).as_json())
 
         return await answer(typed, request, respond)
 
@@ -82,15 +82,15 @@ def build_usage_route(ways: WaysIn) -> DirectRoute:
 
 
 def build_ingest_router(route: DirectRoute) -> APIRouter:
-    """Return what OpenAPI says of the route."""
+    """Return the router that describes the route in OpenAPI."""
     router = APIRouter(tags=["Ingest"])
 
     @router.post(
         PATH,
         summary="Write usage records",
         description='A JSON array, `{"records": [...]}`, or NDJSON (`application/x-ndjson`), plain, gzip or zstd. '
-        "A key of role `ingest` or `admin`. A record is known by (`tenant_id`, `request_id`): sending it again changes nothing. "
-        "The receipt follows the commit.",
+        "A key of role `ingest` or `admin`. A record is identified by (`tenant_id`, `request_id`): sending it again changes nothing. "
+        "The receipt is sent after the commit.",
         responses={
             200: {"model": ReceiptResponse, "description": "The receipt"},
             **error_responses(TypedError, 400, 401, 403, 408, 413, 415),

@@ -15,7 +15,7 @@ from app.ingest.fields import ID_PATTERN, FieldRules
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.litellm import Delivery, TenantFrom, parse_payloads
 from app.rest.models import ReceiptResponse, TypedError, error_responses
-from app.web.ways_in import Parser, WaysIn, named_tenant
+from app.web.ingest_endpoint import IngestEndpoint, Parser, named_tenant
 
 TENANT_FROM_HEADER: Final = "X-Tokengraph-Tenant-From"
 
@@ -71,8 +71,8 @@ def _tenant_from(request: Request) -> TenantFrom:
         raise BadInputError(f"the header {TENANT_FROM_HEADER} must be one of {words}") from None
 
 
-def build_litellm_router(ways: WaysIn) -> APIRouter:
-    """Return the way in of LiteLLM's logs."""
+def build_litellm_router(ingest: IngestEndpoint) -> APIRouter:
+    """Return the ingest endpoint of LiteLLM's logs."""
     router = APIRouter(tags=["Ingest"])
 
     @router.post(
@@ -89,14 +89,14 @@ def build_litellm_router(ways: WaysIn) -> APIRouter:
     )
     async def post_litellm(request: Request) -> Response:
         async def respond() -> Response:
-            await ways.admit(request)
+            await ingest.admit(request)
             default_tenant, tenant_from = named_tenant(request), _tenant_from(request)
 
             def parse(body: bytes, now: datetime, tenant_id: str | None) -> ParsedBatch:
                 return parse_payloads(body, Delivery(tenant_from, default_tenant, tenant_id), FieldRules(now, tenant_id))
 
             try:
-                receipt = await ways.take(request, Parser(parse))
+                receipt = await ingest.take(request, Parser(parse))
             except OverloadedError as error:
                 # LiteLLM sends again after a 5xx only: what it is told by a 429 to send later, it drops.
                 raise UnavailableError(error.message) from None

@@ -21,7 +21,7 @@ from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.traces import Delivery, Encoding, parse_traces
 from app.ingest.weight import weigh_json, weigh_protobuf
 from app.rest.models import Body, error_responses
-from app.web.ways_in import Parser, WaysIn, named_tenant
+from app.web.ingest_endpoint import IngestEndpoint, Parser, named_tenant
 from app.write.receipt import Receipt
 
 log = logging.getLogger(__name__)
@@ -170,11 +170,11 @@ def refuse(content_type: str, error: TokengraphError) -> Response:
     return _refusal(error, _encoding_of(content_type, None) or Encoding.JSON)
 
 
-async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> Response:
+async def _export(ingest: IngestEndpoint, request: Request, *, from_openrouter: bool) -> Response:
     known = _encoding_of(request.headers.get("content-type", ""), default=Encoding.JSON if from_openrouter else None)
     encoding = known or Encoding.JSON
     try:
-        await ways.admit(request)
+        await ingest.admit(request)
         if known is None:
             raise UnsupportedEncodingError("Content-Type must be application/x-protobuf or application/json")
         if request.headers.get(TEST_HEADER, "").strip().lower() == "true":
@@ -186,7 +186,7 @@ async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> R
             parsed.append(parse_traces(body, delivery, FieldRules(now, tenant_id)))
             return parsed[-1]
 
-        receipt = await ways.take(request, Parser(parse, weigh_json if encoding is Encoding.JSON else weigh_protobuf))
+        receipt = await ingest.take(request, Parser(parse, weigh_json if encoding is Encoding.JSON else weigh_protobuf))
         message = describe_outcome(receipt, parsed[-1].quarantined)
         return _answer(encode_exported(receipt.rejected, message, encoding), encoding)
     except TokengraphError as error:
@@ -196,15 +196,15 @@ async def _export(ways: WaysIn, request: Request, *, from_openrouter: bool) -> R
         return _refusal(TokengraphError(), encoding)
 
 
-def build_otlp_router(ways: WaysIn) -> APIRouter:
-    """Return the ways in of traces."""
+def build_otlp_router(ingest: IngestEndpoint) -> APIRouter:
+    """Return the ingest endpoints of traces."""
     router = APIRouter(tags=["Ingest"])
 
     async def traces(request: Request) -> Response:
-        return await _export(ways, request, from_openrouter=False)
+        return await _export(ingest, request, from_openrouter=False)
 
     async def openrouter(request: Request) -> Response:
-        return await _export(ways, request, from_openrouter=True)
+        return await _export(ingest, request, from_openrouter=True)
 
     answers = error_responses(RpcStatus, 400, 401, 403, 408, 413, 415)
     taken: dict[int | str, dict[str, Any]] = {

@@ -27,9 +27,9 @@ from app.domain.time_range import system_clock
 from app.settings import Settings
 from app.web.app import Wiring, create_app
 from app.web.bodies import BodyBudget
+from app.web.ingest_endpoint import IngestEndpoint
 from app.web.litellm import build_litellm_router
 from app.web.metrics import Metrics
-from app.web.ways_in import WaysIn
 from tests.gateway import Gateway
 from tests.litellm_payloads import CONTENT, failure, payload
 from tests.live import listening
@@ -42,8 +42,8 @@ NOTHING = {"received": 0, "inserted": 0, "duplicates": 0, "rejected": 0, "errors
 
 def with_way_in(app: FastAPI, budget: int = 2**27) -> FastAPI:
     if not any(getattr(route, "path", None) == URL for route in app.routes):
-        ways = WaysIn(app.state.services, Metrics(), 2**26, BodyBudget(budget))
-        app.include_router(build_litellm_router(ways))
+        ingest = IngestEndpoint(app.state.services, Metrics(), 2**26, BodyBudget(budget))
+        app.include_router(build_litellm_router(ingest))
     return app
 
 

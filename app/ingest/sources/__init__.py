@@ -1,1 +1,1 @@
-"""The ways in that speak another format than the usage record's: each turns what it is sent into candidates for records. Pure."""
+"""Source formats other than the usage record: each module parses one format into candidates for records. No I/O."""

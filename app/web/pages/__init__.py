@@ -1,1 +1,1 @@
-"""Pages for people: HTML from templates, scripts and styles from `frontend`. Asks the schema like any client; has no numbers of its own."""
+"""HTML pages, rendered from templates and the answers of stored GraphQL documents, with scripts and styles built from `frontend`."""

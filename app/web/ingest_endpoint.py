@@ -1,4 +1,4 @@
-"""What all ways in over HTTP share: who may write, a bounded body, decompressed as it arrives, parsed off the event loop, written."""
+"""What the ingest endpoints share: permission, a bounded body, decompression while it arrives, parsing off the event loop, the write."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from app.web.metrics import Metrics
 from app.write.receipt import Receipt
 
 Parse = Callable[[bytes, datetime, str | None], ParsedBatch]
-"""From a body, the time of arrival and the tenant that the sender's key is bound to, to a batch. May raise BadInputError."""
+"""Maps a body, its time of arrival and the tenant of the sender's key (if it is bound to one) to a batch. May raise BadInputError."""
 
 _RECORD_BYTES = 1024
-"""Of memory that a record takes until it is written."""
-_KEPT_BYTES = 2048
-"""Of memory that a quarantined record takes, with what was sent."""
+"""Memory of a record until it is written."""
+_QUARANTINED_BYTES = 2048
+"""Memory of a quarantined record with the values that were sent."""
 _REJECT_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Parser:
-    """How a body is read. `weigh`: how much memory its decoding may take."""
+    """How a body is parsed. `weigh`: estimates the memory that decoding takes."""
 
     parse: Parse
     weigh: Weigh = weigh_json
 
 
 @dataclass(frozen=True, slots=True)
-class WaysIn:
-    """`body_limit`: bytes, of a body as sent and as decompressed; `budget`: of all bodies that are being taken in, and their records."""
+class IngestEndpoint:
+    """`body_limit`: bytes of a body, as sent and as decompressed; `budget`: bytes of all bodies in progress and their records."""
 
     services: Services
     metrics: Metrics
@@ -55,9 +55,9 @@ class WaysIn:
         return context
 
     async def take(self, request: Request, parser: Parser) -> Receipt:
-        """Write the body's records by the one write and return the receipt, after the commit. Nothing is read of who may not write.
+        """Write the records of the body and return the receipt after the commit. The body is read only if the caller may write.
 
-        OverloadedError: too much is being taken in already.
+        OverloadedError: the budget is used up by other bodies.
         """
         context = await self.admit(request)
         principal = await context.principal()
@@ -65,14 +65,14 @@ class WaysIn:
             body = await self.reader.read(request, self.body_limit, held)
             batch = await self.reader.decoding.run(body, parser.weigh, lambda body: parser.parse(body, context.now, principal.tenant_id))
             del body
-            held.grow_to(len(batch.records) * _RECORD_BYTES + len(batch.quarantined) * _KEPT_BYTES + len(batch.rejects) * _REJECT_BYTES)
+            held.grow_to(len(batch.records) * _RECORD_BYTES + len(batch.quarantined) * _QUARANTINED_BYTES + len(batch.rejects) * _REJECT_BYTES)
             receipt = await self.services.ingestor.ingest(batch, principal.key_id)
         self.metrics.observe_receipt(receipt)
         return receipt.shown_to(principal)
 
 
 def named_tenant(request: Request) -> str | None:
-    """Return the tenant that the sender names for what names none itself. BadInputError: it cannot be one."""
+    """Return the tenant of the header, for records that name none; None without the header. BadInputError: it is no valid tenant id."""
     tenant = request.headers.get(TENANT_HEADER, "").strip()
     if tenant and not ID_PATTERN.fullmatch(tenant):
         raise BadInputError(f"the header {TENANT_HEADER} {ID_RULE}")
