@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import (
     ARRAY,
     ColumnElement,
-    Date,
     Integer,
     Select,
     Subquery,
@@ -19,26 +18,25 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    cast,
     exists,
     func,
     literal_column,
     or_,
     select,
+    text,
     tuple_,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.sql.expression import FromClause, SelectBase
+from sqlalchemy.sql.expression import FromClause, SelectBase, TextClause
 
-from app.analytics.parts import RANKINGS_ARE_STALE, Closing, Part, bucket_of, split_range
+from app.analytics.parts import RANKINGS_ARE_STALE, Part, bucket_of, closing_sql, split_range
 from app.analytics.plan import Shape
 from app.cube.dimensions import TENANT, Dimension
 from app.cube.metrics import MEASURES, REQUEST_COUNT, Metric
-from app.cube.rollups import BY_DAY_MODEL, RANKED_MODELS
+from app.cube.ranking import ranked_source, select_ranked
 from app.db.models import metadata
-from app.db.rollup_tables import ROLLUP_TABLES
 from app.domain.usage import OTHER
 
 _AGGREGATES = {measure.name: measure.aggregate for measure in MEASURES}
@@ -53,7 +51,7 @@ class CompiledSelect:
     constants: Mapping[str, Any]
 
 
-def _compile(name: str, statement: Select[Any]) -> CompiledSelect:
+def _compile(name: str, statement: Select[Any] | TextClause) -> CompiledSelect:
     compiled = statement.compile(dialect=_DIALECT)
     return CompiledSelect(f"/* app:{name} */ {compiled}", {key: value for key, value in compiled.params.items() if value is not None})
 
@@ -196,47 +194,15 @@ def select_rankings() -> CompiledSelect:
     Closed days are stored as they are to be answered; of the others, and of all while what is public changed since, the places are
     computed here.
     """
-    closing = Closing.of(unusable=RANKINGS_ARE_STALE)
-    end = bindparam("end", type_=Date())
-    stored = metadata.tables["rankings_by_day"]
-    closed = select(stored.c.day, stored.c.place, stored.c.permaslug, stored.c.tokens).where(
-        stored.c.day >= bindparam("start", type_=Date()),
-        stored.c.day < closing.value("open_from"),
-        stored.c.day != func.all(closing.value("reopened")),
-    )
-    rollup = ROLLUP_TABLES[BY_DAY_MODEL.name]
-    models = metadata.tables["models"]
-    public_name = case((models.c.is_public, models.c.permaslug), else_=None).label("permaslug")
-    columns = (rollup.c.day, rollup.c.model_id, rollup.c.prompt_tokens, rollup.c.completion_tokens)
-    open_days = union_all(
-        select(*columns).where(rollup.c.day >= closing.value("open_from"), rollup.c.day < end),
-        select(*columns).where(rollup.c.day == func.any(closing.value("reopened"))),
-    ).subquery("open_days")
-    tokens = func.sum(open_days.c.prompt_tokens) + func.sum(open_days.c.completion_tokens)
-    totals = (
-        select(open_days.c.day, public_name, tokens.label("tokens"))
-        .join(models, models.c.id == open_days.c.model_id)
-        .group_by(open_days.c.day, public_name)
-        .having(tokens > 0)
-        .subquery("totals")
-    )
-    number = func.row_number().over(
-        partition_by=totals.c.day, order_by=[totals.c.permaslug.is_(None), totals.c.tokens.desc(), totals.c.permaslug]
-    )
-    placed = select(totals, number.label("number")).subquery("placed")
-    is_named = and_(placed.c.number <= RANKED_MODELS, placed.c.permaslug.is_not(None))
-    shown = select(
-        placed.c.day,
-        case((is_named, placed.c.number), else_=RANKED_MODELS + 1).label("place"),
-        case((is_named, placed.c.permaslug), else_=None).label("permaslug"),
-        placed.c.tokens,
-    ).subquery("shown")
-    ranked = select(shown.c.day, shown.c.place, shown.c.permaslug, func.sum(shown.c.tokens).label("tokens")).group_by(
-        shown.c.day, shown.c.place, shown.c.permaslug
-    )
-    rows = union_all(closed, ranked).subquery("rows")
-    statement = select(rows.c.day, func.coalesce(rows.c.permaslug, OTHER), cast(rows.c.tokens, Text)).order_by(rows.c.day, rows.c.place)
-    return _compile("rankings_daily", statement)
+    open_from, reopened = "(SELECT open_from FROM closing)", "((SELECT reopened FROM closing)::date[])"
+    open_days = ranked_source(f"d.day >= {open_from} AND d.day < CAST(:end AS date)", f"d.day = ANY {reopened}")
+    statement = f"""WITH closing AS ({closing_sql(unusable=RANKINGS_ARE_STALE)})
+SELECT day, coalesce(permaslug, '{OTHER}'), tokens::text FROM (
+  SELECT day, place, permaslug, tokens FROM rankings_by_day
+  WHERE day >= CAST(:start AS date) AND day < {open_from} AND day <> ALL {reopened}
+  UNION ALL {select_ranked(open_days, "is_public")}
+) ranked ORDER BY day, place"""
+    return _compile("rankings_daily", text(statement))
 
 
 @lru_cache(maxsize=1)

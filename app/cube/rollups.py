@@ -108,6 +108,3 @@ MODEL_SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_MODEL_USER, BY_MONTH_MODEL_USER, B
 
 CONDENSED = (DAYS, MODELS, TENANTS, PROJECTS, SPENDERS, MODEL_SPENDERS)
 """The narrowest first: the planner takes the first that fits."""
-
-RANKED_MODELS = 50
-"""Models that a day's ranking names; the others are one row."""

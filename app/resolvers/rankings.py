@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import strawberry
 
 from app.analytics.fetch import fetch_rankings
-from app.cube.rollups import RANKED_MODELS
+from app.cube.ranking import RANKED_MODELS
 from app.domain.time_range import format_seconds, resolve_rankings_window
 from app.execution.rows import RowList, RowShape, as_list
 from app.resolvers.context import ResolverInfo

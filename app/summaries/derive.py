@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.cube.dimensions import Grain
-from app.cube.rollups import BY_DAY_ALL, RANKED_MODELS, Condensed, Rollup
+from app.cube.ranking import ranked_source, select_ranked
+from app.cube.rollups import BY_DAY_ALL, Condensed, Rollup
 from app.write.rollup import select_rollup_rows
 
 
@@ -120,24 +121,7 @@ def sum_days_anew(condensed: Condensed, rollup: Rollup) -> list[str]:
     ]
 
 
-_RANKED = f"""
-totals AS (
-  SELECT d.day, CASE WHEN m.ranked_public THEN m.permaslug END AS permaslug, sum(d.prompt_tokens) + sum(d.completion_tokens) AS tokens
-  FROM usage_by_day_model d JOIN models m ON m.id = d.model_id
-  WHERE d.day = ANY(%(days)s) GROUP BY 1, 2 HAVING sum(d.prompt_tokens) + sum(d.completion_tokens) > 0
-),
-placed AS (
-  SELECT *, row_number() OVER (PARTITION BY day ORDER BY permaslug IS NULL, tokens DESC, permaslug) AS number FROM totals
-),
-ranked AS (
-  SELECT *, CASE WHEN number <= {RANKED_MODELS} AND permaslug IS NOT NULL THEN number ELSE {RANKED_MODELS + 1} END AS place FROM placed
-),
-fresh AS MATERIALIZED (
-  SELECT day, place, CASE WHEN place <= {RANKED_MODELS} THEN min(permaslug) END AS permaslug, sum(tokens) AS tokens
-  FROM ranked GROUP BY day, place
-)"""
-
-RANK_DAYS = f"""/* app:rank_days */ WITH {_RANKED},
+RANK_DAYS = f"""/* app:rank_days */ WITH fresh AS MATERIALIZED ({select_ranked(ranked_source("d.day = ANY(%(days)s)"), "ranked_public")}),
 gone AS (
   DELETE FROM rankings_by_day t WHERE t.day = ANY(%(days)s) AND NOT EXISTS (SELECT FROM fresh f WHERE f.day = t.day AND f.place = t.place)
 )
@@ -203,7 +187,8 @@ def select_wrong_sums(condensed: Condensed, rollup: Rollup) -> str:
     )
 
 
-WRONG_RANKINGS = f"""/* app:verify rankings_by_day */ WITH {_RANKED.replace("d.day = ANY(%(days)s)", _CLEAN_DAY.replace("x.", "d."))},
+WRONG_RANKINGS = f"""/* app:verify rankings_by_day */
+WITH fresh AS MATERIALIZED ({select_ranked(ranked_source(_CLEAN_DAY.replace("x.", "d.")), "ranked_public")}),
 stored AS (SELECT x.day, x.place, x.permaslug, x.tokens FROM rankings_by_day x WHERE {_CLEAN_DAY})
 SELECT day, place, s.permaslug, s.tokens, e.permaslug, e.tokens FROM stored s FULL JOIN fresh e USING (day, place)
 WHERE (s.permaslug, s.tokens) IS DISTINCT FROM (e.permaslug, e.tokens) ORDER BY day, place
