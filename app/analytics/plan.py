@@ -8,7 +8,7 @@ from datetime import date
 from functools import lru_cache
 from typing import Any
 
-from app.cube.dimensions import MODEL, PERMASLUG, TENANT, Bucket, Dimension, Grain, Privacy
+from app.cube.dimensions import MODEL, TENANT, Bucket, Dimension, Grain, Privacy
 from app.cube.metrics import Metric
 from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.domain.principal import Scope
@@ -88,7 +88,7 @@ class Plan:
         if self.shape.in_tenant:
             values["tenant"] = self.tenant_key
         for position, (value, (dimension, _)) in enumerate(zip(self.filter_values, self.shape.filters, strict=True)):
-            values[f"filter_{position}"] = value
+            values[f"filter_{position}"] = value if not dimension.choices else dimension.key_of(value)
             if dimension.in_tenant and not self.shape.in_tenant:
                 slashes = [place for place, character in enumerate(value) if character == "/"]
                 values[f"filter_{position}_tenants"] = [value[:place] for place in slashes]
@@ -134,8 +134,8 @@ def bind_scope(plan: Plan, scope: Scope) -> Plan:
         private = sorted(dimension.name for dimension in used if dimension.privacy is not Privacy.PUBLIC)
         if private:
             raise PlanError(f"{shape.name}: a public answer may not tell {', '.join(private)}")
-        names_models = bool(used & {MODEL, PERMASLUG})
-        return replace(plan, shape=replace(shape, only_public=names_models))
+        # By provider too: its sums would tell what private models are used for.
+        return replace(plan, shape=replace(shape, only_public=bool(used)))
     if scope.tenant_key is not None:
         return replace(plan, shape=replace(shape, in_tenant=True), tenant_key=scope.tenant_key)
     return plan
@@ -152,6 +152,7 @@ class _Kind:
     needs_hours: bool
     has_months: bool
     in_tenant: bool
+    only_public: bool
 
     @classmethod
     def of(cls, question: Question, scope: Scope) -> _Kind:
@@ -163,10 +164,12 @@ class _Kind:
             question.bucket is Bucket.HOUR or not _whole_days(question.range),
             _uses_months(question),
             scope.tenant_key is not None,
+            not scope.identities and bool(question.dimensions or question.filters),
         )
 
     def fits(self, rollup: Rollup) -> bool:
-        keys = {dimension.key for dimension in (*self.dimensions, *self.filters, *((TENANT,) if self.in_tenant else ()))}
+        scope = [*([TENANT] if self.in_tenant else ()), *([MODEL] if self.only_public else ())]
+        keys = {dimension.key for dimension in (*self.dimensions, *self.filters, *scope)}
         measures = {measure for metric in self.metrics for measure in metric.measures}
         return keys <= {dimension.key for dimension in rollup.dimensions} and measures <= set(rollup.measures)
 

@@ -106,7 +106,7 @@ def _conditions(shape: Shape, table: Table) -> list[ColumnElement[bool]]:
             named = tuple_(table.c.tenant_id, key).in_(_owned(shape, identity, dimension.label, position, value))
         else:
             named = key.in_(select(identity.c.id).where(identity.c[dimension.label] == value))
-        conditions.append(or_(named, key == 0) if may_be_absent and dimension.absent else named)
+        conditions.append(or_(named, key == 0) if may_be_absent else named)
     return conditions
 
 

@@ -23,6 +23,7 @@ class Dimension:
     """`key`: the column of facts and rollups; `table`.`label`: where its public name stands (None: the key is the name).
 
     `absent`: the name under which records that have none count; None: they are in no row by this dimension.
+    `choices`: the names of its keys from 0 on, where there is no table.
     `in_tenant`: whether the identity table's key contains the tenant. The same name in two tenants is two things: who asks of all tenants
     gets such names as `tenant/name`, and may filter by that, or by the name alone, which then means all of them.
     """
@@ -36,6 +37,11 @@ class Dimension:
     key_type: str = "integer"
     absent: str | None = None
     in_tenant: bool = False
+    choices: tuple[str, ...] = ()
+
+    def key_of(self, choice: str) -> int:
+        """Return the key of a choice; -1, which nothing has, if it is none."""
+        return self.choices.index(choice) if choice in self.choices else -1
 
 
 MODEL = Dimension("model", "model_id", "models", "public_id", Privacy.PUBLIC, "Public model id; variants and dated permaslugs are one.")
@@ -56,14 +62,22 @@ CALLER_KEY = Dimension(
     absent="",
     in_tenant=True,
 )
-TRAFFIC_MODE = Dimension(
-    "traffic_mode", "traffic_mode", None, None, Privacy.TENANT, "Shared capacity or bring-your-own-key.", key_type="smallint"
-)
-
-DIMENSIONS = (MODEL, PERMASLUG, PROVIDER, TENANT, PROJECT, USER, CALLER_KEY, TRAFFIC_MODE)
 
 TRAFFIC_MODES = ("shared", "byok")
 """The names of the `traffic_mode` keys 0 and 1."""
+
+TRAFFIC_MODE = Dimension(
+    "traffic_mode",
+    "traffic_mode",
+    None,
+    None,
+    Privacy.TENANT,
+    "Shared capacity or bring-your-own-key.",
+    key_type="smallint",
+    choices=TRAFFIC_MODES,
+)
+
+DIMENSIONS = (MODEL, PERMASLUG, PROVIDER, TENANT, PROJECT, USER, CALLER_KEY, TRAFFIC_MODE)
 
 
 class Grain(Enum):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from app.cube.dimensions import CALLER_KEY, MODEL, PERMASLUG, PROJECT, PROVIDER, TENANT, TRAFFIC_MODE, TRAFFIC_MODES, USER, Dimension
+from app.cube.dimensions import CALLER_KEY, MODEL, PERMASLUG, PROJECT, PROVIDER, TENANT, TRAFFIC_MODE, USER, Dimension
 
 PROMPT_SIZES: Final = (1, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 """Where classes of prompt tokens begin; below the first one there are none."""
@@ -58,7 +58,7 @@ BY_TENANT = _stored("tenant", TENANT, is_private=True)
 BY_PROJECT = _stored("project", PROJECT)
 BY_USER = _stored("user", USER, is_private=True)
 BY_API_KEY = _stored("api_key", CALLER_KEY, is_private=True)
-BY_TRAFFIC_MODE = UsageDimension("traffic_mode", TRAFFIC_MODE.description, Kind.CHOICE, TRAFFIC_MODE, choices=TRAFFIC_MODES)
+BY_TRAFFIC_MODE = UsageDimension("traffic_mode", TRAFFIC_MODE.description, Kind.CHOICE, TRAFFIC_MODE, choices=TRAFFIC_MODE.choices)
 BY_OUTCOME = UsageDimension(
     "outcome",
     "Whether the request had a 2xx status.",

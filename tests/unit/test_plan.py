@@ -58,6 +58,7 @@ def test_a_public_answer_tells_nothing_of_who_asked(dimension: Dimension) -> Non
 
 def test_a_public_answer_by_model_is_of_public_models() -> None:
     assert plan_question(ask(by=(MODEL,)), PUBLIC_SCOPE).shape.only_public
+    assert plan_question(ask(by=(PROVIDER,)), PUBLIC_SCOPE).shape.only_public
     assert not plan_question(ask(), PUBLIC_SCOPE).shape.only_public
     assert not plan_question(ask(by=(MODEL,)), EVERYTHING).shape.only_public
 
