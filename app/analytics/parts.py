@@ -1,7 +1,8 @@
 """From which stored sums an answer is taken: all time, closed months, closed days, open days; each day counts in one of them. Pure.
 
-The day that is not over is closed in parts where days of the cube are kept: its last minutes are taken from the records. What is closed
-changes while questions are asked, so it is looked up by the very SELECT that uses it, in its snapshot.
+The day that is not over is closed in parts where days of the cube are kept. What came since is taken from the records, or the whole day
+from the cube, as if it were reopened: whichever is fewer rows. What is closed changes while questions are asked, so it is looked up by the
+very SELECT that uses it, in its snapshot.
 """
 
 from __future__ import annotations
@@ -42,21 +43,37 @@ _MONTH_BOUNDS = (
 )
 _CLOSING = """
 SELECT greatest(first_day, least(end_day, used_until)) AS open_from, used_until <= end_day AS is_whole,
-  ARRAY(SELECT day FROM reopened_days WHERE day >= first_day AND day < least(end_day, used_until)) AS reopened{months}
-FROM {bounds} AS bounds, (SELECT {until} AS used_until{partly_until} FROM closing_state) AS usable
+  ARRAY(SELECT day FROM {stale} WHERE day >= first_day AND day < least(end_day, used_until)) AS reopened{columns}
+FROM {bounds} AS bounds, {usable} AS usable
 """
-_PARTLY_CLOSED = "partly_until > closed_until::timestamp AT TIME ZONE 'UTC'"
+_USABLE = "(SELECT {until} AS used_until FROM closing_state)"
+_REST_UNTIL = "(closed_until + 1)::timestamp AT TIME ZONE 'UTC'"
+# How many records came since is known exactly: those of the hours since, one or two, less what the first of them has before.
+_RECORDS_SINCE = f"""(
+        SELECT coalesce(sum(request_count), 0) FROM usage_by_hour_model
+        WHERE hour >= date_trunc('hour', partly_until, 'UTC') AND hour < {_REST_UNTIL}
+      ) - partly_hour_records"""
+# By OFFSET 0, each of the columns is computed once, however often it is used.
+_USABLE_IN_PART = f"""LATERAL (
+  SELECT closed_until, partly_until, used_until,
+    is_asked AND partly_cube_rows <= {_RECORDS_SINCE} AS is_from_cube, is_asked
+  FROM (
+    SELECT *, closed_until + is_partly::integer AS used_until, is_partly AND closed_until >= first_day AND closed_until < end_day
+      AND NOT EXISTS (SELECT FROM reopened_days WHERE day = closed_until) AS is_asked
+    FROM (SELECT *, partly_until > closed_until::timestamp AT TIME ZONE 'UTC' AS is_partly FROM closing_state) AS state OFFSET 0
+  ) AS state OFFSET 0
+)"""
+_STALE_IN_PART = "(SELECT day FROM reopened_days UNION SELECT closed_until WHERE is_from_cube) AS stale"
 _REST = f""",
-  CASE WHEN {_PARTLY_CLOSED} AND closed_until >= first_day AND closed_until < end_day
-    AND NOT EXISTS (SELECT FROM reopened_days WHERE day = closed_until) THEN partly_until ELSE 'infinity' END AS rest_from,
-  (closed_until + 1)::timestamp AT TIME ZONE 'UTC' AS rest_until"""
+  CASE WHEN is_asked AND NOT is_from_cube THEN partly_until ELSE 'infinity' END AS rest_from,
+  {_REST_UNTIL} AS rest_until"""
 _MONTHS_UNTIL = "greatest(first_month, least(last_month, date_trunc('month', used_until::timestamp)::date))"
 _MONTHS = f""",
   {_MONTHS_UNTIL} AS months_until,
-  ARRAY(SELECT DISTINCT date_trunc('month', day::timestamp)::date FROM reopened_days
+  ARRAY(SELECT DISTINCT date_trunc('month', day::timestamp)::date FROM {{stale}}
     WHERE day >= first_month AND day < {_MONTHS_UNTIL}) AS reopened_months,
   ARRAY(SELECT day::date FROM (
-      SELECT DISTINCT date_trunc('month', day::timestamp) AS month FROM reopened_days WHERE day >= first_month AND day < {_MONTHS_UNTIL}
+      SELECT DISTINCT date_trunc('month', day::timestamp) AS month FROM {{stale}} WHERE day >= first_month AND day < {_MONTHS_UNTIL}
     ) months, generate_series(month, month + interval '1 month' - interval '1 day', interval '1 day') AS day) AS days_of_reopened"""
 
 
@@ -65,17 +82,16 @@ def closing_sql(*, with_months: bool = False, with_rest: bool = False, unusable:
 
     Days before `open_from` are closed but for `reopened`; `is_whole`: no closed day lies after the range. `with_months`: months from
     `:first_month` to before `months_until` are closed but for `reopened_months`, whose days are `days_of_reopened`. `with_rest`: a day
-    that is closed in part counts as closed, and its records from `rest_from` to before `rest_until` are to be added. `unusable`: an SQL
-    condition under which no day counts as closed.
+    that is closed in part counts as closed, and its records from `rest_from` to before `rest_until` are to be added; where the cube has
+    fewer rows of it, it counts as reopened, and no records are. `unusable`: an SQL condition under which no day counts as closed.
     """
+    stale = _STALE_IN_PART if with_rest else "reopened_days"
     until = "closed_until" if unusable is None else f"CASE WHEN {unusable} THEN DATE '2000-01-01' ELSE closed_until END"
-    if with_rest:
-        until = f"closed_until + CASE WHEN {_PARTLY_CLOSED} THEN 1 ELSE 0 END"
     return _CLOSING.format(
-        months=(_MONTHS if with_months else "") + (_REST if with_rest else ""),
+        stale=stale,
+        columns=(_MONTHS.format(stale=stale) if with_months else "") + (_REST if with_rest else ""),
         bounds=_MONTH_BOUNDS if with_months else _BOUNDS,
-        until=until,
-        partly_until=", closed_until, partly_until" if with_rest else "",
+        usable=_USABLE_IN_PART if with_rest else _USABLE.format(until=until),
     )
 
 

@@ -12,7 +12,7 @@ from app.domain.errors import UnavailableError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD_REVISION = "0006"
+HEAD_REVISION = "0007"
 """The revision this code needs; a test holds it equal to the newest script, so that start-up need not load Alembic."""
 
 _LOCK = 0x746F6B656E67  # "tokeng"

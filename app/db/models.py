@@ -279,7 +279,9 @@ class WriteState(SQLModel, table=True):
 class ClosingState(SQLModel, table=True):
     """Which days are closed: one row. Days before `closed_until` are, but those in `reopened_days`.
 
-    What is kept of the cube holds also that day's records from before `partly_until`; it is the day's start where there are none.
+    What is kept of the cube holds also that day's records from before `partly_until`; it is the day's start where there are none. The
+    counts are as of when that was derived, and only decide which way is shorter: `partly_cube_rows`, the cube's rows of the day, and
+    `partly_hour_records`, the records before `partly_until` of its hour.
     """
 
     __tablename__ = "closing_state"
@@ -294,6 +296,8 @@ class ClosingState(SQLModel, table=True):
     id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     closed_until: date = Field(sa_type=Date)
     partly_until: datetime = _instant()
+    partly_cube_rows: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
+    partly_hour_records: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class ReopenedDay(SQLModel, table=True):

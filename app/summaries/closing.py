@@ -187,11 +187,18 @@ async def _derive(connection: Connection, days: list[date]) -> None:
 
 
 async def _derive_part(connection: Connection, reached: _Reached) -> None:
-    """Derive what is kept of the cube for the day that is closed in part, from its records. By model alone the whole day is few rows."""
+    """Derive what is kept of the cube for the day that is closed in part, and count. By model alone the whole day is few rows."""
     values = {"days": [reached.until], "from": midnight(reached.until), "until": reached.partly}
     for condensed in CONDENSED:
         if condensed.source is BY_DAY_ALL:
             await _condense(connection, condensed, condense_days(condensed, in_part=True), values)
+    await connection.execute(
+        "/* app:count_part */ UPDATE closing_state SET"
+        " partly_cube_rows = (SELECT count(*) FROM usage_by_day_all WHERE day = closed_until),"
+        " partly_hour_records = (SELECT count(*) FROM usage_records"
+        " WHERE occurred_at >= date_trunc('hour', %(until)s, 'UTC') AND occurred_at < %(until)s)",
+        values,
+    )
 
 
 async def _condense(connection: Connection, condensed: Condensed, statement: str, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.cube.dimensions import Grain
+from app.cube.metrics import REQUEST_COUNT
 from app.cube.ranking import ranked_source, select_ranked
 from app.cube.rollups import BY_DAY_ALL, Condensed, Rollup
 from app.write.rollup import select_rollup_rows
@@ -26,7 +27,8 @@ def select_condensed(condensed: Condensed, rollup: Rollup, source: str) -> str:
     keys = [rollup.grain.day_expression if column == rollup.grain.value else column for column in rollup.key]
     where = "" if condensed.only is None else f" WHERE {condensed.only.key} <> 0"
     groups = ", ".join(str(position) for position in range(1, len(keys) + 1))
-    return f"SELECT {', '.join(keys)}, {_listed('sum({name}) AS {name}', _measures(rollup))} FROM {source}{where} GROUP BY {groups}"
+    sums = _listed("sum({name}) AS {name}", _measures(rollup))
+    return f"SELECT {', '.join(keys)}, {sums} FROM {source}{where} GROUP BY {groups} HAVING sum({REQUEST_COUNT.name}) <> 0"
 
 
 def _columns(rollup: Rollup) -> str:
@@ -36,6 +38,14 @@ def _columns(rollup: Rollup) -> str:
 _PART = "(SELECT * FROM usage_records WHERE occurred_at >= %(from)s AND occurred_at < %(until)s) records"
 _PART_OF_DAY = f"(SELECT * FROM ({select_rollup_rows(BY_DAY_ALL, _PART)}) AS part ({_columns(BY_DAY_ALL)}))"
 """The cube of the records of a part of a day, from the records: the stored one holds the whole day."""
+
+_SINCE = "(SELECT * FROM usage_records WHERE occurred_at >= %(until)s AND occurred_at < %(from)s + interval '1 day') records"
+_DAY_LESS_SINCE = (
+    f"(SELECT {_columns(BY_DAY_ALL)} FROM {BY_DAY_ALL.name} WHERE day = ANY(%(days)s) UNION ALL"
+    f" SELECT {', '.join(BY_DAY_ALL.key)}, {_listed('-{name}', _measures(BY_DAY_ALL))}"
+    f" FROM ({select_rollup_rows(BY_DAY_ALL, _SINCE)}) AS since ({_columns(BY_DAY_ALL)}))"
+)
+"""The same from the stored cube and the few records that came since, so that a part costs no more the later it is in the day."""
 
 
 def _fresh_and_stored(condensed: Condensed, rollup: Rollup, source: str) -> list[str]:
@@ -70,14 +80,14 @@ def _accumulate(rollup: Rollup) -> str:
 def condense_days(condensed: Condensed, *, in_part: bool = False) -> str:
     """Return the statement that derives `by_day` anew for the days, and adds what differs to the months and to all time.
 
-    `in_part`: only from the records between the parameters `from` and `until`, of one day.
+    `in_part`: only of the records from before the parameter `until`, of the one day that begins at `from`.
     It gives one row: how many rows of `by_day` went away, whose months and totals may be empty then.
     """
     rollup = condensed.by_day
     if rollup is None:
         raise ValueError("there are no days to derive")
     sums = [f"sums_{number} AS ({_accumulate(coarser)})" for number, coarser in enumerate(condensed.rollups[1:])]
-    return f"/* app:condense_days */ {_replace(condensed, rollup, sums, _PART_OF_DAY if in_part else condensed.source.name)}"
+    return f"/* app:condense_days */ {_replace(condensed, rollup, sums, _DAY_LESS_SINCE if in_part else condensed.source.name)}"
 
 
 def condense_months(condensed: Condensed) -> str:

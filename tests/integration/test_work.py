@@ -236,3 +236,56 @@ async def ask_directly(gateway: Gateway, request: httpx.Request) -> bytes:
     assert sent[0]["status"] == 200, sent
     body: bytes = sent[1]["body"]
     return body
+
+
+OPEN_DAY = {
+    "usage": ("/api/usage/analytics", {"date_from": f"{NOW:%Y-%m-%d}"}),
+    "usage, one model": ("/api/usage/analytics", {"model_id": "lab0/model-00"}),
+    "gateway": ("/v1/analytics", {"days": "1"}),
+    "gateway, all time": ("/v1/analytics", {}),
+    "tenant": ("/v1/customer/analytics", {"start_date": f"{NOW:%Y-%m-%d}"}),
+}
+"""Questions that read what is not closed of the day, beside few other rows."""
+
+
+def make_open_day(groups: int, before: int, since: int) -> list[UsageRecord]:
+    """Records of so many users: `before` each that are closed in part by NOW, and `since` in all that came after that."""
+    times = [(user, NOW - timedelta(hours=2)) for user in range(groups) for _ in range(before)]
+    times += [(number % groups, NOW - timedelta(minutes=5)) for number in range(since)]
+    return [
+        make_record(
+            request_id=f"{number}",
+            occurred_at=at,
+            model_id="lab0/model-00",
+            provider="provider-0",
+            project_id="project",
+            user_id=f"user-{user}",
+            api_key_id="key",
+            cost_usd=Decimal(user + 1),
+        )
+        for number, (user, at) in enumerate(times)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("groups", "before", "since", "most"),
+    [
+        pytest.param(5, 1, 2_000, 400, id="many records, a small cube"),
+        pytest.param(1_000, 1, 10, 400, id="few records, a large cube"),
+    ],
+)
+async def test_the_open_day_is_read_from_where_it_has_fewer_rows(gateway: Gateway, groups: int, before: int, since: int, most: int) -> None:
+    await gateway.catalog({"model_id": "lab0/model-00", "public": True})
+    await gateway.store(make_open_day(groups, before, 0))
+    await close_days(gateway.database, NOW)
+    await gateway.store(make_open_day(groups, before, since))
+    async with gateway.database.read_connection() as connection:
+        await connection.execute("VACUUM (ANALYZE)")
+    for name, (path, parameters) in OPEN_DAY.items():
+        headers = await headers_of(gateway, name)
+        limit = {"top_users_limit": "3"} if name.startswith("usage") else {}
+        with noted_questions() as trips:
+            answer = await gateway.client.get(path, params={**parameters, **limit}, headers=headers)
+        assert answer.status_code == 200, answer.text
+        for one in {one.sql: one for trip in trips for one in trip if "authenticate" not in one.sql}.values():
+            assert await rows_read(gateway.database, one) < most, (name, one.sql)
