@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
+import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from app.auth.windows import Check, LocalWindows, Standing, Verdict
 
-if TYPE_CHECKING:
-    import redis
-
 log = logging.getLogger(__name__)
 
-SOCKET_SECONDS = 0.25
-"""How long Redis may take to accept a connection, and to answer on it."""
+_WAIT_SECONDS: Final = 0.5
+"""How long Redis may take to count an event, a new connection and the wait for a free one included."""
 
-_WAIT_SECONDS = 0.5
-_THREADS = 8
+_CONNECTIONS: Final = 8
 
 # Redis's own clock, so that hosts need not agree on the time. A log is one packed string, [instant, events, ...], oldest first.
 # Instants ahead of the clock were counted before it was set back: they are taken as now, so they count for one window, not for hours.
@@ -79,17 +78,25 @@ return answer
 
 
 class RedisWindows:
-    """The windows of all workers, in one Redis. Blocks its thread; raises whatever the client raises."""
+    """The windows of all workers, in one Redis. Raises whatever the client raises, as soon as it does: nothing is tried twice."""
 
-    def __init__(self, connection: redis.Redis) -> None:
-        self._connection = connection
-        self._take: Callable[..., Any] = connection.register_script(_TAKE)
+    def __init__(self, url: str) -> None:
+        pool = BlockingConnectionPool.from_url(
+            url.removeprefix("redis+"),
+            max_connections=_CONNECTIONS,
+            timeout=None,  # whoever waits has a limit for all of it
+            retry=Retry(NoBackoff(), 0),
+            client_name=f"tokengraph-{os.getpid()}",
+            protocol=2,  # one round trip less on a new connection
+        )
+        self._redis = Redis.from_pool(pool)
+        self._take: Callable[..., Any] = self._redis.register_script(_TAKE)
 
-    def take(self, checks: Sequence[Check]) -> Verdict:
+    async def take(self, checks: Sequence[Check]) -> Verdict:
         """Admit and count an event under every limit, or count it under none: one round trip."""
         keys = [f"tokengraph:{check.limit.name}:{check.limit.seconds}:{check.subject}" for check in checks]
         arguments = [number for check in checks for number in (check.limit.amount, check.limit.seconds, check.limit.grain, check.amount)]
-        answer = self._take(keys=keys, args=arguments)
+        answer = await self._take(keys=keys, args=arguments)
         admitted = answer[-1] == 1
         used = [count + admitted * check.amount for check, count in zip(checks, answer[:-1:3], strict=True)]
         standings = tuple(
@@ -99,9 +106,9 @@ class RedisWindows:
         refused = () if admitted else tuple(i for i, check in enumerate(checks) if used[i] + check.amount > check.limit.amount)
         return Verdict(refused, standings, wait=max((answer[3 * i + 2] / 1e6 for i in refused), default=0.0))
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Give up the connections."""
-        self._connection.close()
+        await self._redis.aclose()
 
 
 class WindowCounts:
@@ -124,10 +131,8 @@ class WindowCounts:
         self.local = local
         self._shared = shared
         self._on_change = on_change
-        self._state = threading.Lock()
         self._up = True
         self._retry_at = 0.0
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rate-limits") if shared is not None else None
 
     async def __aenter__(self) -> WindowCounts:
         # Asked once with nothing to count, so that the log tells of a Redis that is not there when the process starts.
@@ -136,9 +141,8 @@ class WindowCounts:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._threads is not None and self._shared is not None:
-            self._threads.shutdown(cancel_futures=True)
-            self._shared.close()
+        if self._shared is not None:
+            await self._shared.aclose()
 
     async def take(self, *checks: Check) -> Verdict:
         """Admit and count an event under every limit, or count it under none. Never fails."""
@@ -157,44 +161,32 @@ class WindowCounts:
 
     async def _ask(self, shared: RedisWindows, checks: Sequence[Check]) -> Verdict | None:
         now = time.monotonic()
-        if now < self._retry_at or self._threads is None:
+        if now < self._retry_at:
             return None
-        tries_again = not self._up
-        if tries_again:
+        if not self._up:
             self._retry_at = now + self.pause  # one request tries; the others go on meanwhile
-        call = asyncio.get_running_loop().run_in_executor(self._threads, self._call, shared, checks, tries_again)
-        done, _ = await asyncio.wait((call,), timeout=_WAIT_SECONDS)
-        if not done:
-            call.cancel()
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                verdict = await shared.take(checks)
+        except TimeoutError:
             self._fail("no answer in time")
             return None
-        return call.result()
-
-    def _call(self, shared: RedisWindows, checks: Sequence[Check], tries_again: bool) -> Verdict | None:
-        if not tries_again and time.monotonic() < self._retry_at:
-            return None  # it failed for another request while this one stood in line
-        try:
-            verdict = shared.take(checks)
         except Exception as error:
             self._fail(f"{type(error).__name__}: {error}")
             return None
-        self._succeed()
+        if not self._up:
+            self._succeed()
         return verdict
 
     def _fail(self, reason: str) -> None:
-        with self._state:
-            self._retry_at = time.monotonic() + self.pause
-            changed, self._up = self._up, False
-        if changed:
+        self._retry_at = time.monotonic() + self.pause
+        if self._up:
+            self._up = False
             log.warning("Redis does not count rate limits (%s): each worker counts by itself until it does", reason)
             self._on_change(False)
 
     def _succeed(self) -> None:
-        if self._up:
-            return
-        with self._state:
-            changed, self._up = not self._up, True
-            self._retry_at = 0.0
-        if changed:
-            log.warning("Redis counts rate limits again")
-            self._on_change(True)
+        self._retry_at = 0.0
+        self._up = True
+        log.warning("Redis counts rate limits again")
+        self._on_change(True)
