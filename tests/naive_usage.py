@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cmp_to_key
@@ -11,6 +12,7 @@ from math import ceil
 from typing import Any
 
 from app.cube.usage_dimensions import PROMPT_SIZES, UsageDimension
+from app.domain.calendar import Bucket
 from app.domain.usage import UsageRecord
 from app.query.filters import All, Bounded, Condition, Match, Named, Not, Some
 from app.query.question import Grouping, Question
@@ -208,15 +210,24 @@ class Rows:
         shown = {group for group, _ in self.page()}
         return [record for record in self.records if self.group_of(record) not in shown]
 
+    def earlier(self, records: Sequence[UsageRecord], buckets: Sequence[Bucket] | None) -> dict[Group | None, list[UsageRecord]]:
+        """The records of a compared range by the groups of the page, in its own buckets; None: those that belong to none of them."""
+        found: dict[Group | None, list[UsageRecord]] = {None: [], **{group: [] for group, _ in self.page()}}
+        starts = [bucket.start for bucket in buckets or ()]
+        for record in records:
+            group = self.group_of(record, starts)
+            found[group if group in found else None].append(record)
+        return found
+
     def _keys(self, record: UsageRecord) -> tuple[Any, ...]:
         return tuple(VALUES[dimension.name](record) for dimension in self.grouping.by)
 
-    def _bucket(self, record: UsageRecord) -> int | None:
-        return None if self.grouping.buckets is None else bisect_right(self._starts, record.occurred_at) - 1
+    def _bucket(self, record: UsageRecord, starts: Sequence[datetime] | None = None) -> int | None:
+        return None if self.grouping.buckets is None else bisect_right(self._starts if starts is None else starts, record.occurred_at) - 1
 
-    def group_of(self, record: UsageRecord) -> Group | None:
-        """The row that a record counts in; None: that of no one."""
-        bucket, keys, top = self._bucket(record), self._keys(record), self.grouping.top
+    def group_of(self, record: UsageRecord, starts: Sequence[datetime] | None = None) -> Group | None:
+        """The row that a record counts in; None: that of no one. `starts`: of other buckets, matched by position."""
+        bucket, keys, top = self._bucket(record, starts), self._keys(record), self.grouping.top
         if top is None or (bucket if top.per_bucket else None, keys) in self._top:
             return bucket, False, keys
         return (bucket, True, tuple(None for _ in keys)) if top.with_other else None

@@ -74,7 +74,8 @@ SCAN_COLUMNS: Final = {
 class UsageMetric:
     """A number of a group of requests. `expression`: SQL, an aggregate over scanned rows that have `columns`.
 
-    `group`: the object of the answer that holds it, and `field` its name there. `is_additive`: numbers of disjoint groups add up.
+    `group`: the object of the answer that holds it, and `field` its name there. `is_additive`: numbers of disjoint groups add up,
+    so that each is a share of their sum.
     `is_private`: gateway keys may not read it.
     """
 
@@ -92,6 +93,11 @@ class UsageMetric:
     def path(self) -> tuple[str, ...]:
         """Names of the fields that lead to it in an answer."""
         return (self.field,) if self.group is None else (*self.group.split("."), self.field)
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether it is a number that can be larger or smaller by a part of another."""
+        return self.unit is not Unit.INSTANT
 
     @property
     def is_zero_of_nothing(self) -> bool:

@@ -5,11 +5,13 @@ Bounds are computed here, once, and handed to whatever counts: nothing else conv
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 from app.domain.errors import BadInputError
@@ -117,44 +119,42 @@ def split_buckets(window: TimeRange, interval: Interval, zone: ZoneInfo, week_st
 
     The first and the last are whole, so they may reach beyond the range. BadInputError: more than MAX_BUCKETS.
     """
+    buckets = first_buckets(window, interval, zone, week_start, MAX_BUCKETS + 1)
+    if len(buckets) > MAX_BUCKETS:
+        raise BadInputError(
+            f"the range has more than {MAX_BUCKETS} buckets of this interval: ask for a longer interval or a shorter range", "interval"
+        )
+    return buckets
+
+
+def first_buckets(window: TimeRange, interval: Interval, zone: ZoneInfo, week_start: int, count: int) -> list[Bucket]:
+    """Return the first `count` buckets that a range touches, as `split_buckets` does; fewer if there are no more."""
     if window.start >= window.end:
         return []
     minutes = interval.minutes
-    return _short(window, minutes, zone) if minutes is not None else _long(window, interval, zone, week_start)
+    return list(islice(_short(window, minutes, zone) if minutes is not None else _long(window, interval, zone, week_start), count))
 
 
-def _long(window: TimeRange, interval: Interval, zone: ZoneInfo, week_start: int) -> list[Bucket]:
+def _long(window: TimeRange, interval: Interval, zone: ZoneInfo, week_start: int) -> Iterator[Bucket]:
     day = date_start(window.start.astimezone(zone).date(), interval, week_start)
     start = first_instant(day, zone)
-    buckets: list[Bucket] = []
     while start < window.end:
         following = add_intervals(day, interval, 1)
         end = first_instant(following, zone)
         # A zone may leave out a whole date; and where clocks were set back over midnight, an instant belongs to the date that had begun.
         if end > start and end > window.start:
-            _append(buckets, Bucket(start, end, _date_label(day, interval, week_start)))
+            yield Bucket(start, end, _date_label(day, interval, week_start))
         day, start = following, end
-    return buckets
 
 
-def _short(window: TimeRange, minutes: int, zone: ZoneInfo) -> list[Bucket]:
-    buckets: list[Bucket] = []
+def _short(window: TimeRange, minutes: int, zone: ZoneInfo) -> Iterator[Bucket]:
     at = _floor(window.start, minutes, zone)
     while at < window.end:
         local = at.astimezone(zone)
         width = timedelta(minutes=minutes - local.minute % minutes, seconds=-local.second, microseconds=-local.microsecond)
         end = _same_offset_until(at, at + width, zone)
-        _append(buckets, Bucket(at, end, local.isoformat(timespec="minutes")))
+        yield Bucket(at, end, local.isoformat(timespec="minutes"))
         at = end
-    return buckets
-
-
-def _append(buckets: list[Bucket], bucket: Bucket) -> None:
-    if len(buckets) == MAX_BUCKETS:
-        raise BadInputError(
-            f"the range has more than {MAX_BUCKETS} buckets of this interval: ask for a longer interval or a shorter range", "interval"
-        )
-    buckets.append(bucket)
 
 
 def _floor(instant: datetime, minutes: int, zone: ZoneInfo) -> datetime:

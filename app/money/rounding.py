@@ -22,11 +22,16 @@ def usd(value: Decimal) -> float:
     return float(value.quantize(_MICRO_USD, context=_WIDE))
 
 
+def quotient(part: Decimal, whole: Decimal, places: int) -> Decimal:
+    """Return part / whole half-up to `places`; `whole` is not 0."""
+    return round_half_up(_WIDE.divide(part, whole), places)
+
+
 def ratio(part: int, whole: int, places: int) -> float:
     """Return part / whole half-up to `places`, 0.0 when `whole` is 0."""
     if whole == 0:
         return 0.0
-    return float(round_half_up(_WIDE.divide(Decimal(part), Decimal(whole)), places))
+    return float(quotient(Decimal(part), Decimal(whole), places))
 
 
 def percentage(part: int, whole: int) -> float:

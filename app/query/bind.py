@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from app.cube.usage_metrics import UsageMetric
-from app.domain.errors import ForbiddenError
+from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.principal import Principal, Role
 from app.query.filters import Bounded, Named, parts_of
 from app.query.question import Grouping, Question
@@ -46,7 +46,11 @@ class Bound:
 
 
 def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound:
-    """Return the question within its reader's scope. ForbiddenError names what the reader may not use."""
+    """Return the question within its reader's scope.
+
+    ForbiddenError names what the reader may not use; BadInputError, what has no share or change.
+    """
+    _refuse_undefined(question)
     if not reader.sees_private:
         metrics: tuple[UsageMetric, ...] = (*question.metrics, *(grouping.read_metrics() if grouping is not None else ()))
         private = [metric.name for metric in metrics if metric.is_private]
@@ -58,3 +62,12 @@ def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound
         if private:
             raise ForbiddenError(f"a gateway key may not use {', '.join(sorted(set(private)))}")
     return Bound(question, grouping, reader.tenant_key)
+
+
+def _refuse_undefined(question: Question) -> None:
+    for name, metrics, what in (
+        ("share", [metric for metric in question.shares if not metric.is_additive], "does not add up to a total"),
+        ("change", [metric for metric in question.changes if not metric.is_comparable], "is an instant, not a number"),
+    ):
+        if metrics:
+            raise BadInputError(f"{name}(of: {metrics[0].name.upper()}) is not defined: this metric {what}", "of")

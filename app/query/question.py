@@ -52,11 +52,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Numbers of the requests in a range that pass a filter, of all of them together."""
+    """Numbers of the requests in a range that pass a filter, of all of them together.
+
+    `shares`: metrics of these that are shown as a part of the totals; `changes`: those that are compared with an earlier range.
+    """
 
     range: TimeRange
     metrics: tuple[UsageMetric, ...]
     where: Condition = EVERYTHING
+    shares: tuple[UsageMetric, ...] = ()
+    changes: tuple[UsageMetric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from app.domain.time_range import format_seconds
 from app.query.bind import Bound
 from app.query.cover import Scan, count_expected, cover
 from app.query.question import MAX_FILLED, Grouping
-from app.query.sql import Statement, select_rest, select_rows, select_totals
+from app.query.sql import Compared, Statement, select_previous_rest, select_rest, select_rows, select_totals
 
 STATEMENT_SECONDS: Final = 30
 """Seconds that one statement of a question may take."""
@@ -41,29 +41,40 @@ class Row:
     is_other: bool
     labels: tuple[Label, ...]
     numbers: Numbers
+    previous: Numbers | None = None
+    """Of the same group in the compared range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of a question without grouping: `totals`. Of one with it: a page of rows, and how many there are; `rest` if it was asked for."""
+    """Of a question without grouping: `totals`. Of one with it: a page of rows, and how many there are; the rests that were asked for."""
 
     totals: Numbers | None = None
     rows: tuple[Row, ...] = ()
     row_count: int = 0
     rest: Numbers | None = None
+    previous_rest: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One bound question; `with_rest`: also the numbers of all that is on no row of the page."""
+    """One bound question; `with_rest`: also the numbers of all that is on no row of the page.
+
+    `compared`: the same question of an earlier range, by the same groups, its buckets matched by position; `with_previous_rest`: also the
+    numbers of all of that range that belong to no row of the page.
+    """
 
     bound: Bound
     with_rest: bool = False
+    compared: Bound | None = None
+    with_previous_rest: bool = False
 
 
 def expect_rows(asked: Asked) -> int:
     """Return about how many rows are to be read for a question, at least one."""
-    return max(1, count_expected(cover(asked.bound))) * (2 if asked.with_rest else 1)
+    rows = max(1, count_expected(cover(asked.bound)))
+    earlier = 0 if asked.compared is None else max(1, count_expected(cover(asked.compared)))
+    return rows * (1 + asked.with_rest) + earlier + (rows + earlier) * asked.with_previous_rest
 
 
 async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer | BadInputError]:
@@ -87,16 +98,36 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
     metrics = bound.question.metrics
     if grouping is None:
         return Answer(totals=await _one(connection, metrics, select_totals(bound, scans)))
+    compared = await _cover_compared(connection, asked)
     if grouping.buckets == ():
-        return Answer(rest=await _one(connection, metrics, select_totals(bound, scans)) if asked.with_rest else None)
-    rows = await _fetch(connection, select_rows(bound, grouping, scans))
+        rest = await _one(connection, metrics, select_totals(bound, scans)) if asked.with_rest else None
+        return Answer(rest=rest, previous_rest=await _all_of(connection, compared) if asked.with_previous_rest else None)
+    rows = await _fetch(connection, select_rows(bound, grouping, scans, compared))
     rest = await _one(connection, metrics, select_rest(bound, grouping, scans)) if asked.with_rest else None
     row_count = rows[0][-1] if rows else 0
     if grouping.fill and row_count > MAX_FILLED:
         raise BadInputError(
             f"filling the gaps makes {row_count} rows, more than {MAX_FILLED}: group by less, or ask for a longer interval", "fill"
         )
-    return Answer(rows=tuple(_row(grouping, metrics, row) for row in rows), row_count=row_count, rest=rest)
+    previous_rest = None
+    if asked.with_previous_rest and compared is not None:
+        previous_rest = await _one(connection, metrics, select_previous_rest(bound, grouping, scans, compared))
+    shaped = tuple(_row(grouping, metrics, row, has_previous=compared is not None) for row in rows)
+    return Answer(rows=shaped, row_count=row_count, rest=rest, previous_rest=previous_rest)
+
+
+async def _cover_compared(connection: Connection, asked: Asked) -> Compared | None:
+    if asked.compared is None:
+        return None
+    scans = cover(asked.compared)
+    await _refuse_dropped(connection, scans)
+    return Compared(asked.compared, scans)
+
+
+async def _all_of(connection: Connection, compared: Compared | None) -> Numbers | None:
+    if compared is None:
+        return None
+    return await _one(connection, compared.bound.question.metrics, select_totals(compared.bound, compared.scans))
 
 
 async def _refuse_dropped(connection: Connection, scans: Sequence[Scan]) -> None:
@@ -122,11 +153,13 @@ async def _fetch(connection: Connection, statement: Statement) -> list[tuple[Any
     return await cursor.fetchall()
 
 
-def _row(grouping: Grouping, metrics: Sequence[UsageMetric], row: tuple[Any, ...]) -> Row:
+def _row(grouping: Grouping, metrics: Sequence[UsageMetric], row: tuple[Any, ...], *, has_previous: bool) -> Row:
     bucket, is_other, *cells = row
     width = 2 * len(grouping.by)
     labels = [Label(None) if is_other else Label(cells[place], cells[place + 1]) for place in range(0, width, 2)]
-    return Row(bucket - 1 if grouping.buckets is not None else None, is_other, tuple(labels), _numbers(metrics, cells[width:]))
+    numbers = _numbers(metrics, cells[width:])
+    previous = _numbers(metrics, cells[width + len(metrics) :]) if has_previous else None
+    return Row(bucket - 1 if grouping.buckets is not None else None, is_other, tuple(labels), numbers, previous)
 
 
 def _numbers(metrics: Sequence[UsageMetric], cells: Sequence[Any]) -> Numbers:

@@ -111,36 +111,60 @@ def select_totals(bound: Bound, scans: Sequence[Scan]) -> Statement:
     return Statement(f"/* app:usage_totals */ WITH src AS ({source}) SELECT {_numbers(metrics)} FROM src", values.given)
 
 
-def select_rows(bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> Statement:
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The question of an earlier range, grouped as that of the rows, and what is to be read for it."""
+
+    bound: Bound
+    scans: Sequence[Scan]
+
+
+def select_rows(bound: Bound, grouping: Grouping, scans: Sequence[Scan], compared: Compared | None = None) -> Statement:
     """Return the SELECT of one page.
 
     Columns: bucket from 1 on (0: not by time), whether it is the group of all others, for each dimension its label and, where names are
-    a tenant's, the tenant's surrogate (else null), each metric of the question, and how many rows there are in all.
+    a tenant's, the tenant's surrogate (else null), each metric of the question, with `compared` each metric of the same group there,
+    and how many rows there are in all.
     """
-    chain = _Chain.of(bound, grouping, scans)
-    labels = [f"c{place}, o{place}" for place in range(len(grouping.by))]
-    numbers = [f"n{place}" for place in range(len(bound.question.metrics))]
-    columns = ", ".join(["bucket", "is_other", *labels, *numbers, "(SELECT count(*) FROM placed) AS row_count"])
+    chain = _Chain.of(bound, grouping, scans, compared)
+    metrics = bound.question.metrics
+    columns = ["page.bucket", "page.is_other", *(f"c{place}, o{place}" for place in range(len(grouping.by)))]
+    columns += [f"page.n{place}" for place in range(len(metrics))]
+    joined = ""
+    if compared is not None:
+        columns += [_of_nothing(metric, f"earlier.n{place}") + f" AS p{place}" for place, metric in enumerate(metrics)]
+        keys = ", ".join(chain.keys)
+        groups = f"SELECT {keys}{_numbered(metrics)} FROM earlier_member WHERE NOT is_hidden GROUP BY {keys}"
+        joined = f" LEFT JOIN ({groups}) earlier ON {chain.matched('earlier', 'page')}"
     return Statement(
-        f"/* app:usage_rows */ {chain.sql} SELECT {columns} FROM placed WHERE {chain.on_page} ORDER BY place", chain.values.given
+        f"/* app:usage_rows */ {chain.sql} SELECT {', '.join(columns)}, (SELECT count(*) FROM placed) AS row_count"
+        f" FROM (SELECT * FROM placed WHERE {chain.on_page}) page{joined} ORDER BY place",
+        chain.values.given,
     )
 
 
 def select_rest(bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> Statement:
     """Return the SELECT of one row: the question's metrics over everything that is in no row of the page."""
-    chain = _Chain.of(bound, grouping, scans)
-    keys = ["bucket", "is_other", *(key for labelled in chain.labelled for key in labelled.keys)]
-    matched = " AND ".join(f"page.{key} = member.{key}" for key in keys)
+    return _rest("usage_rest", "member", bound, _Chain.of(bound, grouping, scans))
+
+
+def select_previous_rest(bound: Bound, grouping: Grouping, scans: Sequence[Scan], compared: Compared) -> Statement:
+    """Return the SELECT of one row: the question's metrics over everything of the compared range that belongs to no row of the page."""
+    return _rest("usage_previous_rest", "earlier_member", bound, _Chain.of(bound, grouping, scans, compared))
+
+
+def _rest(name: str, members: str, bound: Bound, chain: _Chain) -> Statement:
     return Statement(
-        f"/* app:usage_rest */ {chain.sql}, page AS (SELECT {', '.join(keys)} FROM placed WHERE {chain.on_page})"
-        f" SELECT {_numbers(bound.question.metrics)} FROM member LEFT JOIN page ON {matched} WHERE page.bucket IS NULL",
+        f"/* app:{name} */ {chain.sql}, page AS (SELECT {', '.join(chain.keys)} FROM placed WHERE {chain.on_page})"
+        f" SELECT {_numbers(bound.question.metrics)} FROM {members} LEFT JOIN page ON {chain.matched('page', members)}"
+        " WHERE page.bucket IS NULL",
         chain.values.given,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The parts up to `placed`, and the condition on `place` that the page's rows meet."""
+    """The parts up to `placed`, and the condition on `place` that the page's rows meet; with `compared` also `earlier_member`."""
 
     sql: str
     on_page: str
@@ -148,7 +172,7 @@ class _Chain:
     values: _Values
 
     @classmethod
-    def of(cls, bound: Bound, grouping: Grouping, scans: Sequence[Scan]) -> _Chain:
+    def of(cls, bound: Bound, grouping: Grouping, scans: Sequence[Scan], compared: Compared | None = None) -> _Chain:
         values = _Values()
         labelled = [Labelled(dimension, place) for place, dimension in enumerate(grouping.by)]
         metrics = [*bound.question.metrics, *grouping.metrics()]
@@ -156,15 +180,29 @@ class _Chain:
         parts = {"src": _source(bound, scans, labelled, grouping, columns, values)}
         if grouping.top is not None:
             parts["top"] = _top(grouping.top, labelled, values)
-        parts["member"] = _members(grouping.top, labelled, columns)
+        parts["member"] = _members(grouping.top, labelled, columns, "src")
         parts["grouped"] = _groups(metrics, labelled)
         if grouping.fill and grouping.buckets is not None:
             parts["filled"] = _filled(metrics, labelled, len(grouping.buckets), values)
         parts["named"] = _named(labelled, "filled" if "filled" in parts else "grouped")
         parts["placed"] = _placed(bound, grouping, labelled, values)
+        if compared is not None:
+            # The groups of the range's top are those of the compared range too.
+            columns = _columns(compared.bound.question.metrics)
+            parts["earlier"] = _source(compared.bound, compared.scans, labelled, compared.bound.grouping, columns, values)
+            parts["earlier_member"] = _members(grouping.top, labelled, columns, "earlier")
         sql = "WITH " + ", ".join(f"{name} AS ({part})" for name, part in parts.items())
         low, high = values.add(grouping.skip, "bigint"), values.add(grouping.skip + grouping.first, "bigint")
         return cls(sql, f"place > {low} AND place <= {high}", labelled, values)
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the columns that tell groups apart."""
+        return ["bucket", "is_other", *(key for labelled in self.labelled for key in labelled.keys)]
+
+    def matched(self, left: str, right: str) -> str:
+        """Return the condition that a group is the same in two relations."""
+        return " AND ".join(f"{left}.{key} = {right}.{key}" for key in self.keys)
 
 
 def _numbers(metrics: Sequence[UsageMetric]) -> str:
@@ -269,32 +307,39 @@ def _top(top: Top, labelled: Sequence[Labelled], values: _Values) -> str:
     return f"SELECT {groups} FROM ({placed}) p WHERE place <= {values.add(top.count, 'integer')}"
 
 
-def _members(top: Top | None, labelled: Sequence[Labelled], columns: Sequence[str]) -> str:
+def _numbered(metrics: Sequence[UsageMetric]) -> str:
+    return "".join(f", {metric.expression} AS n{place}" for place, metric in enumerate(metrics))
+
+
+def _of_nothing(metric: UsageMetric, number: str) -> str:
+    """Return SQL giving a metric of a group that may have no request: 0 if it is a count or a sum."""
+    return f"coalesce({number}, 0)" if metric.is_zero_of_nothing else number
+
+
+def _members(top: Top | None, labelled: Sequence[Labelled], columns: Sequence[str], source: str) -> str:
     if top is None:
-        return "SELECT src.*, false AS is_other, false AS is_hidden FROM src"
+        return f"SELECT {source}.*, false AS is_other, false AS is_hidden FROM {source}"
     keys = [key for one in labelled for key in one.keys]
     first = f"top.{keys[0]} IS NULL"
-    matched = " AND ".join(f"top.{key} = src.{key}" for key in (["bucket", *keys] if top.per_bucket else keys))
+    matched = " AND ".join(f"top.{key} = {source}.{key}" for key in (["bucket", *keys] if top.per_bucket else keys))
     others = [other for one in labelled for other in one.other]
-    replaced = ", ".join(f"CASE WHEN {first} THEN {other} ELSE src.{key} END AS {key}" for key, other in zip(keys, others, strict=True))
-    numbers = "src.bucket, " + ", ".join(f"src.{name}" for name in columns)
+    replaced = ", ".join(
+        f"CASE WHEN {first} THEN {other} ELSE {source}.{key} END AS {key}" for key, other in zip(keys, others, strict=True)
+    )
+    numbers = ", ".join(f"{source}.{name}" for name in ["bucket", *columns])
     hidden = "false" if top.with_other else first
-    return f"SELECT {numbers}, {replaced}, {first} AS is_other, {hidden} AS is_hidden FROM src LEFT JOIN top ON {matched}"
+    return f"SELECT {numbers}, {replaced}, {first} AS is_other, {hidden} AS is_hidden FROM {source} LEFT JOIN top ON {matched}"
 
 
 def _groups(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled]) -> str:
     keys = ", ".join(["bucket", "is_other", *(key for one in labelled for key in one.keys)])
-    numbers = "".join(f", {metric.expression} AS n{place}" for place, metric in enumerate(metrics))
-    return f"SELECT {keys}{numbers} FROM member WHERE NOT is_hidden GROUP BY {keys} HAVING sum({REQUEST_COUNT.name}) > 0"
+    return f"SELECT {keys}{_numbered(metrics)} FROM member WHERE NOT is_hidden GROUP BY {keys} HAVING sum({REQUEST_COUNT.name}) > 0"
 
 
 def _filled(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled], buckets: int, values: _Values) -> str:
     keys = ["is_other", *(key for one in labelled for key in one.keys)]
     groups = f"SELECT DISTINCT {', '.join(keys)} FROM grouped" if labelled else "SELECT false AS is_other"
-    numbers = "".join(
-        f", coalesce(grouped.n{place}, 0) AS n{place}" if metric.is_zero_of_nothing else f", grouped.n{place}"
-        for place, metric in enumerate(metrics)
-    )
+    numbers = "".join(f", {_of_nothing(metric, f'grouped.n{place}')} AS n{place}" for place, metric in enumerate(metrics))
     matched = " AND ".join(["grouped.bucket = every.bucket", *(f"grouped.{key} = groups.{key}" for key in keys)])
     return (
         f"SELECT every.bucket, {', '.join(f'groups.{key}' for key in keys)}{numbers} FROM ({groups}) groups"

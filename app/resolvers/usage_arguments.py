@@ -8,7 +8,7 @@ import strawberry
 
 from app.resolvers.context import ResolverInfo
 from app.resolvers.usage_filter import UsageFilter
-from app.resolvers.usage_range import TimeRangeInput
+from app.resolvers.usage_range import Comparison, TimeRangeInput
 
 if TYPE_CHECKING:
     from app.resolvers.usage_report import UsageReport
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Range = Annotated[TimeRangeInput, strawberry.argument(name="range", description="Which stretch of time.")]
 TimeZone = Annotated[str, strawberry.argument(description="IANA time zone of dates, periods and intervals, such as `Europe/Berlin`.")]
 Where = Annotated[UsageFilter | None, strawberry.argument(description="Which requests; all if not given.")]
+CompareTo = Annotated[
+    Comparison | None,
+    strawberry.argument(description="An earlier or other range, whose numbers are `previous` beside those of the report's range."),
+]
 
 OWN_USAGE = "Any question about its usage: as the root `usage`, of its requests alone. Keys that may ask that root."
 OwnUsage = Annotated["UsageReport", strawberry.lazy("app.resolvers.usage_report")]
@@ -23,9 +27,9 @@ OwnUsage = Annotated["UsageReport", strawberry.lazy("app.resolvers.usage_report"
 
 
 async def resolve_own_usage(
-    root: Any, info: ResolverInfo, range_: Range, time_zone: TimeZone = "UTC", where: Where = None
+    root: Any, info: ResolverInfo, range_: Range, time_zone: TimeZone = "UTC", where: Where = None, compare_to: CompareTo = None
 ) -> OwnUsage | None:
     """Answer as the root `usage` does, of the requests of this object alone: those that its `requests_of_it` tells."""
     from app.resolvers.usage_report import report_on  # the report's rows have such objects
 
-    return await report_on(info, root.requests_of_it(), range_, time_zone, where)
+    return await report_on(info, root.requests_of_it(), range_, time_zone, where, compare_to)

@@ -1,28 +1,27 @@
-"""`UsageMetrics`: the numbers of a group of requests, made from the declared metrics; and which of them a document selects."""
+"""`UsageMetrics`: the numbers of a group of requests, made from the declared metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
-from graphql import FragmentDefinitionNode, SelectionSetNode
-from strawberry.utils.str_converters import to_camel_case
 
 from app.cube.metrics import Unit
-from app.cube.usage_metrics import COST, PRICED, REQUESTS, UNPRICED, USAGE_METRICS, UsageMetric
+from app.cube.usage_metrics import COST, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
 from app.domain.time_range import format_instant
-from app.execution.selection import selected_names, selections_of
-from app.money.rounding import usd
+from app.money.rounding import SHARE_PLACES, quotient, usd
 from app.query.run import Numbers
 from app.resolvers.scalars import BigInt, ExactNumber, Instant
+from app.resolvers.usage_enums import MetricName
 
-Selections = Sequence[SelectionSetNode | None]
+COST_FIELD: Final = "cost"
+SHARE_FIELD: Final = "share"
+CHANGE_FIELD: Final = "change"
 
-_COST: Final = "cost"
-_COST_METRICS: Final = (COST, PRICED, UNPRICED)
-_GROUPS: Final = {
+DISTRIBUTIONS: Final = {
     "latency": ("Latency", "Durations of the requests that have one, in milliseconds."),
     "ttft": ("TimeToFirstToken", "Times to the first token, in milliseconds; those that equal the whole duration are left out."),
 }
@@ -42,6 +41,52 @@ class Cost:
     coverage: CostCoverage = strawberry.field(description="How much of it is known.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The numbers of a group, and those beside which they are seen: of all groups, and of the group in the compared range."""
+
+    own: Numbers
+    totals: Numbers
+    previous: Numbers
+
+
+Of = Annotated[MetricName, strawberry.argument(description="Of which number.")]
+
+
+def resolve_share(root: UsageMetrics, of: Of) -> float | None:
+    """Return a number divided by that of the totals."""
+    return _part(root.numbers.own.get(of.value), root.numbers.totals.get(of.value))
+
+
+def resolve_change(root: UsageMetrics, of: Of) -> float | None:
+    """Return by which part of the compared number a number is larger."""
+    own, previous = root.numbers.own.get(of.value), root.numbers.previous.get(of.value)
+    return None if own is None or previous is None else _part(_exact(own) - _exact(previous), previous)
+
+
+def _part(part: float | Decimal | None, whole: float | Decimal | None) -> float | None:
+    return None if part is None or not whole else float(quotient(_exact(part), _exact(whole), SHARE_PLACES))
+
+
+def _exact(number: float | Decimal) -> Decimal:
+    """Return the number that is shown, without what binary fractions add to it."""
+    return Decimal(str(number))
+
+
+_DERIVED: Final = {
+    SHARE_FIELD: (
+        resolve_share,
+        f"A number as a part of that of the report's `totals` (under `previous`: of its `previousTotals`), {SHARE_PLACES} decimal"
+        " places; null where that is 0. Of numbers that add up only: `isAdditive` in `usageCatalog`.",
+    ),
+    CHANGE_FIELD: (
+        resolve_change,
+        f"A number less that of `previous`, as a part of that: 0.25 is a quarter more; {SHARE_PLACES} decimal places, computed from the"
+        " numbers as they are shown. Null without `compareTo`, and where that is null or 0. Of all numbers but instants.",
+    ),
+}
+
+
 def _type_of(metric: UsageMetric) -> Any:
     match metric.unit:
         case Unit.RATE | Unit.MILLISECONDS:
@@ -52,19 +97,29 @@ def _type_of(metric: UsageMetric) -> Any:
             return BigInt
 
 
-def _output(name: str, description: str, metrics: Sequence[UsageMetric], beside: Mapping[str, tuple[Any, str]]) -> Any:
+def _output(
+    name: str,
+    description: str,
+    metrics: Sequence[UsageMetric],
+    beside: Mapping[str, tuple[Any, str]],
+    derived: Mapping[str, tuple[Any, str]],
+) -> Any:
     """Return an object type with a field for each metric; what is not selected is not computed, and stays None."""
     annotations = {metric.field: _type_of(metric) for metric in metrics} | {name: type_ for name, (type_, _) in beside.items()}
     texts = {metric.field: metric.description for metric in metrics} | {name: text for name, (_, text) in beside.items()}
     fields = {field: strawberry.field(default=None, description=text) for field, text in texts.items()}
+    fields |= {field: strawberry.field(resolver=resolver, description=text) for field, (resolver, text) in derived.items()}
+    if derived:
+        annotations["numbers"] = strawberry.Private[_Numbers]
     return strawberry.type(
         type(name, (), {"__annotations__": annotations, "__module__": __name__, "__doc__": description, **fields}), description=description
     )
 
 
-_DIRECT: Final = tuple(metric for metric in USAGE_METRICS if metric.group is None)
-_DISTRIBUTIONS: Final = {
-    group: _output(name, text, [metric for metric in USAGE_METRICS if metric.group == group], {}) for group, (name, text) in _GROUPS.items()
+DIRECT: Final = tuple(metric for metric in USAGE_METRICS if metric.group is None)
+_DISTRIBUTION_TYPES: Final = {
+    group: _output(name, text, [metric for metric in USAGE_METRICS if metric.group == group], {}, {})
+    for group, (name, text) in DISTRIBUTIONS.items()
 }
 
 if TYPE_CHECKING:
@@ -73,39 +128,28 @@ else:
     UsageMetrics = _output(
         "UsageMetrics",
         "Numbers of a group of requests. Only those that are selected are computed.",
-        _DIRECT,
+        DIRECT,
         {
-            _COST: (Cost, "The cost, and what it does not know."),
-            **{group: (type_, _GROUPS[group][1]) for group, type_ in _DISTRIBUTIONS.items()},
+            COST_FIELD: (Cost, "The cost, and what it does not know."),
+            **{group: (type_, DISTRIBUTIONS[group][1]) for group, type_ in _DISTRIBUTION_TYPES.items()},
         },
+        _DERIVED,
     )
 
 
-def selected_metrics(selections: Selections, fragments: Mapping[str, FragmentDefinitionNode]) -> tuple[UsageMetric, ...]:
-    """Return the metrics that `UsageMetrics` objects need for what is selected under them."""
-    names = selected_names(selections, fragments)
-    found = [metric for metric in _DIRECT if to_camel_case(metric.field) in names]
-    if _COST in names:
-        found += [*_COST_METRICS, REQUESTS]
-    for group in _GROUPS:
-        below = selected_names(selections_of(selections, fragments, group), fragments)
-        found += [metric for metric in USAGE_METRICS if metric.group == group and to_camel_case(metric.field) in below]
-    return tuple(dict.fromkeys(found))
-
-
-def shape_numbers(numbers: Numbers) -> Any:
-    """Return the `UsageMetrics` of what was computed."""
-    values = {metric.field: _shape(metric, numbers[metric.name]) for metric in _DIRECT if metric.name in numbers}
-    if COST.name in numbers:
+def shape_numbers(numbers: Numbers, totals: Numbers | None = None, previous: Numbers | None = None) -> Any:
+    """Return the `UsageMetrics` of what was computed, beside the totals and the compared numbers if shares and changes are asked for."""
+    values = {metric.field: _shape(metric, numbers[metric.name]) for metric in DIRECT if metric.name in numbers}
+    if COST.name in numbers and PRICED.name in numbers:
         exact: Decimal = numbers[COST.name]
         priced, unpriced = numbers[PRICED.name], numbers[UNPRICED.name]
-        values[_COST] = Cost(
+        values[COST_FIELD] = Cost(
             usd=usd(exact), exact=ExactNumber(exact), coverage=CostCoverage(priced=priced, unpriced=unpriced, is_complete=unpriced == 0)
         )
-    for group, type_ in _DISTRIBUTIONS.items():
+    for group, type_ in _DISTRIBUTION_TYPES.items():
         found = {metric.field: numbers[metric.name] for metric in USAGE_METRICS if metric.group == group and metric.name in numbers}
         values[group] = type_(**found)
-    return UsageMetrics(**values)
+    return UsageMetrics(numbers=_Numbers(numbers, totals or {}, previous or {}), **values)
 
 
 def _shape(metric: UsageMetric, value: Any) -> Any:

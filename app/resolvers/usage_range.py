@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from zoneinfo import ZoneInfo
 import strawberry
 
 from app.domain.calendar import Interval, add_intervals, date_start, first_instant
+from app.domain.comparison import ComparisonPeriod, compared_range
 from app.domain.errors import BadInputError
 from app.domain.time_range import RECORDS_FLOOR, TimeRange, latest_date, parse_date
 from app.resolvers.arguments import read_instant_argument
@@ -70,35 +72,78 @@ class TimeRangeInput:
     period: CalendarPeriod | None = strawberry.field(default=strawberry.UNSET, description="By its name.")
 
 
-def resolve_range(given: TimeRangeInput, zone: ZoneInfo, now: datetime) -> TimeRange:
-    """Return the instants, cut to where records can be. BadInputError: no date or instant, crossed, or too many units."""
-    window = _resolve(given, zone, now)
+@strawberry.enum(name="ComparisonPeriod", description="How far back the compared range lies, by the calendar of the time zone.")
+class PeriodName(Enum):
+    PERIOD = strawberry.enum_value(
+        "period",
+        description="As long, and just before: whole months before whole months, whole dates before whole dates, else as much time.",
+    )
+    WEEK = strawberry.enum_value("week", description="A week earlier.")
+    MONTH = strawberry.enum_value(
+        "month", description="A month earlier; dates that the earlier month does not have are compared with nothing."
+    )
+    YEAR = strawberry.enum_value("year", description="A year earlier; a leap day is compared with nothing.")
+
+
+@strawberry.input(one_of=True, description="What a report is compared with: one of these.")
+class Comparison:
+    previous: PeriodName | None = strawberry.field(default=strawberry.UNSET, description="The same stretch of time, earlier.")
+    range: TimeRangeInput | None = strawberry.field(default=strawberry.UNSET, description="Another range.")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRanges:
+    """What a report is about, cut to where records can be; and what it is compared with, also as it is split into buckets."""
+
+    range: TimeRange
+    previous: TimeRange | None = None
+    previous_uncut: TimeRange | None = None
+
+
+def resolve_ranges(given: TimeRangeInput, compare_to: Comparison | None, zone: ZoneInfo, now: datetime) -> ReportRanges:
+    """Return the instants that are meant. BadInputError: no date or instant, crossed, or too many units."""
     first = first_instant(RECORDS_FLOOR - timedelta(days=1), zone)
     last = first_instant(latest_date(now) + timedelta(days=2), zone)
-    start, end = max(window.start, first), min(window.end, last)
-    return TimeRange(start, max(start, end))
+
+    def cut(window: TimeRange) -> TimeRange:
+        start, end = max(window.start, first), min(window.end, last)
+        return TimeRange(start, max(start, end))
+
+    whole = _resolve(given, zone, now, "range")
+    window = cut(whole)
+    if compare_to is None:
+        return ReportRanges(window)
+    if compare_to.range:
+        earlier = cut(_resolve(compare_to.range, zone, now, "compareTo.range"))
+    elif compare_to.previous:
+        # Buckets are matched by position, so both begin alike; but the end is not cut: all of May is before June.
+        earlier = compared_range(TimeRange(window.start, max(window.start, whole.end)), ComparisonPeriod(compare_to.previous.value), zone)
+    else:
+        raise BadInputError("compareTo needs one of previous and range", "compareTo")
+    return ReportRanges(window, cut(earlier), earlier)
 
 
-def _resolve(given: TimeRangeInput, zone: ZoneInfo, now: datetime) -> TimeRange:
+def _resolve(given: TimeRangeInput, zone: ZoneInfo, now: datetime, name: str) -> TimeRange:
+    argument = name.partition(".")[0]
     if given.dates:
-        first, last = _date(given.dates.from_, "from"), _date(given.dates.to, "to")
+        first, last = _date(given.dates.from_, f"{name}.dates.from"), _date(given.dates.to, f"{name}.dates.to")
         if first > last:
-            raise BadInputError("range.dates.from must not be after range.dates.to", "range")
+            raise BadInputError(f"{name}.dates.from must not be after {name}.dates.to", argument)
         return _of_dates(first, last + timedelta(days=1), zone)
     if given.instants:
-        start, end = (read_instant_argument(getattr(given.instants, name), f"range.instants.{name}") for name in ("start", "end"))
+        start, end = (read_instant_argument(getattr(given.instants, bound), f"{name}.instants.{bound}") for bound in ("start", "end"))
         if start > end:
-            raise BadInputError("range.instants.start must not be after range.instants.end", "range")
+            raise BadInputError(f"{name}.instants.start must not be after {name}.instants.end", argument)
         return TimeRange(start, end)
     if given.last:
-        return _last(given.last, zone, now)
+        return _last(given.last, zone, now, name)
     if given.period:
         return _period(given.period, zone, now)
-    raise BadInputError("range needs one of dates, instants, last and period", "range")
+    raise BadInputError(f"{name} needs one of dates, instants, last and period", argument)
 
 
 def _date(text: str, name: str) -> date:
-    found = parse_date(text, f"range.dates.{name}")
+    found = parse_date(text, name)
     # Beyond, there are no records, and not all zones can be reckoned with.
     return min(max(found, date(1970, 1, 2)), date(9000, 1, 1))
 
@@ -107,9 +152,9 @@ def _of_dates(first: date, end: date, zone: ZoneInfo) -> TimeRange:
     return TimeRange(first_instant(first, zone), first_instant(end, zone))
 
 
-def _last(given: LastRange, zone: ZoneInfo, now: datetime) -> TimeRange:
+def _last(given: LastRange, zone: ZoneInfo, now: datetime, name: str) -> TimeRange:
     if not 1 <= given.count <= MAX_UNITS:
-        raise BadInputError(f"range.last.count must be from 1 to {MAX_UNITS}", "range")
+        raise BadInputError(f"{name}.last.count must be from 1 to {MAX_UNITS}", name.partition(".")[0])
     back = given.count if given.complete else given.count - 1
     if given.unit in (TimeUnit.MINUTE, TimeUnit.HOUR):
         width = timedelta(minutes=1 if given.unit is TimeUnit.MINUTE else 60)

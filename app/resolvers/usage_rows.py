@@ -31,7 +31,7 @@ from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import CallerKey, Project, Tenant, User, load_caller_key, load_project, load_tenant, load_user
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_enums import Outcome, PromptSize, TrafficMode
-from app.resolvers.usage_numbers import UsageMetrics, shape_numbers
+from app.resolvers.usage_numbers import UsageMetrics
 
 _SEPARATOR: Final = " · "
 _NONE: Final = Label(None)
@@ -88,6 +88,9 @@ class UsageRow:
     is_other: bool = strawberry.field(description="Whether it holds all groups that are not among the first, with `top`.")
     label: str = strawberry.field(description="The names of its dimensions, joined; `unknown` for one that its requests do not name.")
     metrics: UsageMetrics = strawberry.field(description="Its numbers.")
+    previous: UsageMetrics | None = strawberry.field(
+        description="Numbers of the same group in the compared range, in the bucket of the same position; null without `compareTo`."
+    )
     permaslug: str | None = strawberry.field(description=BY_PERMASLUG.description)
     traffic_mode: TrafficMode | None = strawberry.field(description=BY_TRAFFIC_MODE.description)
     outcome: Outcome | None = strawberry.field(description=BY_OUTCOME.description)
@@ -109,8 +112,8 @@ class UsageRow:
         return None if value is None else str(value)
 
 
-def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | None) -> UsageRow:
-    """Return the object of a row."""
+def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | None, metrics: Any, previous: Any) -> UsageRow:
+    """Return the object of a row, whose two `UsageMetrics` are given."""
     labels = dict(zip(by, row.labels, strict=True))
 
     def enum(dimension: UsageDimension, type_: Any) -> Any:
@@ -125,7 +128,8 @@ def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | Non
         bucket=bucket,
         is_other=row.is_other,
         label=OTHER if row.is_other else _SEPARATOR.join(text_of(dimension, label) for dimension, label in labels.items()),
-        metrics=shape_numbers(row.numbers),
+        metrics=metrics,
+        previous=previous,
         permaslug=key(BY_PERMASLUG),
         traffic_mode=enum(BY_TRAFFIC_MODE, TrafficMode),
         outcome=enum(BY_OUTCOME, Outcome),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from app.cube.rollups import ROLLUPS
 from app.cube.usage_dimensions import RECORD_NUMBERS, USAGE_DIMENSIONS, Kind, UsageDimension
 from app.cube.usage_metrics import USAGE_METRICS
 from app.db.engine import Database
-from app.domain.calendar import Interval, parse_zone, split_buckets
+from app.domain.calendar import Interval, first_buckets, parse_zone, split_buckets
+from app.domain.comparison import ComparisonPeriod, compared_range
 from app.domain.time_range import TimeRange
 from app.domain.usage import UsageRecord
 from app.query.bind import Reader, bind
@@ -129,6 +131,24 @@ def _questions(draw: st.DrawFn, records: list[UsageRecord]) -> tuple[Question, G
     return Question(window, metrics, where), grouping
 
 
+@st.composite
+def _compared(draw: st.DrawFn, question: Question, grouping: Grouping) -> tuple[Question, Grouping] | None:
+    """The same question of another range, with buckets of its own: another width even, they are matched by position."""
+    zone = parse_zone(draw(st.sampled_from(_ZONES)))
+    days = st.timedeltas(timedelta(days=-3), timedelta(days=3))
+    match draw(st.sampled_from(["none", "any", *ComparisonPeriod])):
+        case "none":
+            return None
+        case ComparisonPeriod() as period:
+            window = compared_range(question.range, period, zone)
+        case _:
+            window = TimeRange(*sorted([MIDNIGHT + draw(days), MIDNIGHT + draw(days)]))
+    buckets = None
+    if grouping.buckets is not None:
+        buckets = tuple(first_buckets(window, draw(st.sampled_from(Interval)), zone, 0, len(grouping.buckets) + 1))
+    return replace(question, range=window), Grouping(by=grouping.by, buckets=buckets)
+
+
 async def _store(database: Database, records: list[UsageRecord]) -> list[UsageRecord]:
     async with database.transaction() as connection:
         tables = ["usage_records", "recent_requests", "users", "models", "projects", "caller_keys", *(rollup.name for rollup in ROLLUPS)]
@@ -158,9 +178,10 @@ async def test_every_question_equals_the_records(database: Database, data: st.Da
         question, grouping = data.draw(_questions(records))
         tenant = data.draw(st.sampled_from([None, *tenants]))
         reader = Reader(None if tenant is None else tenants[tenant], sees_private=True)
-        totals, rows = await answers(
-            database, [Asked(bind(question, None, reader)), Asked(bind(question, grouping, reader), with_rest=True)]
-        )
+        compared = data.draw(_compared(question, grouping))
+        earlier = None if compared is None else bind(*compared, reader)
+        asked = Asked(bind(question, grouping, reader), with_rest=True, compared=earlier, with_previous_rest=earlier is not None)
+        totals, rows = await answers(database, [Asked(bind(question, None, reader)), asked])
         for scan in cover(bind(question, grouping, reader)):
             event("records" if scan.rollup is None else scan.rollup.name)
         about = naive_usage.asked_of(question, records, tenant)
@@ -181,6 +202,14 @@ async def test_every_question_equals_the_records(database: Database, data: st.Da
         if found:
             assert rows.row_count == len(expected.ordered)
         assert rows.rest == naive_usage.numbers(question, expected.rest())
+        if compared is None:
+            assert all(row.previous is None for row in rows.rows)
+            assert rows.previous_rest is None
+            continue
+        event("compared")
+        before = expected.earlier(naive_usage.asked_of(compared[0], records, tenant), compared[1].buckets)
+        assert rows.previous_rest == naive_usage.numbers(question, before.pop(None))
+        assert [row.previous for row in rows.rows] == [naive_usage.numbers(question, before[group]) for group, _ in expected.page()]
 
 
 def _label(names: dict[int, str], dimension: UsageDimension, label: Any) -> Any:

@@ -363,3 +363,84 @@ async def test_objects_have_their_own_usage(busy: Gateway) -> None:
     answer = await busy.graphql(f'{{ model(id: "openai/gpt-4o") {{ modelId {asked} }} }}', await busy.key("ingest"))
     assert answer["data"]["model"] == {"modelId": "openai/gpt-4o", "usage": None}
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"]
+
+
+async def test_a_report_beside_an_earlier_one(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    numbers = "{ requests latency { p50 } r: change(of: REQUESTS) t: change(of: TOTAL_TOKENS) l: change(of: LATENCY_P50) }"
+    report = await ask(
+        busy,
+        f"""range {{ start end }} previousRange {{ start end timeZone }} totals {numbers} previousTotals {numbers}
+        rows(by: [MODEL], interval: DAY) {{ nodes {{ label bucket {{ label }} metrics {numbers} previous {numbers} }} previousRest {{ requests }} }}""",
+        admin,
+        'range: {dates: {from: "2026-06-26", to: "2026-06-26"}}, compareTo: {previous: PERIOD}',
+    )
+    assert report["previousRange"] == {"start": "2026-06-25T00:00:00.000Z", "end": "2026-06-26T00:00:00.000Z", "timeZone": "UTC"}
+    assert report["totals"] == {"requests": 2, "latency": {"p50": 90.0}, "r": -0.75, "t": -0.75, "l": 1.25}
+    assert report["previousTotals"] == {"requests": 8, "latency": {"p50": 40.0}, "r": None, "t": None, "l": None}
+    (gpt, acme_b) = sorted(report["rows"]["nodes"], key=lambda row: row["label"], reverse=True)
+    assert gpt["label"] == "openai/gpt-4o"
+    assert gpt["bucket"] == {"label": "2026-06-26"}
+    assert gpt["metrics"] == {"requests": 1, "latency": {"p50": 100.0}, "r": -0.6667, "t": -0.6667, "l": 1.5}
+    assert gpt["previous"] == {"requests": 3, "latency": {"p50": 40.0}, "r": None, "t": None, "l": None}
+    assert (acme_b["metrics"]["requests"], acme_b["previous"]["requests"]) == (1, 2)
+    # acme/a had three requests the day before, and none any more.
+    assert report["rows"]["previousRest"] == {"requests": 3}
+
+
+async def test_a_change_is_null_where_there_is_nothing_to_compare_with(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    fields = "totals { change(of: REQUESTS) } rows { nodes { metrics { change(of: REQUESTS) } previous { requests } } rest { change(of: REQUESTS) } }"
+    for compared, previous in (("", None), (', compareTo: {range: {dates: {from: "2020-01-01", to: "2020-01-31"}}}', {"requests": 0})):
+        assert await ask(busy, fields, admin, f"range: $range{compared}") == {
+            "totals": {"change": None},
+            "rows": {"nodes": [{"metrics": {"change": None}, "previous": previous}], "rest": {"change": None}},
+        }
+    code, message = await refused(busy, "totals { change(of: FIRST_SEEN) }", admin)
+    assert (code, message) == ("BAD_USER_INPUT", "change(of: FIRST_SEEN) is not defined: this metric is an instant, not a number")
+    assert (await refused(busy, "totals { requests }", admin, "range: $range, compareTo: {}"))[0] == "BAD_USER_INPUT"
+    for given in ('{range: {dates: {from: "2026-01-02", to: "2026-01-01"}}}', "{range: {last: {count: 0, unit: DAY}}}"):
+        assert (await refused(busy, "totals { requests }", admin, f"range: $range, compareTo: {given}"))[1].startswith("compareTo.range.")
+
+
+async def test_shares_are_of_the_totals(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    report = await ask(
+        busy,
+        """totals { share(of: REQUESTS) cost { usd } }
+        rows(by: [MODEL], first: 2) {
+          nodes { label metrics { r: share(of: REQUESTS) c: share(of: COST) } previous { share(of: REQUESTS) } }
+          rest { share(of: REQUESTS) }
+        }""",
+        admin,
+        "range: $range, compareTo: {previous: YEAR}",
+    )
+    assert report["totals"] == {"share": 1.0, "cost": {"usd": 4.0}}
+    assert [(row["label"], row["metrics"], row["previous"]) for row in report["rows"]["nodes"]] == [
+        ("acme/a", {"r": 0.3, "c": 0.0}, {"share": None}),
+        ("acme/b", {"r": 0.3, "c": 0.0}, {"share": None}),
+    ]
+    assert report["rows"]["rest"] == {"share": 0.4}
+
+
+async def test_a_share_is_refused_by_name_and_by_key(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    for name in ("LATENCY_P95", "USERS", "ERROR_RATE"):
+        with recorded() as statements:
+            code, message = await refused(busy, f"rows {{ rest {{ share(of: {name}) }} }}", admin)
+        assert (code, message) == ("BAD_USER_INPUT", f"share(of: {name}) is not defined: this metric does not add up to a total")
+        assert not any("app:usage_" in statement for statement in statements)
+    gateway = await busy.key("gateway")
+    for field in ("share(of: COST)", "change(of: SPEND)"):
+        assert (await refused(busy, f"totals {{ {field} }}", gateway))[0] == "FORBIDDEN"
+        assert (await refused(busy, f"rows {{ nodes {{ metrics {{ {field} }} }} }}", gateway))[0] == "FORBIDDEN"
+    tenant = await ask(busy, "rows(by: [MODEL], first: 1) { nodes { metrics { share(of: REQUESTS) } } }", await busy.key("tenant", "acme"))
+    assert tenant["rows"]["nodes"] == [{"metrics": {"share": 0.4}}]
+
+
+async def test_what_a_share_is_of_may_be_a_variable(busy: Gateway) -> None:
+    document = """query($range: TimeRange!, $metric: UsageMetric!) {
+      usage(range: $range, compareTo: {previous: PERIOD}) { totals { ...M } } }
+      fragment M on UsageMetrics { share(of: $metric) change(of: $metric) }"""
+    answer = await busy.graphql(document, await busy.key("admin"), range=RANGE, metric="REQUESTS")
+    assert answer == {"data": {"usage": {"totals": {"share": 1.0, "change": None}}}}
