@@ -65,7 +65,9 @@ class IngestEndpoint:
             body = await self.reader.read(request, self.body_limit, held)
             batch = await self.reader.decoding.run(body, parser.weigh, lambda body: parser.parse(body, context.now, principal.tenant_id))
             del body
-            held.grow_to(len(batch.records) * _RECORD_BYTES + len(batch.quarantined) * _QUARANTINED_BYTES + len(batch.rejects) * _REJECT_BYTES)
+            held.grow_to(
+                len(batch.records) * _RECORD_BYTES + len(batch.quarantined) * _QUARANTINED_BYTES + len(batch.rejects) * _REJECT_BYTES
+            )
             receipt = await self.services.ingestor.ingest(batch, principal.key_id)
         self.metrics.observe_receipt(receipt)
         return receipt.shown_to(principal)
