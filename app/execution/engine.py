@@ -133,6 +133,7 @@ class Engine:
         self, schema: strawberry.Schema, limits: Limits, dialect: Dialect, show: Show, *, toll: Toll | None = None, compiled: bool = True
     ) -> None:
         self.schema = schema._schema
+        self._config = schema.config
         self._limits = limits
         self._introspection = IntrospectionCost(self.schema)
         self._rules = tuple(
@@ -190,7 +191,7 @@ class Engine:
         if len(operations) == 1:
             operations[None] = next(iter(operations.values()))
         is_kept = not errors and len(query) <= MAX_CACHED_LENGTH
-        ready = prepare_operations(self.schema, document) if is_kept and self._selections is not None else {}
+        ready = prepare_operations(self.schema, document, self._config) if is_kept and self._selections is not None else {}
         return Prepared(document, errors, operations, is_kept, ready)
 
     def _validate(self, document: DocumentNode) -> tuple[GraphQLError, ...]:

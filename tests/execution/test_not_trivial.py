@@ -191,7 +191,7 @@ async def test_enum_members_that_are_exceptions_or_awaitable() -> None:
 
 async def test_names_that_python_keeps_for_itself() -> None:
     pair = pair_of(_plain_query())
-    definition = pair.compiled._schema.type_map["Plain"].fields["title"].extensions["strawberry-definition"]  # type: ignore[attr-defined]
+    definition = pair.compiled.schema.type_map["Plain"].fields["title"].extensions["strawberry-definition"]  # type: ignore[attr-defined]
     definition.python_name = "class"
     try:
         await compare(pair, "{ items { title } }")
