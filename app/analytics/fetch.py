@@ -9,11 +9,11 @@ from typing import Any, cast
 from app.analytics.plan import Plan, Shape
 from app.analytics.select import CompiledSelect, select_model_cards, select_rankings, select_shape
 from app.analytics.top_users import asks_for_top_users, try_top_users
-from app.cube.metrics import Unit
 from app.cube.rollups import BY_DAY_ALL
 from app.db.engine import Connection, Database
 from app.db.pipeline import Asked, Planning, Rows, ask
 from app.domain.errors import ConnectionLostError
+from app.domain.fields import Unit
 from app.domain.time_range import DateWindow
 
 

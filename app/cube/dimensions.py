@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import Enum
 
-from app.domain.usage import UNKNOWN
+from app.domain.usage import TRAFFIC_MODES, UNKNOWN
 
 
 class Privacy(Enum):
@@ -62,10 +62,6 @@ CALLER_KEY = Dimension(
     absent="",
     in_tenant=True,
 )
-
-TRAFFIC_MODES = ("shared", "byok")
-"""The names of the `traffic_mode` keys 0 and 1."""
-
 TRAFFIC_MODE = Dimension(
     "traffic_mode",
     "traffic_mode",

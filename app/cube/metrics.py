@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from typing import Final
 
-
-class Unit(Enum):
-    """What one of it is; decides the GraphQL scalar, the CSV form and the rounding at output."""
-
-    COUNT = "count"
-    TOKENS = "tokens"
-    USD = "USD"
-    CREDITS = "credits"
-    MILLISECONDS = "ms"
-    RATE = "0 to 1"
-    INSTANT = "instant"
+from app.domain.fields import Summed, Unit
+from app.domain.usage import FIELDS, UsageRecord, name_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +25,16 @@ class Measure:
         return "bigint" if self.aggregate.startswith("count(") else "numeric"
 
 
-def _summed(name: str, unit: Unit, description: str) -> Measure:
-    return Measure(name, f"sum({name})", unit, description)
+_KINDS: Final = {field.name: field.kind for field in FIELDS}
+
+
+def summed(read: Callable[[UsageRecord], object], description: str | None = None) -> Measure:
+    """Return the sum of a field that has a unit, in the field's own words if no others are given. TypeError: it has none."""
+    name = name_of(read)
+    kind = _KINDS[name]
+    if not isinstance(kind, Summed):
+        raise TypeError(f"{name} cannot be summed")
+    return Measure(name, f"sum({name})", kind.unit, description or kind.description)
 
 
 REQUEST_COUNT = Measure("request_count", "count(*)", Unit.COUNT, "Requests, failed ones included.")
@@ -56,16 +56,16 @@ CACHE_HIT_COUNT = Measure(
 INTERRUPTED_COUNT = Measure(
     "interrupted_count", "count(*) FILTER (WHERE interrupted)", Unit.COUNT, "Requests whose stream ended before its end."
 )
-PROMPT_TOKENS = _summed("prompt_tokens", Unit.TOKENS, "Input tokens, cached ones included.")
-COMPLETION_TOKENS = _summed("completion_tokens", Unit.TOKENS, "Output tokens, reasoning included.")
-CACHED_TOKENS = _summed("cached_tokens", Unit.TOKENS, "The part of the input tokens that the provider's prompt cache answered.")
-REASONING_TOKENS = _summed("reasoning_tokens", Unit.TOKENS, "The part of the output tokens spent on reasoning.")
-COST_USD = _summed("cost_usd", Unit.USD, "Cost in US dollars, as priced when the records came in.")
-SHARED_MODEL_SPEND = _summed("shared_model_spend", Unit.CREDITS, "Credits charged for shared-capacity model usage.")
-BYOK_PLATFORM_FEE = _summed("byok_platform_fee", Unit.CREDITS, "Credits charged as platform fee on bring-your-own-key requests.")
-MANAGED_TOOL_FEE = _summed("managed_tool_fee", Unit.CREDITS, "Credits charged for managed tools such as web search.")
-AGENT_RUNTIME_FEE = _summed("agent_runtime_fee", Unit.CREDITS, "Credits charged for agent runtime.")
-SEARCH_REQUESTS = _summed("search_requests", Unit.COUNT, "Successful managed web tool invocations.")
+PROMPT_TOKENS = summed(lambda record: record.prompt_tokens)
+COMPLETION_TOKENS = summed(lambda record: record.completion_tokens)
+CACHED_TOKENS = summed(lambda record: record.cached_tokens)
+REASONING_TOKENS = summed(lambda record: record.reasoning_tokens)
+COST_USD = summed(lambda record: record.cost_usd, "Cost in US dollars, as priced when the records came in.")
+SHARED_MODEL_SPEND = summed(lambda record: record.shared_model_spend)
+BYOK_PLATFORM_FEE = summed(lambda record: record.byok_platform_fee)
+MANAGED_TOOL_FEE = summed(lambda record: record.managed_tool_fee)
+AGENT_RUNTIME_FEE = summed(lambda record: record.agent_runtime_fee)
+SEARCH_REQUESTS = summed(lambda record: record.search_requests)
 LATENCY_COUNT = Measure("latency_count", "count(latency_ms)", Unit.COUNT, "Requests that have a latency.")
 LATENCY_SUM_MS = Measure("latency_sum_ms", "coalesce(sum(latency_ms), 0)", Unit.MILLISECONDS, "Sum of the known latencies.")
 

@@ -25,8 +25,8 @@ from app.cube.metrics import (
     SHARED_MODEL_SPEND,
     SUCCESSFUL_COUNT,
     Measure,
-    Unit,
 )
+from app.domain.fields import Unit
 
 RATE_PLACES: Final = 4
 MILLISECOND_PLACES: Final = 3

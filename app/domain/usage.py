@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Annotated, Final, NamedTuple, cast
+
+from app.domain.fields import (
+    LONG_TEXT,
+    PLAUSIBLE,
+    Amount,
+    Choice,
+    Cost,
+    Count,
+    DisplayName,
+    Flag,
+    Instant,
+    ModelName,
+    Name,
+    SmallNumber,
+    Summed,
+    Text,
+    Unit,
+    read_fields,
+)
 
 UNKNOWN = "unknown"
 """The name under which an empty model or provider counts."""
@@ -14,58 +33,94 @@ UNKNOWN = "unknown"
 OTHER = "other"
 """Reserved by the rankings for the tail: no model may have it as its permaslug."""
 
-MAX_ATTEMPT = 10_000
-"""Greatest `attempt`."""
+TRAFFIC_MODES: Final = ("shared", "byok")
+"""How a request may have been paid for. Records and rollups hold the position."""
 
-MAX_COUNT = 2**53 - 1
-"""Greatest token, credit or search count of one record: the greatest integer that JSON clients read exactly."""
-
-
-PLAUSIBLE_UP_TO: Mapping[str, int] = {
-    **dict.fromkeys(("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"), 10**12),
-    **dict.fromkeys(("shared_model_spend", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee"), 10**12),
-    "search_requests": 10**6,
-    "cost_usd": 10**6,
-    **dict.fromkeys(("latency_ms", "ttft_ms"), 10**9),
-}
-"""The most that one request can mean, by field: tokens, credits, searches, US dollars, milliseconds. A record over it is quarantined."""
+MAX_STATUS: Final = 599
+MAX_ATTEMPT: Final = 10_000
+COST_BOUND: Final = 10**12
+MAX_DURATION_MS: Final = 10**12
 
 
 class UsageRecord(NamedTuple):
-    """One request at the router. Token counts are inclusive: cached is part of prompt, reasoning is part of completion."""
+    """One request at the router. Token counts are inclusive: cached is part of prompt, reasoning is part of completion.
 
-    tenant_id: str
-    request_id: str
-    occurred_at: datetime
-    project_id: str | None
-    api_key_id: str | None
-    user_id: str | None
-    username: str | None
-    model_id: str
-    model_permaslug: str
-    provider: str | None
-    """None: the catalog's provider of the model, or the part of `model_id` before the slash."""
-    status_code: int
-    prompt_tokens: int
-    completion_tokens: int
-    cached_tokens: int
-    reasoning_tokens: int
-    cost_usd: Decimal | None
-    """None: to be priced from the catalog."""
-    traffic_mode: str
-    shared_model_spend: int
-    byok_platform_fee: int
-    managed_tool_fee: int
-    agent_runtime_fee: int
-    search_requests: int
-    latency_ms: Decimal | None
-    ttft_ms: Decimal | None
-    attempt: int = 1
-    """Which try of the caller's request this is; over 1: a router tried again or fell back. Each attempt has a request id of its own."""
-    cache_hit: bool = False
-    """Whether the router answered from its own cache, so that no provider was asked; without a given cost it costs nothing."""
-    interrupted: bool = False
-    """Whether the stream ended before its end, by the caller or by the provider; the tokens are those up to there."""
+    The one place where a field is declared: parsing, encoding, staging, columns, the GraphQL input, OpenAPI and docs derive from it.
+    """
+
+    tenant_id: Annotated[
+        str, Name("Tenant that made the request; a key that belongs to a tenant implies it.", "tenant_id", is_id=True, is_implied=True)
+    ]
+    request_id: Annotated[str, Text("Id of the request, unique per tenant: a record sent again is a duplicate.")]
+    occurred_at: Annotated[datetime, Instant("When it occurred.")]
+    model_id: Annotated[str, ModelName("Public model id, such as `openai/gpt-4o`; required unless the request failed before routing.")]
+    model_permaslug: Annotated[str, ModelName("Dated model and variant, such as `openai/gpt-4o-2024-05-13:free`; `model_id` if not given.")]
+    project_id: Annotated[str | None, Name("Project within the tenant.", "project_id", is_id=True)] = None
+    api_key_id: Annotated[
+        str | None, Name("The caller's key at the router, to group by; it opens nothing here.", "caller_key_id", is_id=True)
+    ] = None
+    user_id: Annotated[str | None, Name("End user.", "user_id")] = None
+    username: Annotated[
+        str | None,
+        DisplayName(
+            "The end user's name; the newest one is shown.",
+            table="tenant_users",
+            keys=("tenant_id", "user_id"),
+            column="username",
+            at="username_at",
+            optional_key="user_id",
+        ),
+    ] = None
+    provider: Annotated[
+        str | None,
+        Name(
+            "Provider that served it; if not given the catalog's, or the part of `model_id` before `/`.",
+            "provider_id",
+            LONG_TEXT,
+            is_implied=True,
+        ),
+    ] = None
+    status_code: Annotated[int, SmallNumber("HTTP status, 0 if there was none; 2xx is success.", 0, MAX_STATUS)] = 200
+    prompt_tokens: Annotated[int, Count("Input tokens, cached ones included.", Unit.TOKENS)] = 0
+    completion_tokens: Annotated[int, Count("Output tokens, reasoning included.", Unit.TOKENS)] = 0
+    cached_tokens: Annotated[
+        int, Count("The part of the input tokens that the provider's prompt cache answered.", Unit.TOKENS, part_of="prompt_tokens")
+    ] = 0
+    reasoning_tokens: Annotated[
+        int, Count("The part of the output tokens spent on reasoning.", Unit.TOKENS, part_of="completion_tokens")
+    ] = 0
+    cost_usd: Annotated[Decimal | None, Cost("Cost in US dollars; if not given, priced from the catalog.", COST_BOUND)] = None
+    traffic_mode: Annotated[str, Choice("Shared capacity or bring-your-own-key.", TRAFFIC_MODES)] = "shared"
+    shared_model_spend: Annotated[int, Count("Credits charged for shared-capacity model usage.", Unit.CREDITS)] = 0
+    byok_platform_fee: Annotated[int, Count("Credits charged as platform fee on bring-your-own-key requests.", Unit.CREDITS)] = 0
+    managed_tool_fee: Annotated[int, Count("Credits charged for managed tools such as web search.", Unit.CREDITS)] = 0
+    agent_runtime_fee: Annotated[int, Count("Credits charged for agent runtime.", Unit.CREDITS)] = 0
+    search_requests: Annotated[int, Count("Successful managed web tool invocations.", Unit.COUNT)] = 0
+    latency_ms: Annotated[
+        Decimal | None, Amount("Milliseconds to the end of the answer, if known.", Unit.MILLISECONDS, MAX_DURATION_MS)
+    ] = None
+    ttft_ms: Annotated[Decimal | None, Amount("Milliseconds to the first token, if known.", Unit.MILLISECONDS, MAX_DURATION_MS)] = None
+    attempt: Annotated[
+        int,
+        SmallNumber("Which try of the caller's request this is; a retry or a fallback has its own `request_id`.", 1, MAX_ATTEMPT),
+    ] = 1
+    cache_hit: Annotated[bool, Flag("Whether the router answered from its own cache; without a given cost it costs nothing.")] = False
+    interrupted: Annotated[bool, Flag("Whether the stream ended before its end; the tokens are those up to there.")] = False
+
+
+FIELDS: Final = read_fields(UsageRecord)
+"""The fields of the usage record, in its order."""
+
+PLAUSIBLE_UP_TO: Final = {field.name: PLAUSIBLE[field.kind.unit] for field in FIELDS if isinstance(field.kind, Summed)}
+"""The most that one request can mean, by field."""
+
+# Every field holds its own name.
+_NAMES: Final = tuple.__new__(UsageRecord, UsageRecord._fields)
+
+
+def name_of(read: Callable[[UsageRecord], object]) -> str:
+    """Return the name of the field that `read` takes from a record, `lambda record: record.cost_usd`: mypy knows whether there is one."""
+    return cast(str, read(_NAMES))
 
 
 @dataclass(frozen=True, slots=True)

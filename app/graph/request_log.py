@@ -15,10 +15,10 @@ from typing import Any
 
 from app.analytics.fetch import fetch_rows
 from app.analytics.select import CompiledSelect
-from app.cube.dimensions import TRAFFIC_MODES
 from app.db.engine import Database
 from app.domain.errors import BadInputError
 from app.domain.time_range import DateWindow, format_instant
+from app.domain.usage import TRAFFIC_MODES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_OFFSET = 10_000

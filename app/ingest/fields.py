@@ -11,23 +11,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, assert_never
 
-from app.domain.usage import MAX_ATTEMPT, MAX_COUNT, OTHER, PLAUSIBLE_UP_TO, UNKNOWN, Reason, UsageRecord
+from app.domain.fields import (
+    MAX_COUNT,
+    Amount,
+    Choice,
+    Cost,
+    Count,
+    DisplayName,
+    Flag,
+    Instant,
+    Kind,
+    ModelName,
+    Name,
+    SmallNumber,
+    Text,
+    kinds_of,
+)
+from app.domain.usage import FIELDS, OTHER, PLAUSIBLE_UP_TO, UNKNOWN, Reason, UsageRecord, name_of
 
 EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
 AHEAD: Final = timedelta(days=1)
-MAX_STATUS: Final = 599
 MAX_PLACES: Final = 40
-COST_BOUND: Final = 10**12
-MAX_DURATION_MS: Final = 10**12
-SHORT_TEXT: Final = 128
-LONG_TEXT: Final = 256
-TRAFFIC_MODES: Final = frozenset({"shared", "byok"})
 
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
 _UNPRINTED = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
-_TEXTS: Final = {limit: re.compile(rf"[^{_UNPRINTED}]{{1,{limit}}}") for limit in (SHORT_TEXT, LONG_TEXT)}
 _INSTANT: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]"
     r"((?:[01][0-9]|2[0-3]):[0-5][0-9])(?:(:[0-5][0-9])(?:[.,]([0-9]+))?)?"
@@ -48,23 +57,20 @@ OFFSET_RULE: Final = "needs a UTC offset such as Z or +01:00"
 EARLIEST_RULE: Final = "must not be before 2020-01-01T00:00:00Z"
 AHEAD_RULE: Final = "must not be more than 1 day after the time of arrival"
 COUNT_RULE: Final = f"must be an integer from 0 to {MAX_COUNT}"
-STATUS_RULE: Final = f"must be an integer from 0 to {MAX_STATUS}"
-COST_RULE: Final = f"must be a number from 0 to less than {COST_BOUND} with at most {MAX_PLACES} decimal places"
-DURATION_RULE: Final = f"must be a number from 0 to {MAX_DURATION_MS} with at most {MAX_PLACES} decimal places, or null"
-ATTEMPT_RULE: Final = f"must be an integer from 1 to {MAX_ATTEMPT}"
 FLAG_RULE: Final = "must be true or false"
-TRAFFIC_RULE: Final = 'must be "shared" or "byok"'
 MODEL_RULE: Final = "is required unless the request failed before routing"
 RESERVED_RULE: Final = '"other" is reserved: it names the tail of the rankings'
-CACHED_RULE: Final = "is part of prompt_tokens and may not exceed it"
-REASONING_RULE: Final = "is part of completion_tokens and may not exceed it"
 
-INTEGER_FIELDS: Final = frozenset(
-    {"status_code", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "search_requests", "attempt"}
-    | {"shared_model_spend", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee"}
-)
+PARTS: Final = {name: kind.part_of for name, kind in kinds_of(FIELDS, Count).items() if kind.part_of is not None}
+"""Counts that another count includes, by name, and which."""
 
-T = TypeVar("T")
+
+def part_rule(whole: str) -> str:
+    """Return what a part of a count may not do."""
+    return f"is part of {whole} and may not exceed it"
+
+
+INTEGER_FIELDS: Final = frozenset({*kinds_of(FIELDS, Count), *kinds_of(FIELDS, SmallNumber)})
 
 
 class BrokenRuleError(ValueError):
@@ -91,10 +97,9 @@ def read_id(value: object) -> str:
     raise BrokenRuleError(ID_RULE)
 
 
-def text_reader(limit: int) -> Callable[[object], str]:
-    """Make the reader of a string of 1 to `limit` characters (128 or 256) without control characters or lone surrogates."""
-    matches = _TEXTS[limit].fullmatch
-    rule = f"must be a string of 1 to {limit} characters without control characters"
+def text_reader(limit: int, rule: str) -> Callable[[object], str]:
+    """Make the reader of a string of 1 to `limit` characters without control characters or lone surrogates."""
+    matches = re.compile(rf"[^{_UNPRINTED}]{{1,{limit}}}").fullmatch
 
     def read_text(value: object) -> str:
         if isinstance(value, str) and matches(value):
@@ -104,26 +109,29 @@ def text_reader(limit: int) -> Callable[[object], str]:
     return read_text
 
 
-read_short_text: Final = text_reader(SHORT_TEXT)
-read_long_text: Final = text_reader(LONG_TEXT)
+def _model_reader(read_text: Callable[[object], str]) -> Callable[[object], str]:
+    def read_model(value: object) -> str:
+        name = read_text(value)
+        if name == OTHER:
+            raise BrokenRuleError(RESERVED_RULE)
+        return name
+
+    return read_model
 
 
-def read_model(value: object) -> str:
-    """Read a model's name."""
-    name = read_long_text(value)
-    if name == OTHER:
-        raise BrokenRuleError(RESERVED_RULE)
-    return name
+def choice_reader(words: tuple[str, ...], rule: str) -> Callable[[object], str]:
+    """Make the reader of one of a few words."""
+    known = frozenset(words)
+
+    def read_choice(value: object) -> str:
+        if isinstance(value, str) and value in known:
+            return value
+        raise BrokenRuleError(rule)
+
+    return read_choice
 
 
-def read_traffic_mode(value: object) -> str:
-    """Read how the request was paid for."""
-    if isinstance(value, str) and value in TRAFFIC_MODES:
-        return value
-    raise BrokenRuleError(TRAFFIC_RULE)
-
-
-def integer_reader(maximum: int, rule: str, *, minimum: int = 0) -> Callable[[object], int]:
+def integer_reader(minimum: int, maximum: int, rule: str) -> Callable[[object], int]:
     """Make the reader of an integer from `minimum` to `maximum`: an integer, an integral number, or a string of decimal digits."""
 
     def read_integer(value: object) -> int:
@@ -141,9 +149,7 @@ def integer_reader(maximum: int, rule: str, *, minimum: int = 0) -> Callable[[ob
     return read_integer
 
 
-read_count: Final = integer_reader(MAX_COUNT, COUNT_RULE)
-read_status: Final = integer_reader(MAX_STATUS, STATUS_RULE)
-read_attempt: Final = integer_reader(MAX_ATTEMPT, ATTEMPT_RULE, minimum=1)
+read_count: Final = integer_reader(0, MAX_COUNT, COUNT_RULE)
 
 
 def read_flag(value: object) -> bool:
@@ -186,10 +192,6 @@ def decimal_reader(bound: int, rule: str, *, inclusive: bool) -> Callable[[objec
     return read_decimal
 
 
-read_cost: Final = decimal_reader(COST_BOUND, COST_RULE, inclusive=False)
-read_duration_ms: Final = decimal_reader(MAX_DURATION_MS, DURATION_RULE, inclusive=True)
-
-
 def _written_instant(text: str) -> datetime:
     match = _INSTANT.fullmatch(text) if len(text) <= _MAX_INSTANT_LENGTH else None
     if match is None:
@@ -218,102 +220,133 @@ def read_instant(value: object, latest: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-class _Row:
-    """One row while it is read: the values asked for, and the first broken rule of each field."""
-
-    def __init__(self, row: Mapping[str, object]) -> None:
-        self.values = row
-        self.errors: dict[str, str] = {}
-
-    def optional(self, name: str, read: Callable[[object], T], default: T, *, empty_is_absent: bool = False) -> T:
-        """The field, or `default` where it is absent, null or wrong; an empty string is absent if the field says so."""
-        value = self.values.get(name)
-        if value is None or (empty_is_absent and value == ""):
-            return default
-        try:
-            return read(value)
-        except BrokenRuleError as error:
-            self.errors[name] = str(error)
-            return default
-
-    def required(self, name: str, read: Callable[[object], T], default: T) -> T:
-        """The field; it is an error, and `default`, where it is absent, null, empty or wrong."""
-        value = self.values.get(name)
-        if value is None or value == "":
-            self.errors[name] = IS_REQUIRED
-            return default
-        return self.optional(name, read, default)
-
-    def text(self, name: str, read: Callable[[object], str]) -> str | None:
-        """An optional string: null and empty are absent."""
-        return self.optional(name, read, None, empty_is_absent=True)
+def rule_of(kind: Kind) -> str:
+    """Return what a value of a kind must be, in the words of a reject."""
+    match kind:
+        case Instant():
+            return INSTANT_RULE
+        case Name(is_id=True):
+            return ID_RULE
+        case Text(limit=limit) | Name(limit=limit) | ModelName(limit=limit) | DisplayName(limit=limit):
+            return f"must be a string of 1 to {limit} characters without control characters"
+        case Choice(words=words):
+            return "must be " + " or ".join(f'"{word}"' for word in words)
+        case Count():
+            return COUNT_RULE
+        case SmallNumber(minimum=minimum, maximum=maximum):
+            return f"must be an integer from {minimum} to {maximum}"
+        case Flag():
+            return FLAG_RULE
+        case Amount(most=most):
+            return f"must be a number from 0 to {most} with at most {MAX_PLACES} decimal places, or null"
+        case Cost(below=below):
+            return f"must be a number from 0 to less than {below} with at most {MAX_PLACES} decimal places"
+        case _:
+            assert_never(kind)
 
 
-def _tenant(row: _Row, rules: FieldRules) -> str:
-    bound = rules.tenant_id
-    if bound is None:
-        return row.required("tenant_id", read_id, "")
-    named = row.text("tenant_id", read_id)
-    if named is not None and named != bound:
-        row.errors["tenant_id"] = f"this key writes records of tenant {bound} only"
-    return bound
+def _reader_of(kind: Kind) -> Callable[[object], Any] | None:
+    """The reader of a kind; None: it depends on the time of arrival."""
+    rule = rule_of(kind)
+    match kind:
+        case Instant():
+            return None
+        case Name(is_id=True):
+            return read_id
+        case Text(limit=limit) | Name(limit=limit) | DisplayName(limit=limit):
+            return text_reader(limit, rule)
+        case ModelName(limit=limit):
+            return _model_reader(text_reader(limit, rule))
+        case Choice(words=words):
+            return choice_reader(words, rule)
+        case Count():
+            return read_count
+        case SmallNumber(minimum=minimum, maximum=maximum):
+            return integer_reader(minimum, maximum, rule)
+        case Flag():
+            return read_flag
+        case Amount(most=most):
+            return decimal_reader(most, rule, inclusive=True)
+        case Cost(below=below):
+            return decimal_reader(below, rule, inclusive=False)
+        case _:
+            assert_never(kind)
 
 
-def _model(row: _Row, *, succeeded: bool) -> str:
-    """The model, or `unknown` where a request that failed before routing has none. An empty one is none."""
-    model_id = row.text("model_id", read_model)
-    if model_id is None and succeeded:
-        row.errors.setdefault("model_id", MODEL_RULE)
-    return model_id or UNKNOWN
+RULES: Final = {field.name: rule_of(field.kind) for field in FIELDS}
+"""What each field's value must be, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """How a field is read by itself. An empty text is an absent one where it could stand for a value."""
+
+    name: str
+    read: Callable[[object], Any] | None
+    default: Any
+    is_required: bool
+    empty_is_absent: bool
+
+
+_STEPS: Final = tuple(
+    _Step(
+        field.name,
+        _reader_of(field.kind),
+        field.default,
+        field.is_required,
+        field.is_required or not isinstance(field.kind, Count | SmallNumber | Amount | Cost),
+    )
+    for field in FIELDS
+)
+_TENANT: Final = name_of(lambda record: record.tenant_id)
+_MODEL: Final = name_of(lambda record: record.model_id)
+_PERMASLUG: Final = name_of(lambda record: record.model_permaslug)
+_STATUS: Final = name_of(lambda record: record.status_code)
 
 
 def check_record(values: Mapping[str, object], rules: FieldRules) -> UsageRecord | dict[str, str]:
     """Check every field of a row: the record, or the broken rules by field."""
-    row = _Row(values)
-    tenant_id = _tenant(row, rules)
-    request_id = row.required("request_id", read_short_text, "")
-    occurred_at = row.required("occurred_at", lambda value: read_instant(value, rules.latest), EARLIEST)
-    status_code = row.optional("status_code", read_status, 200)
-    succeeded = 200 <= status_code < 300 and "status_code" not in row.errors
-    model_id = _model(row, succeeded=succeeded)
-    prompt = row.optional("prompt_tokens", read_count, 0)
-    completion = row.optional("completion_tokens", read_count, 0)
-    cached = row.optional("cached_tokens", read_count, 0)
-    reasoning = row.optional("reasoning_tokens", read_count, 0)
-    if cached > prompt and "prompt_tokens" not in row.errors:
-        row.errors["cached_tokens"] = CACHED_RULE
-    if reasoning > completion and "completion_tokens" not in row.errors:
-        row.errors["reasoning_tokens"] = REASONING_RULE
-    record = UsageRecord(
-        tenant_id=tenant_id,
-        request_id=request_id,
-        occurred_at=occurred_at,
-        project_id=row.text("project_id", read_id),
-        api_key_id=row.text("api_key_id", read_id),
-        user_id=row.text("user_id", read_short_text),
-        username=row.text("username", read_long_text),
-        model_id=model_id,
-        model_permaslug=row.text("model_permaslug", read_model) or model_id,
-        provider=row.text("provider", read_long_text),
-        status_code=status_code,
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=cached,
-        reasoning_tokens=reasoning,
-        cost_usd=row.optional("cost_usd", read_cost, None),
-        traffic_mode=row.optional("traffic_mode", read_traffic_mode, "shared", empty_is_absent=True),
-        shared_model_spend=row.optional("shared_model_spend", read_count, 0),
-        byok_platform_fee=row.optional("byok_platform_fee", read_count, 0),
-        managed_tool_fee=row.optional("managed_tool_fee", read_count, 0),
-        agent_runtime_fee=row.optional("agent_runtime_fee", read_count, 0),
-        search_requests=row.optional("search_requests", read_count, 0),
-        latency_ms=row.optional("latency_ms", read_duration_ms, None),
-        ttft_ms=row.optional("ttft_ms", read_duration_ms, None),
-        attempt=row.optional("attempt", read_attempt, 1),
-        cache_hit=row.optional("cache_hit", read_flag, False, empty_is_absent=True),
-        interrupted=row.optional("interrupted", read_flag, False, empty_is_absent=True),
-    )
-    return row.errors or record
+    errors: dict[str, str] = {}
+    taken: dict[str, Any] = {}
+    for step in _STEPS:
+        name = step.name
+        value = values.get(name)
+        if value is None or (value == "" and step.empty_is_absent):
+            taken[name] = step.default
+            if step.is_required:
+                errors[name] = IS_REQUIRED
+            continue
+        try:
+            taken[name] = read_instant(value, rules.latest) if step.read is None else step.read(value)
+        except BrokenRuleError as error:
+            taken[name] = step.default
+            errors[name] = str(error)
+    _settle_tenant(taken, errors, rules)
+    _settle_model(taken, errors)
+    for part, whole in PARTS.items():
+        if taken[part] > taken[whole] and whole not in errors:
+            errors[part] = part_rule(whole)
+    return errors or UsageRecord(*taken.values())
+
+
+def _settle_tenant(taken: dict[str, Any], errors: dict[str, str], rules: FieldRules) -> None:
+    named = taken[_TENANT]
+    if rules.tenant_id is None:
+        if named is None:
+            errors.setdefault(_TENANT, IS_REQUIRED)
+        return
+    if named is not None and named != rules.tenant_id:
+        errors[_TENANT] = f"this key writes records of tenant {rules.tenant_id} only"
+    taken[_TENANT] = rules.tenant_id
+
+
+def _settle_model(taken: dict[str, Any], errors: dict[str, str]) -> None:
+    """The model is `unknown` where a request that failed before routing has none. An empty one is none."""
+    if taken[_MODEL] is None:
+        if 200 <= taken[_STATUS] < 300 and _STATUS not in errors:
+            errors.setdefault(_MODEL, MODEL_RULE)
+        taken[_MODEL] = UNKNOWN
+    taken[_PERMASLUG] = taken[_PERMASLUG] or taken[_MODEL]
 
 
 def find_implausible(record: UsageRecord) -> tuple[Reason, ...]:

@@ -8,10 +8,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from app.cube.metrics import Unit
 from app.cube.usage_metrics import UsageMetric
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError
+from app.domain.fields import Unit
 from app.domain.time_range import format_seconds
 from app.query.bind import Bound
 from app.query.cover import Scan, count_expected, cover

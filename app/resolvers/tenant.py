@@ -12,10 +12,10 @@ import orjson
 import strawberry
 
 from app.analytics.usage import GroupPlace, GroupsQuestion, caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
-from app.cube.dimensions import TRAFFIC_MODES
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.principal import Scope
 from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
+from app.domain.usage import TRAFFIC_MODES
 from app.execution.rows import RowList, RowShape, as_list
 from app.money.rounding import percentage, round_half_up
 from app.request.context import NO_SUCH_TENANT

@@ -9,11 +9,11 @@ from typing import Annotated, Final
 import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
-from app.cube.metrics import Unit
 from app.cube.usage_dimensions import USAGE_DIMENSIONS, Kind, UsageDimension
 from app.cube.usage_metrics import METRICS_BY_NAME, USAGE_METRICS, UsageMetric
 from app.domain.calendar import MAX_BUCKETS
 from app.domain.errors import BadInputError
+from app.domain.fields import Unit
 from app.domain.time_range import TimeRange, latest_date, midnight
 from app.query.bind import Reader, bind, reader_of
 from app.query.filters import All, Condition, Match, Named

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
 
-from app.cube.metrics import Unit
 from app.cube.usage_metrics import COST, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
+from app.domain.fields import Unit
 from app.domain.time_range import format_instant
 from app.money.rounding import SHARE_PLACES, quotient, usd
 from app.query.run import Numbers

@@ -7,8 +7,7 @@ from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
-from app.cube.dimensions import TRAFFIC_MODES
-from app.domain.usage import UsageRecord
+from app.domain.usage import TRAFFIC_MODES, UsageRecord
 from app.write.identities import Names
 
 Row = tuple[Any, ...]

@@ -13,7 +13,8 @@ from itertools import islice
 from typing import Any, Final
 
 from app.db.engine import NOT_STORABLE, Connection, Database
-from app.domain.usage import MAX_COUNT, Quarantined
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import Quarantined
 
 QUARANTINE_LIMIT: Final = 100_000
 """Records that may wait at once. Beyond them a record is rejected, and its sender told so."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.domain.usage import MAX_COUNT
+from app.domain.fields import MAX_COUNT
 from app.summaries.closing import close_days
 from app.summaries.verify import chunks_of, find_differences, find_extent
 from tests.clock import NOW

@@ -12,7 +12,7 @@ import pytest
 
 from app.db.engine import Database
 from app.domain.errors import UnavailableError
-from app.domain.usage import MAX_COUNT
+from app.domain.fields import MAX_COUNT
 from app.summaries.verify import chunks_of, find_differences, find_extent, rebuild
 from app.write.batch import ARRAYS_UP_TO, Ingestor
 from app.write.rotation import RETRY_WINDOW, rotate_request_ids

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from app.db.engine import Database
-from app.domain.usage import MAX_COUNT, UsageRecord
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import UsageRecord
 from app.write import large
 from app.write.batch import ARRAYS_UP_TO, Ingestor
 from app.write.columns import encode_copy

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from app.cube.rollups import ROLLUPS
 from app.db.engine import Database
-from app.domain.usage import MAX_COUNT, UsageRecord
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import UsageRecord
 from app.summaries.verify import chunks_of, find_differences, find_extent
 from app.write.batch import Ingestor
 from app.write.catalog import load_catalog, parse_catalog

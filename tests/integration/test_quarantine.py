@@ -14,7 +14,8 @@ import pytest
 
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, ConnectionLostError
-from app.domain.usage import MAX_COUNT, ParsedBatch, Quarantined, Reason, UsageRecord
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import ParsedBatch, Quarantined, Reason, UsageRecord
 from app.graph.quarantine import QuarantineFilter, fetch_quarantined
 from app.ingest.fields import FieldRules
 from app.ingest.parse import parse_values

@@ -15,9 +15,9 @@ from app.analytics.fetch import fetch_rankings
 from app.analytics.usage import UsageQuestion, fetch_usage
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION, alembic_config, current_revision, sqlalchemy_url, upgrade
+from app.domain.fields import MAX_COUNT
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
-from app.domain.usage import MAX_COUNT
 from app.summaries.closing import close_days
 from app.summaries.verify import chunks_of, find_differences, find_extent
 from app.write.batch import Ingestor

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.usage import MAX_COUNT
+from app.domain.fields import MAX_COUNT
 from app.ingest.sources.conventions import CONVENTIONS, EXCLUSIVE, INCLUSIVE, TokenCounts, read_tokens
 
 DOCS = Path(__file__).parents[2] / "docs" / "usage-record.md"

@@ -20,7 +20,8 @@ from uuid import UUID
 import pytest
 
 from app.demo.generate import DEMO_TENANT, TIED, UNCATALOGUED, demo_catalog, generate_demo
-from app.domain.usage import MAX_COUNT, OTHER, UNKNOWN, UsageRecord
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import OTHER, UNKNOWN, UsageRecord
 
 END = datetime(2026, 6, 26, 12, 34, 56, 789_000, tzinfo=UTC)
 COUNT = 60_000

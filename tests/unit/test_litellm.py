@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError, BodyTooLargeError
-from app.domain.usage import MAX_COUNT, PLAUSIBLE_UP_TO, ParsedBatch, UsageRecord
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import PLAUSIBLE_UP_TO, ParsedBatch, UsageRecord
 from app.ingest import parse
 from app.ingest.fields import FieldRules
 from app.ingest.sources import litellm

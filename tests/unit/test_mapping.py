@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 import app
 from app.domain.errors import BadInputError
-from app.domain.usage import MAX_COUNT, ParsedBatch, UsageRecord
-from app.ingest.fields import COST_RULE, EARLIEST_RULE, INSTANT_RULE, IS_REQUIRED, OFFSET_RULE, FieldRules
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import ParsedBatch, UsageRecord
+from app.ingest.fields import EARLIEST_RULE, INSTANT_RULE, IS_REQUIRED, OFFSET_RULE, RULES, FieldRules
 from app.ingest.sources.candidates import collect_candidates
 from app.ingest.sources.mapping import MAX_MAP_BYTES, parse_map
 
@@ -111,7 +112,7 @@ class TestFields:
     def test_what_is_no_number_is_refused_and_not_scaled(self) -> None:
         text = PLAIN + "  cost_usd: {column: cents, scale: 0.01}\n"
         for cell in ("abc", "-5", float("nan"), float("inf"), True, [1], "9" * 200):
-            assert reasons(text, cents=cell) == [("cost_usd", COST_RULE)]
+            assert reasons(text, cents=cell) == [("cost_usd", RULES["cost_usd"])]
 
     def test_choices(self) -> None:
         text = PLAIN + '  status_code: {column: ok, map: {"true": 200, "false": 500, 7: 429, "": 0}}\n'

@@ -10,7 +10,7 @@ import pytest
 
 from app.domain.errors import BadInputError
 from app.domain.usage import ParsedBatch, Reject
-from app.ingest.fields import COST_RULE, COUNT_RULE, ID_RULE, IS_REQUIRED, MODEL_RULE
+from app.ingest.fields import COUNT_RULE, ID_RULE, IS_REQUIRED, MODEL_RULE, RULES
 from app.ingest.parse import MAX_LINE_BYTES, Unreadable, parse_json, parse_ndjson, parse_rows, parse_values
 
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
@@ -145,7 +145,7 @@ class TestNumbersThatJsonParsersRefuse:
         if number == "1e-400000000000":
             assert batch.records[0].cost_usd == 0
         else:
-            assert (batch.rejects, request_ids(batch)) == ([Reject(0, "cost_usd", COST_RULE)], ["r2"])
+            assert (batch.rejects, request_ids(batch)) == ([Reject(0, "cost_usd", RULES["cost_usd"])], ["r2"])
 
     def test_a_lone_surrogate(self) -> None:
         batch = from_json(rb'[{"request_id":"\ud800","occurred_at":"2026-03-12T08:30:00Z","tenant_id":"acme","model_id":"m"}]')
@@ -163,7 +163,7 @@ class TestRejects:
             (1, "occurred_at"): IS_REQUIRED,
             (1, "model_id"): MODEL_RULE,
             (1, "prompt_tokens"): COUNT_RULE,
-            (1, "cost_usd"): COST_RULE,
+            (1, "cost_usd"): RULES["cost_usd"],
         }
 
     @pytest.mark.parametrize("value", [1, 1.5, "text", None, True, [], [record()]])

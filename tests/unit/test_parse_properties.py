@@ -5,21 +5,36 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Any
+from typing import Any, assert_never
 
 import orjson
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError
-from app.domain.usage import MAX_ATTEMPT, PLAUSIBLE_UP_TO, ParsedBatch, UsageRecord
+from app.domain.fields import (
+    PLAUSIBLE,
+    Amount,
+    Choice,
+    Cost,
+    Count,
+    DisplayName,
+    Field,
+    Flag,
+    Instant,
+    ModelName,
+    Name,
+    SmallNumber,
+    Text,
+)
+from app.domain.usage import FIELDS, ParsedBatch, UsageRecord
 from app.ingest.fields import AHEAD, EARLIEST, FieldRules, check_record, find_implausible
-from app.ingest.parse import QuickReader, parse_json, parse_ndjson, parse_rows
+from app.ingest.parse import parse_json, parse_ndjson, parse_rows
+from app.ingest.quick import quick_reader
 
 NOW = datetime(2026, 3, 12, 12, tzinfo=UTC)
 
 ids = st.from_regex(r"[A-Za-z0-9._:@/-]{1,128}", fullmatch=True)
-counts = st.integers(0, 9) | st.integers(0, PLAUSIBLE_UP_TO["prompt_tokens"])
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 
 
@@ -35,40 +50,42 @@ def decimals(bound: int) -> st.SearchStrategy[Decimal]:
     return st.builds(lambda left, right: Decimal(f"{left}.{right}" if right else left), whole, places)
 
 
+def values_of(field: Field) -> st.SearchStrategy[Any]:
+    """Values of a field that stands by itself, plausible ones."""
+    match field.kind:
+        case Instant():
+            values: st.SearchStrategy[Any] = st.datetimes(
+                EARLIEST.replace(tzinfo=None), (NOW + AHEAD).replace(tzinfo=None), timezones=st.just(UTC)
+            )
+        case Name(is_id=True):
+            values = ids
+        case Text(limit=limit) | Name(limit=limit) | DisplayName(limit=limit):
+            values = texts(limit)
+        case ModelName(limit=limit):
+            values = texts(limit).filter(lambda name: name != "other")
+        case Choice(words=words):
+            values = st.sampled_from(words)
+        case Count(unit=unit):
+            values = st.integers(0, 9) | st.integers(0, PLAUSIBLE[unit])
+        case SmallNumber(minimum=minimum, maximum=maximum):
+            values = st.sampled_from([field.default, minimum, maximum]) | st.integers(minimum, maximum)
+        case Flag():
+            values = st.booleans()
+        case Amount(unit=unit) | Cost(unit=unit):
+            values = decimals(PLAUSIBLE[unit])
+        case _:
+            assert_never(field.kind)
+    return st.none() | values if field.is_optional else values
+
+
 @st.composite
 def usage_records(draw: st.DrawFn) -> UsageRecord:
     """Records as the parser takes them: plausible ones."""
-    prompt, completion = draw(counts), draw(counts)
-    models = texts(256).filter(lambda name: name != "other")
-    return UsageRecord(
-        tenant_id=draw(ids),
-        request_id=draw(texts(128)),
-        occurred_at=draw(st.datetimes(EARLIEST.replace(tzinfo=None), (NOW + AHEAD).replace(tzinfo=None), timezones=st.just(UTC))),
-        project_id=draw(st.none() | ids),
-        api_key_id=draw(st.none() | ids),
-        user_id=draw(st.none() | texts(128)),
-        username=draw(st.none() | texts(256)),
-        model_id=draw(models),
-        model_permaslug=draw(models),
-        provider=draw(st.none() | texts(256)),
-        status_code=draw(st.sampled_from([200, 200, 0, 599]) | st.integers(0, 599)),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        cached_tokens=draw(st.integers(0, prompt)),
-        reasoning_tokens=draw(st.integers(0, completion)),
-        cost_usd=draw(st.none() | decimals(PLAUSIBLE_UP_TO["cost_usd"])),
-        traffic_mode=draw(st.sampled_from(["shared", "byok"])),
-        shared_model_spend=draw(counts),
-        byok_platform_fee=draw(counts),
-        managed_tool_fee=draw(counts),
-        agent_runtime_fee=draw(counts),
-        search_requests=draw(st.integers(0, PLAUSIBLE_UP_TO["search_requests"])),
-        latency_ms=draw(st.none() | decimals(PLAUSIBLE_UP_TO["latency_ms"])),
-        ttft_ms=draw(st.none() | decimals(PLAUSIBLE_UP_TO["ttft_ms"])),
-        attempt=draw(st.just(1) | st.integers(1, MAX_ATTEMPT)),
-        cache_hit=draw(st.booleans()),
-        interrupted=draw(st.booleans()),
-    )
+    values: dict[str, Any] = {}
+    for field in FIELDS:
+        whole = field.kind.part_of if isinstance(field.kind, Count) else None
+        values[field.name] = draw(values_of(field) if whole is None else st.integers(0, values[whole]))
+    return UsageRecord(**values)
 
 
 def as_cells(record: UsageRecord) -> dict[str, str]:
@@ -217,7 +234,7 @@ def test_the_quick_path_agrees_with_the_full_check(
 ) -> None:
     rules = FieldRules(NOW, record.tenant_id if is_bound else tenant_id)
     values = {**as_object(record), **spoilt}
-    quick = QuickReader(rules).read([values[name] for name in UsageRecord._fields])
+    quick = quick_reader(rules)([values[name] for name in UsageRecord._fields])
     if quick is not None:
         checked = check_record(values, rules)
         assert quick == checked
@@ -232,7 +249,7 @@ def test_the_quick_path_takes_every_plain_record(record: UsageRecord) -> None:
         return not isinstance(value, str) or value.isprintable()
 
     sent = [value if is_plain(value) else "plain" for value in as_object(record).values()]
-    assert QuickReader(FieldRules(NOW, None)).read(sent) is not None
+    assert quick_reader(FieldRules(NOW, None))(sent) is not None
 
 
 @given(st.lists(st.builds(lambda record, spoilt: {**as_object(record), **spoilt}, usage_records(), spoilt_fields), max_size=3))

@@ -13,7 +13,7 @@ from app.analytics.parts import split_range
 from app.analytics.plan import PlanError, Question, plan_question, whole_months
 from app.analytics.select import select_shape
 from app.cube.dimensions import CALLER_KEY, DIMENSIONS, MODEL, PROJECT, PROVIDER, TENANT, USER, Bucket, Dimension
-from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, Unit, as_metric
+from app.cube.metrics import COST_USD, MEASURES, METRICS, REQUESTS, TOKENS, Metric, as_metric
 from app.cube.rollups import (
     BY_DAY_ALL,
     BY_DAY_MODEL,
@@ -28,6 +28,7 @@ from app.cube.rollups import (
 from app.cube.rollups import (
     DAYS as CLOSED_DAYS,
 )
+from app.domain.fields import Unit
 from app.domain.principal import PUBLIC_SCOPE, Scope
 from app.domain.time_range import TimeRange
 

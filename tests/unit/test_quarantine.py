@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from app.cli.quarantine import parse_settings
 from app.domain.errors import BadInputError
-from app.domain.usage import MAX_COUNT
+from app.domain.fields import MAX_COUNT
 from app.graph.quarantine import decode_position, encode_position
 from app.ingest.release import MAX_IDS, read_ids
 from app.web.metrics import Metrics

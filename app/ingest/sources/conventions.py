@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from app.domain.usage import MAX_COUNT, Reason
+from app.domain.fields import MAX_COUNT
+from app.domain.usage import Reason
 from app.ingest.fields import BrokenRuleError, read_count
 
 

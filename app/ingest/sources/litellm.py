@@ -12,9 +12,10 @@ from typing import Final
 import orjson
 
 from app.domain.errors import BadInputError, BodyTooLargeError
+from app.domain.fields import SHORT_TEXT
 from app.domain.usage import ParsedBatch, Reason
 from app.ingest.elements import Elements
-from app.ingest.fields import SHORT_TEXT, BrokenRuleError, FieldRules, decimal_reader
+from app.ingest.fields import BrokenRuleError, FieldRules, decimal_reader
 from app.ingest.parse import MAX_RECORDS, UTF8_BOM, Unreadable, json_value, line_values
 from app.ingest.sources.candidates import Candidate
 from app.ingest.sources.choice import RowSource, collect_rows

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Final
 
+from app.domain.fields import SHORT_TEXT
 from app.domain.usage import UNKNOWN, Reason
-from app.ingest.fields import COUNT_RULE, SHORT_TEXT, BrokenRuleError, read_count
+from app.ingest.fields import COUNT_RULE, BrokenRuleError, read_count
 from app.ingest.sources.conventions import CONVENTIONS, TokenCounts, TokenReading, read_tokens
 from app.ingest.sources.genai_attributes import VARIANTS, Provider
 

@@ -16,8 +16,9 @@ import yaml
 from yaml.nodes import MappingNode, Node
 
 from app.domain.errors import BadInputError
-from app.domain.usage import Reason, UsageRecord
-from app.ingest.fields import INTEGER_FIELDS, BrokenRuleError, decimal_reader
+from app.domain.fields import Amount, Cost, Count, Flag, SmallNumber, kinds_of
+from app.domain.usage import FIELDS, Reason, UsageRecord
+from app.ingest.fields import BrokenRuleError, decimal_reader
 from app.ingest.sources.candidates import Candidate
 from app.ingest.sources.conventions import Part, TokenConvention, TokenCounts, read_tokens
 from app.ingest.sources.instants import EXACT, UNITS, in_zone, instant_of_count
@@ -37,8 +38,8 @@ _TOKEN_FIELDS: Final = {
     "reasoning": "reasoning_tokens",
 }
 _FIELDS: Final = (*UsageRecord._fields, CACHE_WRITES)
-_NUMBERS: Final = INTEGER_FIELDS | {CACHE_WRITES, "cost_usd", "latency_ms", "ttft_ms"}
-_FLAGS: Final = frozenset({"cache_hit", "interrupted"})
+_NUMBERS: Final = {CACHE_WRITES, *(field.name for field in FIELDS if isinstance(field.kind, Count | SmallNumber | Amount | Cost))}
+_FLAGS: Final = kinds_of(FIELDS, Flag).keys()
 _INSTANT: Final = "occurred_at"
 _PARTS: Final = {part: _TOKEN_FIELDS[part] for part in ("cached", "cache_writes", "reasoning")}
 _WORDS: Final = {part.value: part for part in Part}

@@ -10,7 +10,8 @@ from datetime import UTC
 from decimal import Decimal
 from typing import Final
 
-from app.ingest.fields import COST_BOUND, COST_RULE, BrokenRuleError, decimal_reader
+from app.domain.usage import COST_BOUND
+from app.ingest.fields import RULES, BrokenRuleError, decimal_reader
 from app.ingest.sources.candidates import Candidate
 from app.ingest.sources.conventions import CONVENTIONS, TokenCounts, read_tokens
 from app.ingest.sources.genai import FAILED, provider_of
@@ -45,7 +46,7 @@ COLUMNS: Final = frozenset(NEEDED) | {
 
 PLAIN_VARIANT: Final = "standard"
 
-_read_amount = decimal_reader(COST_BOUND, COST_RULE, inclusive=False)
+_read_amount = decimal_reader(COST_BOUND, RULES["cost_usd"], inclusive=False)
 
 
 def _given(row: Mapping[str, object], column: str) -> object:
