@@ -78,18 +78,17 @@ class ModelName:
 
 @dataclass(frozen=True, slots=True)
 class DisplayName:
-    """A text to show for something that is registered: the newest one stays in the row of `table` that a record's `keys` name.
+    """A text to show for something that is registered: the newest one stays in the row of `table` that a record's surrogates name.
 
-    `keys`: columns of both the record and the table. `column` and `at`: the text there, and the instant of the record that gave it.
-    `optional_key`: that one of the keys which is 0 where the record names nothing to show it for.
+    `keys`: the columns of the surrogates and of the table's key, in pairs. `column` and `at`: the text there, and the instant of the record
+    that gave it.
     """
 
     description: str
     table: str
-    keys: tuple[str, ...]
+    keys: tuple[tuple[str, str], ...]
     column: str
     at: str
-    optional_key: str
     limit: int = LONG_TEXT
     sql_type: ClassVar[str] = "text"
 

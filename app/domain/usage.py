@@ -65,10 +65,9 @@ class UsageRecord(NamedTuple):
         DisplayName(
             "The end user's name; the newest one is shown.",
             table="tenant_users",
-            keys=("tenant_id", "user_id"),
+            keys=(("tenant_id", "tenant_id"), ("user_id", "user_id")),
             column="username",
             at="username_at",
-            optional_key="user_id",
         ),
     ] = None
     provider: Annotated[
@@ -121,6 +120,11 @@ _NAMES: Final = tuple.__new__(UsageRecord, UsageRecord._fields)
 def name_of(read: Callable[[UsageRecord], object]) -> str:
     """Return the name of the field that `read` takes from a record, `lambda record: record.cost_usd`: mypy knows whether there is one."""
     return cast(str, read(_NAMES))
+
+
+def names_of(read: Callable[[UsageRecord], tuple[object, ...]]) -> tuple[str, ...]:
+    """Return the names of several fields, likewise."""
+    return cast("tuple[str, ...]", read(_NAMES))
 
 
 @dataclass(frozen=True, slots=True)

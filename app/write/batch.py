@@ -20,13 +20,14 @@ from app.write.identities import Missing, Names, look_up, register, register_ten
 from app.write.large import Expectation, Load, NotNewError, write_load
 from app.write.quarantine import keep_quarantined
 from app.write.receipt import Receipt
+from app.write.stage import REQUEST_ID, TENANT_ID
 from app.write.state import StaleWriterError, WriteState, fetch_write_state
 
 ARRAYS_UP_TO = 500
 """Batches up to this many records travel as array parameters of the one statement; larger ones as `large` says."""
 
 _TRIES = 3
-_key_of = itemgetter(UsageRecord._fields.index("tenant_id"), UsageRecord._fields.index("request_id"))
+_key_of = itemgetter(UsageRecord._fields.index(TENANT_ID), UsageRecord._fields.index(REQUEST_ID))
 
 
 Also = Callable[[Connection, "Written"], Awaitable[None]]

@@ -15,7 +15,7 @@ from psycopg.pq import Format
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
 from app.write.columns import IntegerArray, Keys, Phrases, UuidArray, encode_keys, find_tenants
-from app.write.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, STORED
+from app.write.rollup import ALL_KNOWN, CLAIM_ALL, CLAIM_SOME, STORED_BEFORE
 from app.write.state import StaleWriterError, WriteState
 
 
@@ -80,6 +80,6 @@ async def find_stored(connection: Connection, records: Sequence[UsageRecord], po
         return set()
     found = [records[position] for position in positions]
     rows = await connection.execute(
-        STORED, [list(positions), list(tenants), [record.occurred_at for record in found], [record.request_id for record in found]]
+        STORED_BEFORE, [list(positions), list(tenants), [record.occurred_at for record in found], [record.request_id for record in found]]
     )
     return {position for (position,) in await rows.fetchall()}

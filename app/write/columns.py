@@ -6,34 +6,55 @@ A column at a time most of the work is in C; a record at a time it is in Python 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from operator import itemgetter
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, assert_never, cast
 
 import orjson
 
-from app.domain.usage import UsageRecord
-from app.write.encode import MODE_KEYS, digest_of
+from app.domain.fields import (
+    Amount,
+    Choice,
+    Cost,
+    Count,
+    DisplayName,
+    Field,
+    Flag,
+    Instant,
+    ModelName,
+    Name,
+    SmallNumber,
+    Text,
+    kinds_of,
+)
+from app.domain.usage import FIELDS, UsageRecord
+from app.write.encode import columns_of, costs_of, digest_of, positions_of, surrogates_of
 from app.write.identities import Names
+from app.write.stage import CALLER, COUNTS, DISPLAY_NAMES, IDENTITIES, PLAIN, SERVED, TENANT_ID
 
 _NULL: Final = "\\N"
-_FREE: Final = "0"
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _SLICE: Final = 5_000
 """Records that are taken apart at once."""
 _MAX_PHRASES: Final = 200_000
 _MAX_INTEGER: Final = 2**31 - 1
-_MODES: Final = {name: str(key) for name, key in MODE_KEYS.items()}
+_COSTS: Final = tuple(kinds_of(FIELDS, Cost))
 
 Caller = tuple[str, str | None, str | None, str | None]
 Served = tuple[str, str, str | None]
 
-_POSITIONS: Final = {name: position for position, name in enumerate(UsageRecord._fields)}
-_tenant_of: Final = itemgetter(_POSITIONS["tenant_id"])
-_caller_of: Final = itemgetter(*(_POSITIONS[name] for name in ("tenant_id", "project_id", "user_id", "api_key_id")))
-_served_of: Final = itemgetter(*(_POSITIONS[name] for name in ("model_id", "model_permaslug", "provider")))
+
+def _getter(*names: str) -> Callable[[UsageRecord], Any]:
+    """What takes fields from a record by their positions: in half the time of doing so by name."""
+    return itemgetter(*map(UsageRecord._fields.index, names))
+
+
+_tenant_of: Final = _getter(TENANT_ID)
+_caller_of: Final = _getter(*CALLER)
+_served_of: Final = _getter(*SERVED)
+_display_names_of: Final = tuple(map(_getter, DISPLAY_NAMES))
 
 _Text = TypeVar("_Text", str, bytes)
 
@@ -55,14 +76,11 @@ class Phrases:
     def learn(self, records: Iterable[UsageRecord], names: Names) -> None:
         """Add the phrases of records whose names are all in `names`."""
         for record in records:
-            tenant = names.tenants[record.tenant_id]
-            project = 0 if record.project_id is None else names.projects[(tenant, record.project_id)]
-            user = 0 if record.user_id is None else names.users[record.user_id]
-            key = 0 if record.api_key_id is None else names.caller_keys[(tenant, record.api_key_id)]
-            provider = _NULL if record.provider is None else names.providers[record.provider]
-            self.tenants[record.tenant_id] = encode_tenant(tenant)
-            self.callers[_caller_of(record)] = f"{tenant}\t{project}\t{user}\t{key}"
-            self.served[_served_of(record)] = f"{names.models[(record.model_id, record.model_permaslug)]}\t{provider}"
+            keys = surrogates_of(record, names)
+            cells = tuple(_NULL if keys[column] is None else str(keys[column]) for column in IDENTITIES)
+            self.tenants[record.tenant_id] = encode_tenant(names.tenants[record.tenant_id])
+            self.callers[_caller_of(record)] = "\t".join(cells[: len(CALLER)])
+            self.served[_served_of(record)] = "\t".join(cells[len(CALLER) :])
 
     def add(self, other: Phrases) -> None:
         """Take over all that `other` has, having forgotten everything if it would be too much."""
@@ -174,7 +192,7 @@ def encode_copy(records: Sequence[UsageRecord], parts: Sequence[int] | None, ide
     for first in range(0, len(records), _SLICE):
         span = slice(first, first + _SLICE)
         columns, narrow = _encode_columns(records[span], with_names=with_names)
-        columns += [callers[span], served[span]]
+        columns += [callers[span], served[span]]  # `stage.IDENTITIES`, some by some
         if parts is not None:
             columns.append(_split_numbers(parts[span]))
         slices.append(("\n".join(map("\t".join, zip(*columns, strict=True))) + "\n").encode())
@@ -183,31 +201,22 @@ def encode_copy(records: Sequence[UsageRecord], parts: Sequence[int] | None, ide
 
 
 def _encode_columns(records: Sequence[UsageRecord], *, with_names: bool) -> tuple[list[Iterable[str]], bool]:
-    # fmt: off
-    (
-        _, request_ids, instants, _, _, _, usernames, _, _, _, statuses,
-        prompts, completions, cached, reasoning, costs, modes, spends, byok_fees, tool_fees, runtime_fees,
-        searches, latencies, first_tokens, attempts, cache_hits, interrupted,
-    ) = zip(*records, strict=True)
-    # fmt: on
-    counts = (prompts, completions, cached, reasoning, spends, byok_fees, tool_fees, runtime_fees, searches)
-    columns: list[Iterable[str]] = [
-        orjson.dumps(instants)[2:-2].decode().split('","'),
-        _escape(request_ids),
-        _split_numbers(statuses),
-        map(_MODES.__getitem__, modes),
-        *map(_split_numbers, counts),
-        # Where no provider was asked, the catalog's price of asking one does not apply.
-        [(_FREE if hit else _NULL) if cost is None else str(cost) for cost, hit in zip(costs, cache_hits, strict=True)],
-        [_NULL if latency is None else str(latency) for latency in latencies],
-        [_NULL if ttft is None else str(ttft) for ttft in first_tokens],
-        _split_numbers(attempts),
-        _split_numbers(cache_hits),
-        _split_numbers(interrupted),
-    ]
+    columns = columns_of(records)
+    for name in _COSTS:
+        columns[name] = costs_of(columns, name)
+    encoded = [encode(columns[name]) for name, encode in _PLAIN.items()]
     if with_names:
-        columns.append([_NULL if username is None else username.translate(_ESCAPED) for username in usernames])
-    return columns, all(max(column) <= _MAX_INTEGER for column in counts)
+        encoded += [_escape_known(columns[name]) for name in DISPLAY_NAMES]
+    return encoded, all(max(columns[name]) <= _MAX_INTEGER for name in COUNTS)
+
+
+def has_display_names(records: Sequence[UsageRecord]) -> bool:
+    """Tell whether any record carries a display name to remember."""
+    return any(any(map(_is_given, map(of, records))) for of in _display_names_of)
+
+
+def _is_given(value: object) -> bool:
+    return value is not None
 
 
 def _split_numbers(column: Sequence[Any]) -> list[str]:
@@ -219,3 +228,40 @@ def _escape(texts: Sequence[str]) -> Iterable[str]:
     if all(map(str.isprintable, texts)) and "\\" not in "".join(texts):
         return texts
     return [text.translate(_ESCAPED) for text in texts]
+
+
+def _escape_known(texts: Sequence[str | None]) -> Iterable[str]:
+    return [_NULL if text is None else text.translate(_ESCAPED) for text in texts]
+
+
+def _write_known(column: Sequence[Any]) -> Iterable[str]:
+    return [_NULL if cell is None else str(cell) for cell in column]
+
+
+def _write_instants(column: Sequence[Any]) -> Iterable[str]:
+    return orjson.dumps(column)[2:-2].decode().split('","')
+
+
+def _encoder_of(field: Field) -> Callable[[Sequence[Any]], Iterable[str]]:
+    """How a column of values is written for COPY."""
+    match field.kind:
+        case Instant():
+            return _write_instants
+        case Text() if not field.is_optional:
+            return _escape
+        case Text() | DisplayName():
+            return _escape_known
+        case Choice():
+            words = {word: str(position) for word, position in positions_of(field.kind).items()}
+            return lambda column: map(words.__getitem__, column)
+        case Count() | SmallNumber() | Flag():
+            return _split_numbers
+        case Amount() | Cost():
+            return _write_known
+        case Name() | ModelName():
+            raise TypeError(f"{field.name} travels as a surrogate")
+        case _:
+            assert_never(field.kind)
+
+
+_PLAIN: Final = {field.name: _encoder_of(field) for field in PLAIN}

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
 from app.write.claim import claim_new, find_stored
-from app.write.columns import encode_keys, encode_tenant
-from app.write.encode import array_literals, encode_rows
+from app.write.columns import encode_keys, encode_tenant, has_display_names
+from app.write.encode import encode_arrays
 from app.write.identities import Missing, Names, register, resolve
 from app.write.rollup import ingest_statement, store_arrays
 from app.write.state import StaleWriterError, WriteState
@@ -61,8 +61,8 @@ async def write_few(connection: Connection, few: Few, missing: Missing, state: W
 
 
 async def _store(connection: Connection, few: Few, statements: dict[tuple[bool, bool], str], state: WriteState) -> list[int]:
-    kind = any(record.username is not None for record in few.records), few.part_count > 1
-    cursor = await connection.execute(statements[kind], array_literals(encode_rows(few.records, few.parts, few.names)))
+    kind = has_display_names(few.records), few.part_count > 1
+    cursor = await connection.execute(statements[kind], encode_arrays(few.records, few.parts, few.names))
     told = await cursor.fetchone()
     if told is None:
         raise AssertionError("the statement always gives a row")

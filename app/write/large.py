@@ -17,7 +17,7 @@ import psycopg
 from app.db.engine import Connection
 from app.domain.usage import UsageRecord
 from app.write.claim import claim_all, claim_new, find_stored
-from app.write.columns import CopyText, Identities, Keys, encode_copy, encode_keys
+from app.write.columns import CopyText, Identities, Keys, encode_copy, encode_keys, has_display_names
 from app.write.rollup import CREATE_STAGE, EMPTY_STAGE, copy_stage, store_all, store_some
 from app.write.state import StaleWriterError, WriteState
 
@@ -87,8 +87,8 @@ class Load:
 
     @cached_property
     def has_names(self) -> bool:
-        """Whether any record carries a username to remember."""
-        return any(record.username is not None for record in self.records)
+        """Whether any record carries a display name to remember."""
+        return has_display_names(self.records)
 
     def encode(self, span: slice) -> CopyText:
         """Return the lines of a COPY of some records."""

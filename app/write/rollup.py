@@ -10,69 +10,17 @@ by its key, then the closed days that it reopens. So writers wait for each other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from app.cube.rollups import BY_DAY_MODEL, BY_HOUR_MODEL, ROLLUPS, Rollup
-
-
-@dataclass(frozen=True, slots=True)
-class StageColumn:
-    """A column of a batch as it travels to the server."""
-
-    name: str
-    type: str
-
-
-STAGE = (
-    StageColumn("occurred_at", "timestamptz"),
-    StageColumn("tenant_id", "integer"),
-    StageColumn("request_id", "text"),
-    StageColumn("digest", "uuid"),
-    StageColumn("project_id", "integer"),
-    StageColumn("user_id", "integer"),
-    StageColumn("username", "text"),
-    StageColumn("caller_key_id", "integer"),
-    StageColumn("model_id", "integer"),
-    StageColumn("provider_id", "integer"),
-    StageColumn("status_code", "smallint"),
-    StageColumn("traffic_mode", "smallint"),
-    StageColumn("prompt_tokens", "bigint"),
-    StageColumn("completion_tokens", "bigint"),
-    StageColumn("cached_tokens", "bigint"),
-    StageColumn("reasoning_tokens", "bigint"),
-    StageColumn("shared_model_spend", "bigint"),
-    StageColumn("byok_platform_fee", "bigint"),
-    StageColumn("managed_tool_fee", "bigint"),
-    StageColumn("agent_runtime_fee", "bigint"),
-    StageColumn("search_requests", "bigint"),
-    StageColumn("cost_usd", "numeric"),
-    StageColumn("latency_ms", "numeric"),
-    StageColumn("ttft_ms", "numeric"),
-    StageColumn("attempt", "smallint"),
-    StageColumn("cache_hit", "boolean"),
-    StageColumn("interrupted", "boolean"),
-    StageColumn("part", "integer"),
-)
-"""A batch, column by column. `provider_id` null: the model's; `cost_usd` null: priced from the catalog; `part`: number of the delivery."""
+from app.write.stage import COUNTS, DERIVED, DISPLAY_NAMES, STAGE, STAGE_TABLE, STAGED, STORED, copied_columns
 
 _NAMES = ", ".join(column.name for column in STAGE)
 _FROM_ARRAYS = "SELECT * FROM unnest(" + ", ".join(f"%s::text::{column.type}[]" for column in STAGE) + f") AS arrays ({_NAMES})"
 
-STAGE_TABLE = "ingest_stage_3"
-"""Session-local staging table of many records. The number changes with `STAGE`, so that a pooled session never has an old shape."""
-
-# In the order in which `columns.encode_copy` writes them.
-_COPIED = (
-    *("occurred_at", "request_id", "status_code", "traffic_mode"),
-    *(column.name for column in STAGE if column.type == "bigint"),
-    *("cost_usd", "latency_ms", "ttft_ms", "attempt", "cache_hit", "interrupted"),
-)
-_IDENTITIES = ("tenant_id", "project_id", "user_id", "caller_key_id", "model_id", "provider_id")
-_COUNTS = frozenset(column.name for column in STAGE if column.type == "bigint")
-
 CREATE_STAGE = (
     f"CREATE TEMPORARY TABLE IF NOT EXISTS {STAGE_TABLE} ("
-    + ", ".join(f"{column.name} {column.type}" for column in STAGE if column.name != "digest")
+    + ", ".join(f"{column.name} {column.type}" for column in STAGED)
     + ") ON COMMIT DELETE ROWS"
 )
 EMPTY_STAGE = f"DELETE FROM {STAGE_TABLE}"
@@ -80,12 +28,8 @@ EMPTY_STAGE = f"DELETE FROM {STAGE_TABLE}"
 
 def copy_stage(*, with_names: bool, with_parts: bool) -> str:
     """Return the COPY into the staging table, of `columns.encode_copy`'s lines."""
-    columns = (*_COPIED, *(["username"] if with_names else []), *_IDENTITIES, *(["part"] if with_parts else []))
-    return f"COPY {STAGE_TABLE} ({', '.join(columns)}) FROM STDIN"
+    return f"COPY {STAGE_TABLE} ({', '.join(copied_columns(with_names=with_names, with_parts=with_parts))}) FROM STDIN"
 
-
-_DERIVED = ("provider_id", "cost_usd", "is_priced")
-_RECORD = tuple(column.name for column in STAGE if column.name not in ("digest", "username", "part", *_DERIVED))
 
 _INSERT_KEYS = """INSERT INTO recent_requests (tenant_id, digest)
   SELECT b.tenant_id, b.digest FROM {keys} b
@@ -126,7 +70,7 @@ ALL_KNOWN = f"""/* app:known */ SELECT NOT EXISTS (
 """Whether each key of two arrays is known, and the epoch of `write_state`. It takes no lock of a row and ends at the first that is not."""
 
 # Each by the key: given many, the server would rather read whole months.
-STORED = """/* app:stored */ SELECT w.position
+STORED_BEFORE = """/* app:stored */ SELECT w.position
 FROM unnest(%s::integer[], %s::integer[], %s::timestamptz[], %s::text[]) AS w (position, tenant_id, occurred_at, request_id)
 CROSS JOIN LATERAL (SELECT FROM usage_records r
   WHERE r.tenant_id = w.tenant_id AND r.occurred_at = w.occurred_at AND r.request_id = w.request_id LIMIT 1) stored"""
@@ -143,8 +87,8 @@ _PRICES = """JOIN models m ON m.id = b.model_id
 def _inserted(source: str) -> str:
     return f"""
 inserted AS (
-  INSERT INTO usage_records ({", ".join((*_RECORD, *_DERIVED))})
-  SELECT {", ".join(f"b.{name}" for name in _RECORD)},
+  INSERT INTO usage_records ({", ".join((*STORED, *DERIVED))})
+  SELECT {", ".join(f"b.{name}" for name in STORED)},
     {_PRICED_COLUMNS}
   FROM {source}
   {_PRICES}
@@ -154,10 +98,10 @@ inserted AS (
 
 # A sum of integers is a bigint, one of bigints a numeric, which takes longer to make and to store.
 def _priced(*, with_names: bool, is_narrow: bool) -> str:
-    columns = [f"b.{name}::integer" if is_narrow and name in _COUNTS else f"b.{name}" for name in _RECORD]
+    columns = [f"b.{name}::integer" if is_narrow and name in COUNTS else f"b.{name}" for name in STORED]
     return f"""
 priced AS MATERIALIZED (
-  SELECT {", ".join(columns)}, {"b.username, " if with_names else ""}{_PRICED_COLUMNS}
+  SELECT {", ".join(columns)}, {"".join(f"b.{name}, " for name in DISPLAY_NAMES) if with_names else ""}{_PRICED_COLUMNS}
   FROM {STAGE_TABLE} b
   {_PRICES}
 )"""
@@ -165,29 +109,36 @@ priced AS MATERIALIZED (
 
 _STORED = f"""
 stored AS (
-  INSERT INTO usage_records ({", ".join((*_RECORD, *_DERIVED))})
-  SELECT {", ".join((*_RECORD, *_DERIVED))} FROM priced
+  INSERT INTO usage_records ({", ".join((*STORED, *DERIVED))})
+  SELECT {", ".join((*STORED, *DERIVED))} FROM priced
   ORDER BY tenant_id, occurred_at, request_id
 )"""
 
 _GIVEN = "inserted i JOIN batch b USING (occurred_at, tenant_id, request_id)"
 
-_NAMED = """
-named AS (
-  UPDATE tenant_users u SET username = l.username, username_at = l.occurred_at
+
+def _named(name: str, given: str, source: str) -> str:
+    """The step that keeps the newest of a display name: that of the relation `given`, as `source.name`, or the one that is shown."""
+    kind = DISPLAY_NAMES[name]
+    column, at = kind.column, kind.at
+    ours, theirs = [record for record, _ in kind.keys], [table for _, table in kind.keys]
+    newest = ", ".join(f"i.{key}" for key in ours)
+    return f"""
+named_{name} AS (
+  UPDATE {kind.table} u SET {column} = l.shown, {at} = l.occurred_at
   FROM (
-    SELECT o.tenant_id, o.user_id, n.username, n.occurred_at
-    FROM tenant_users o JOIN (
-      SELECT DISTINCT ON (tenant_id, i.user_id) tenant_id, i.user_id, {username}, occurred_at
+    SELECT {", ".join(f"o.{key}" for key in theirs)}, n.shown, n.occurred_at
+    FROM {kind.table} o JOIN (
+      SELECT DISTINCT ON ({newest}) {newest}, {source}.{name} AS shown, occurred_at
       FROM {given}
-      WHERE {username} IS NOT NULL AND i.user_id <> 0
-      ORDER BY tenant_id, i.user_id, occurred_at DESC, {username} COLLATE "C" DESC
-    ) n USING (tenant_id, user_id)
-    WHERE o.username_at IS NULL OR (n.occurred_at, n.username COLLATE "C") > (o.username_at, o.username COLLATE "C")
-    ORDER BY o.tenant_id, o.user_id FOR NO KEY UPDATE OF o
+      WHERE {source}.{name} IS NOT NULL AND {" AND ".join(f"i.{key} <> 0" for key in ours)}
+      ORDER BY {newest}, occurred_at DESC, {source}.{name} COLLATE "C" DESC
+    ) n ON {" AND ".join(f"o.{table} = n.{record}" for record, table in kind.keys)}
+    WHERE o.{at} IS NULL OR (n.occurred_at, n.shown COLLATE "C") > (o.{at}, o.{column} COLLATE "C")
+    ORDER BY {", ".join(f"o.{key}" for key in theirs)} FOR NO KEY UPDATE OF o
   ) l
-  WHERE u.tenant_id = l.tenant_id AND u.user_id = l.user_id
-    AND (u.username_at IS NULL OR (l.occurred_at, l.username COLLATE "C") > (u.username_at, u.username COLLATE "C"))
+  WHERE {" AND ".join(f"u.{key} = l.{key}" for key in theirs)}
+    AND (u.{at} IS NULL OR (l.occurred_at, l.shown COLLATE "C") > (u.{at}, u.{column} COLLATE "C"))
 )"""
 
 
@@ -236,7 +187,7 @@ _SHARES = """(SELECT jsonb_object_agg(part, inserted_count) FROM (
 ) shares)"""
 
 
-def _steps_after(source: str, *, named: str | None) -> list[str]:
+def _steps_after(source: str, *, named: Sequence[str]) -> list[str]:
     """What follows from records that went in, which `source` holds: names to remember, rollups, closed days to be closed anew."""
     rows = {rollup: select_rollup_rows(rollup, source) for rollup in ROLLUPS}
     # The days by model are sums of the hours, which are few.
@@ -246,14 +197,14 @@ def _steps_after(source: str, *, named: str | None) -> list[str]:
     rows[BY_DAY_MODEL] = _sum_rollup_rows(BY_DAY_MODEL, "hours")
     # PostgreSQL runs the data-modifying CTEs that nothing reads in reverse order, so they are listed from the last to the first.
     rollups = [f"rolled_{number} AS ({_upsert_rollup(rollup, rows[rollup])})" for number, rollup in enumerate(ROLLUPS)]
-    return [hours, _REOPENED.format(source=source), *reversed(rollups), *([] if named is None else [named])]
+    return [hours, _REOPENED.format(source=source), *reversed(rollups), *named]
 
 
 def ingest_statement(*, with_names: bool, with_shares: bool) -> str:
     """Return the statement that writes a batch of arrays: exactly once, rollups included.
 
     It gives one row: how many records were inserted, the epoch of `write_state`, and, `with_shares`, how many of each part that had any,
-    as a JSON object. `with_names`: whether any record carries a username to remember.
+    as a JSON object. `with_names`: whether any record carries a display name to remember.
     """
     return _statement(
         f"batch AS MATERIALIZED ({_FROM_ARRAYS})",
@@ -271,7 +222,7 @@ def store_arrays(*, with_names: bool, with_shares: bool) -> str:
 
 
 def _statement(*first: str, with_names: bool, with_shares: bool) -> str:
-    named = _NAMED.format(given=_GIVEN, username="b.username") if with_names else None
+    named = [_named(name, _GIVEN, "b") for name in DISPLAY_NAMES] if with_names else []
     steps = [*first, *_steps_after("inserted", named=named)]
     shares = _SHARES if with_shares else "NULL"
     return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT count(*) FROM inserted), (SELECT epoch FROM write_state), {shares}"
@@ -291,6 +242,6 @@ def store_all(*, with_names: bool, is_narrow: bool) -> str:
 
     It gives the epoch of `write_state`. `is_narrow`: each count fits an integer.
     """
-    named = _NAMED.format(given="priced i", username="i.username") if with_names else None
+    named = [_named(name, "priced i", "i") for name in DISPLAY_NAMES] if with_names else []
     steps = [_priced(with_names=with_names, is_narrow=is_narrow), *_steps_after("priced", named=named), _STORED]
     return f"/* app:ingest */ WITH {', '.join(steps)} SELECT (SELECT epoch FROM write_state)"
