@@ -27,20 +27,19 @@ from app.domain.fields import (
     Name,
     SmallNumber,
     Text,
-    kinds_of,
 )
-from app.domain.usage import FIELDS, UsageRecord
-from app.write.encode import columns_of, costs_of, digest_of, positions_of, surrogates_of
+from app.domain.usage import UsageRecord
+from app.write.encode import CACHE_HIT, digest_of, positions_of, surrogates_of
 from app.write.identities import Names
 from app.write.stage import CALLER, COUNTS, DISPLAY_NAMES, IDENTITIES, PLAIN, SERVED, TENANT_ID
 
 _NULL: Final = "\\N"
+_FREE: Final = "0"
 _ESCAPED: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _SLICE: Final = 5_000
 """Records that are taken apart at once."""
 _MAX_PHRASES: Final = 200_000
 _MAX_INTEGER: Final = 2**31 - 1
-_COSTS: Final = tuple(kinds_of(FIELDS, Cost))
 
 Caller = tuple[str, str | None, str | None, str | None]
 Served = tuple[str, str, str | None]
@@ -201,13 +200,15 @@ def encode_copy(records: Sequence[UsageRecord], parts: Sequence[int] | None, ide
 
 
 def _encode_columns(records: Sequence[UsageRecord], *, with_names: bool) -> tuple[list[Iterable[str]], bool]:
-    columns = columns_of(records)
-    for name in _COSTS:
-        columns[name] = costs_of(columns, name)
-    encoded = [encode(columns[name]) for name, encode in _PLAIN.items()]
+    fields: list[Sequence[Any]] = list(zip(*records, strict=True))
+    encoded = [encode(fields[position]) for position, encode in _PLAIN]
+    for number, position in _COSTS:
+        encoded[number] = [
+            (_FREE if hit else _NULL) if cost is None else str(cost) for cost, hit in zip(fields[position], fields[CACHE_HIT], strict=True)
+        ]
     if with_names:
-        encoded += [_escape_known(columns[name]) for name in DISPLAY_NAMES]
-    return encoded, all(max(columns[name]) <= _MAX_INTEGER for name in COUNTS)
+        encoded += [_escape_known(fields[position]) for position in _DISPLAYED]
+    return encoded, all(max(fields[position]) <= _MAX_INTEGER for position in _COUNTED)
 
 
 def has_display_names(records: Sequence[UsageRecord]) -> bool:
@@ -256,12 +257,18 @@ def _encoder_of(field: Field) -> Callable[[Sequence[Any]], Iterable[str]]:
             return lambda column: map(words.__getitem__, column)
         case Count() | SmallNumber() | Flag():
             return _split_numbers
-        case Amount() | Cost():
+        case Amount():
             return _write_known
+        case Cost():
+            return tuple  # `_encode_columns` looks whether a provider was asked
         case Name() | ModelName():
             raise TypeError(f"{field.name} travels as a surrogate")
         case _:
             assert_never(field.kind)
 
 
-_PLAIN: Final = {field.name: _encoder_of(field) for field in PLAIN}
+_position_of: Final = UsageRecord._fields.index
+_PLAIN: Final = [(_position_of(field.name), _encoder_of(field)) for field in PLAIN]
+_COSTS: Final = [(number, _position_of(field.name)) for number, field in enumerate(PLAIN) if isinstance(field.kind, Cost)]
+_DISPLAYED: Final = [_position_of(name) for name in DISPLAY_NAMES]
+_COUNTED: Final = [_position_of(name) for name in COUNTS]

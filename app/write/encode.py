@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Final
 
-from app.domain.fields import Choice, Cost, DisplayName, Kind, ModelName, Name, Text
+from app.domain.fields import Choice, Cost, DisplayName, Kind, Text
 from app.domain.usage import FIELDS, UsageRecord, name_of
 from app.write.identities import Names
-from app.write.stage import DIGEST, IDENTITIES, PART, REQUEST_ID, STAGE
+from app.write.stage import DIGEST, DISPLAY_NAMES, IDENTITIES, PART, PLAIN, STAGE
 
 _FREE: Final = Decimal(0)
-_CACHE_HIT: Final = name_of(lambda record: record.cache_hit)
-
-Columns = Mapping[str, Sequence[Any]]
-"""The values of some records, by field."""
+CACHE_HIT: Final = UsageRecord._fields.index(name_of(lambda record: record.cache_hit))
+"""Where a record says that no provider was asked: the catalog's price of asking one does not apply then."""
 
 
 def digest_of(request_id: str) -> bytes:
@@ -24,19 +22,9 @@ def digest_of(request_id: str) -> bytes:
     return blake2b(request_id.encode(), digest_size=16).digest()
 
 
-def columns_of(records: Sequence[UsageRecord]) -> dict[str, Sequence[Any]]:
-    """Return the values of at least one record, by field, in the order of the record."""
-    return dict(zip(UsageRecord._fields, zip(*records, strict=True), strict=True))
-
-
 def positions_of(kind: Choice) -> dict[str, int]:
     """Return the words of a choice with what records hold for each."""
     return {word: position for position, word in enumerate(kind.words)}
-
-
-def costs_of(columns: Columns, name: str) -> list[Decimal | None]:
-    """Return what is known of a cost before it is priced: where no provider was asked, the catalog's price of asking one does not apply."""
-    return [_FREE if cost is None and hit else cost for cost, hit in zip(columns[name], columns[_CACHE_HIT], strict=True)]
 
 
 def surrogates_of(record: UsageRecord, names: Names) -> dict[str, int | None]:
@@ -67,8 +55,17 @@ def _literal_of(kind: Kind) -> Callable[[Any], str]:
             return str
 
 
-_CELLS: Final = {field.name: _literal_of(field.kind) for field in FIELDS if not isinstance(field.kind, Name | ModelName)}
-_COSTS: Final = tuple(field.name for field in FIELDS if isinstance(field.kind, Cost))
+_ENCODED: Final = (*PLAIN, *(field for field in FIELDS if field.name in DISPLAY_NAMES))
+_POSITIONS: Final = tuple(UsageRecord._fields.index(field.name) for field in _ENCODED)
+_COSTS: Final = tuple(number for number, field in enumerate(_ENCODED) if isinstance(field.kind, Cost))
+_WRITERS: Final[tuple[Callable[[Any], str], ...]] = (
+    *([str] * len(IDENTITIES)),
+    *(_literal_of(field.kind) for field in _ENCODED),
+    bytes.hex,
+    str,
+)
+if [*IDENTITIES, *(field.name for field in _ENCODED), DIGEST.name, PART.name] != [column.name for column in STAGE]:
+    raise TypeError("the columns of a batch are not written in the order of the stage")
 
 
 def encode_arrays(records: Sequence[UsageRecord], parts: Sequence[int], names: Names) -> list[str]:
@@ -76,17 +73,14 @@ def encode_arrays(records: Sequence[UsageRecord], parts: Sequence[int], names: N
 
     `parts[i]`: which delivery `records[i]` came with.
     """
-    columns = columns_of(records)
-    for name in _COSTS:
-        columns[name] = costs_of(columns, name)
-    literals = {name: _join(cell, columns[name]) for name, cell in _CELLS.items()}
+    fields: list[Sequence[Any]] = list(zip(*records, strict=True))
+    encoded = [fields[position] for position in _POSITIONS]
+    for number in _COSTS:
+        encoded[number] = [_FREE if cost is None and hit else cost for cost, hit in zip(encoded[number], fields[CACHE_HIT], strict=True)]
     keys = [surrogates_of(record, names) for record in records]
-    for column in IDENTITIES:
-        literals[column] = _join(str, [key[column] for key in keys])
-    literals[DIGEST.name] = _join(bytes.hex, map(digest_of, columns[REQUEST_ID]))
-    literals[PART.name] = _join(str, parts)
-    return [literals[column.name] for column in STAGE]
-
-
-def _join(write: Callable[[Any], str], cells: Iterable[Any]) -> str:
-    return "{" + ",".join(["NULL" if cell is None else write(cell) for cell in cells]) + "}"
+    digests = [digest_of(record.request_id) for record in records]
+    columns = [*([key[column] for key in keys] for column in IDENTITIES), *encoded, digests, parts]
+    return [
+        "{" + ",".join(["NULL" if cell is None else write(cell) for cell in column]) + "}"
+        for write, column in zip(_WRITERS, columns, strict=True)
+    ]
