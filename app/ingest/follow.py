@@ -28,8 +28,6 @@ MAX_LINES: Final = 1_000
 """Lines of one batch."""
 
 _CHUNK: Final = 256 * 1024
-# Between two rounds a signal is seen, however little of what is read is lines.
-_MAX_CHUNKS: Final = 64
 # How long a writer may take to let go of a file that was renamed: until then what it still writes there is read.
 _LEAVING_SECONDS: Final = 60.0
 _FIRST_PAUSE: Final = 0.5
@@ -79,44 +77,34 @@ class LineCutter:
 
 
 class _OpenFile:
+    """A file, read on from where it was read to."""
+
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
         status = os.fstat(file.fileno())
         self.identity = (status.st_dev, status.st_ino)
-        self.position = 0
         self.cutter = LineCutter()
-        self.beginning = b""
-        self.is_at_end = False
         self.quiet_since = time.monotonic()
+        self._position = 0
+        self._beginning = b""
 
-    def read(self, limit: int) -> list[bytes]:
-        """Return the lines that came since, until there are `limit` or no more; or none after 16 MiB without an end of line."""
-        lines: list[bytes] = []
-        for _ in range(_MAX_CHUNKS):
-            if len(lines) >= limit:
-                break
-            chunk = self.file.read(_CHUNK)
-            self.is_at_end = not chunk
-            if self.is_at_end:
-                break
-            if len(self.beginning) < _BEGINNING:
-                self.beginning += chunk[: _BEGINNING - len(self.beginning)]
-            self.position += len(chunk)
+    def read(self) -> bytes:
+        """Return what came since, a chunk of it; empty: nothing."""
+        chunk = self.file.read(_CHUNK)
+        if chunk:
+            self._beginning += chunk[: _BEGINNING - len(self._beginning)]
+            self._position += len(chunk)
             self.quiet_since = time.monotonic()
-            lines += self.cutter.feed(chunk)
-        return lines
+        return chunk
 
-    def was_cut_off(self) -> bool:
-        """Whether it is shorter than what was read of it, or begins otherwise."""
+    def begin_again_if_cut_off(self) -> None:
+        """Read it anew if it is shorter than what was read of it, or begins otherwise. What was half written then is gone."""
         descriptor = self.file.fileno()
-        return os.fstat(descriptor).st_size < self.position or os.pread(descriptor, len(self.beginning), 0) != self.beginning
-
-    def begin_again(self) -> None:
-        """Read it anew. What was half written when it was cut off is gone."""
-        self.file.seek(0)
-        self.position = 0
-        self.cutter = LineCutter()
-        self.beginning = b""
+        if os.fstat(descriptor).st_size < self._position or os.pread(descriptor, len(self._beginning), 0) != self._beginning:
+            self.file.seek(0)
+            self._position = 0
+            self._beginning = b""
+            self.cutter = LineCutter()
 
 
 class FileTail:
@@ -126,51 +114,27 @@ class FileTail:
 
     def __init__(self, path: Path) -> None:
         self.name = shown(path)
-        self.bytes_read = 0
         self._path = path
-        self._current: _OpenFile | None = None
-        self._leaving: list[_OpenFile] = []
-        self._waiting: list[bytes] = []
+        self._files: list[_OpenFile] = []  # the last one is the path's, those before it were renamed
 
-    def read(self) -> list[bytes]:
-        """Return complete lines, the older file's first. Raises BadInputError if the path cannot be read."""
-        lines, self._waiting = self._waiting, []
-        for left in self._leaving.copy():
-            lines += self._read_from(left, lines)
-            if len(lines) < MAX_LINES and left.is_at_end and time.monotonic() - left.quiet_since > _LEAVING_SECONDS:
-                lines += left.cutter.finish()
-                left.file.close()
-                self._leaving.remove(left)
-        if len(lines) < MAX_LINES:
-            lines += self._read_current(lines)
-        # What one chunk held beyond the limit is given next time.
-        self._waiting = lines[MAX_LINES:]
-        return lines[:MAX_LINES]
+    def read(self) -> list[bytes] | None:
+        """Return the lines that the next chunk completes, the oldest file's first; None: there is nothing new.
 
-    def _read_from(self, file: _OpenFile, lines: list[bytes]) -> list[bytes]:
-        before = file.position
-        new = file.read(MAX_LINES - len(lines)) if len(lines) < MAX_LINES else []
-        self.bytes_read += file.position - before
-        return new
-
-    def _read_current(self, lines: list[bytes]) -> list[bytes]:
+        Raises BadInputError if the path cannot be read.
+        """
         identity = self._identity()
-        current = self._current
-        if current is None:
-            current = self._current = None if identity is None else self._open()
-        elif identity == current.identity and current.was_cut_off():
-            current.begin_again()
-        if current is None:
-            return []
-        new = self._read_from(current, lines)
-        if identity not in (None, current.identity) and current.is_at_end:
-            # It was renamed and another one is there: this one was read to its end first, and is watched on for late writes.
-            current.quiet_since = time.monotonic()
-            self._leaving.append(current)
-            self._current = self._open()
-            if self._current is not None:
-                new += self._read_from(self._current, [*lines, *new])
-        return new
+        if self._files and self._files[-1].identity == identity:
+            self._files[-1].begin_again_if_cut_off()
+        for file in self._files:
+            if chunk := file.read():
+                return file.cutter.feed(chunk)
+        if identity is not None and (not self._files or self._files[-1].identity != identity) and self._open():
+            return self.read()
+        if len(self._files) > 1 and time.monotonic() - self._files[0].quiet_since > _LEAVING_SECONDS:
+            left = self._files.pop(0)
+            left.file.close()
+            return left.cutter.finish()
+        return None
 
     def _identity(self) -> tuple[int, int] | None:
         try:
@@ -185,24 +149,28 @@ class FileTail:
             raise BadInputError(f"{self.name}: is no regular file, and only those can be followed")
         return status.st_dev, status.st_ino
 
-    def _open(self) -> _OpenFile | None:
+    def _open(self) -> bool:
         try:
-            return _OpenFile(self._path.open("rb", buffering=0))
+            opened = _OpenFile(self._path.open("rb", buffering=0))
         except FileNotFoundError:
-            return None
+            return False
         except OSError as error:
             raise self._unreadable(error) from None
+        for left in self._files[-1:]:
+            left.quiet_since = opened.quiet_since
+        self._files.append(opened)
+        return True
 
     def _unreadable(self, error: OSError) -> BadInputError:
         return BadInputError(f"{self.name}: {(error.strerror or 'cannot be read').lower()}")
 
     def is_there(self) -> bool:
         """Whether there is such a file by now."""
-        return self._current is not None or self._identity() is not None
+        return bool(self._files) or self._identity() is not None
 
     def close(self) -> None:
         """Let go of the files. What is half written stays unread: its rest is not there yet."""
-        for file in (*self._leaving, *([] if self._current is None else [self._current])):
+        for file in self._files:
             file.file.close()
 
 
@@ -211,29 +179,17 @@ class PipeTail:
 
     def __init__(self, file: BinaryIO) -> None:
         self.name = STDIN
-        self.bytes_read = 0
+        self.has_ended = False
         self._descriptor = file.fileno()
         self._cutter = LineCutter()
-        self._waiting: list[bytes] = []
-        self._is_at_end = False
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more will come."""
-        return self._is_at_end and not self._waiting
-
-    def read(self) -> list[bytes]:
-        """Return complete lines; at its end also one that has no newline."""
-        lines, self._waiting = self._waiting, []
-        for _ in range(_MAX_CHUNKS):
-            if len(lines) >= MAX_LINES or self._is_at_end or not select.select([self._descriptor], [], [], 0)[0]:
-                break
-            chunk = os.read(self._descriptor, _CHUNK)
-            self.bytes_read += len(chunk)
-            lines += self._cutter.feed(chunk) if chunk else self._cutter.finish()
-            self._is_at_end = not chunk
-        self._waiting = lines[MAX_LINES:]
-        return lines[:MAX_LINES]
+    def read(self) -> list[bytes] | None:
+        """Return the lines that the next chunk completes, at its end also one that has no newline; None: there is nothing new."""
+        if self.has_ended or not select.select([self._descriptor], [], [], 0)[0]:
+            return None
+        chunk = os.read(self._descriptor, _CHUNK)
+        self.has_ended = not chunk
+        return self._cutter.finish() if self.has_ended else self._cutter.feed(chunk)
 
     def close(self) -> None:
         """Leave standard input open: it is the process's."""
@@ -274,16 +230,17 @@ class Follower:
             is_quiet = True
             for watch in self.watches:
                 lines = watch.tail.read()
-                if not lines:
+                if lines is None:
                     continue
                 is_quiet = False
-                batch = watch.parser.parse(iter(lines), self.clock())
-                receipt = await self._write_patiently(batch, stop)
-                if receipt is None:
-                    return batch.received
-                self.report_batch(watch.tail, batch, receipt)
-                if stop.is_set():
-                    return 0
+                for start in range(0, len(lines), MAX_LINES):
+                    batch = watch.parser.parse(iter(lines[start : start + MAX_LINES]), self.clock())
+                    receipt = await self._write_patiently(batch, stop)
+                    if receipt is None:
+                        return batch.received
+                    self.report_batch(watch.tail, batch, receipt)
+                    if stop.is_set():
+                        return 0
             if is_quiet:
                 if all(watch.tail.has_ended for watch in self.watches):
                     return 0
