@@ -139,7 +139,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     programs = ProgramPages(assets, templates)
     graphiql = programs.graphiql if settings.graphiql else None
     graphql_routes = build_graphql_routes(
-        cached_engine, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings, engine), graphiql
+        cached_engine, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings), graphiql
     )
     app.state.services = services
     rest_routers = build_rest_routers(services, stored)

@@ -25,7 +25,6 @@ from app.execution.documents import (
     digest_of,
     parse_manifest,
 )
-from app.execution.engine import DocumentEngine, Prepared
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,11 +32,6 @@ log = logging.getLogger(__name__)
 CHECK_SECONDS: Final = 1.0
 MAX_AUTOMATIC: Final = 1_000
 MAX_AUTOMATIC_BYTES: Final = 8 * 2**20
-
-PREPARE_SECONDS: Final = 2.0
-"""For which a process that starts prepares documents; the rest follow between requests."""
-MAX_HELD_CHARACTERS: Final = 500_000
-"""Of trusted documents that stay prepared, the first ones by file and order; prepared, a character takes 50 to 130 bytes."""
 
 _Stamp = tuple[int, int, int]
 
@@ -119,64 +113,38 @@ def read_changed(path: Path, known: Mapping[Path, ManifestFile]) -> dict[Path, M
     return found
 
 
-class TrustedDocument:
-    """A document that an operator trusts. `is_held`: it stays prepared; else the engine prepares it, and keeps it as it keeps any text."""
-
-    __slots__ = ("_engine", "_prepared", "document", "is_held", "is_known_wrong")
-
-    def __init__(self, document: Document, engine: DocumentEngine) -> None:
-        self.document = document
-        self.is_held = True
-        self.is_known_wrong = False
-        self._engine = engine
-        self._prepared: Prepared | None = None
-
-    def prepare(self) -> Prepared:
-        """Return it parsed and validated. One that does not fit the schema is logged when it is first met."""
-        if self._prepared is not None:
-            return self._prepared
-        prepared = self._engine.prepare(self.document.text)
-        if self.is_held:
-            self._prepared = prepared
-        if prepared.errors and not self.is_known_wrong:
-            self.is_known_wrong = True
-            words = prepared.errors[0].message
-            log.warning("trusted document %s does not fit this schema and will be refused: %s", self.document.id, words)
-        return prepared
-
-
 class TrustedDocuments:
     """The trusted documents of one process. Their files are looked at when somebody asks, at most once in CHECK_SECONDS.
 
     `path` None: there are none, and never will be.
     """
 
-    def __init__(self, path: Path | None, engine: DocumentEngine, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
-        self._engine = engine
         self._clock = clock
         self._files: dict[Path, ManifestFile] = {}
-        self._by_id: dict[str, TrustedDocument] = {}
-        self._by_digest: dict[str, TrustedDocument] = {}
+        self._by_id: dict[str, Document] = {}
+        self._by_digest: dict[str, Document] = {}
+        self._known_wrong: set[Document] = set()
         self._next_check = 0.0
         self._check: asyncio.Task[None] | None = None
-        self._preparation: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def load(self) -> None:
-        """Read all of them now and prepare them, as a process does before it serves."""
-        if self._path is None:
-            return
-        self._next_check = self._clock() + CHECK_SECONDS
-        self._take(read_changed(self._path, self._files))
-        deadline = self._clock() + PREPARE_SECONDS
-        for trusted in self._by_id.values():
-            if trusted.is_held and self._clock() < deadline:
-                trusted.prepare()
+        """Read all of them now, as a process does before it serves."""
+        if self._path is not None:
+            self._next_check = self._clock() + CHECK_SECONDS
+            self._take(read_changed(self._path, self._files))
 
-    async def find_id(self, document_id: str) -> TrustedDocument | None:
+    def tell_wrong(self, document: Document, reason: str) -> None:
+        """Log that a document does not fit the schema, once."""
+        if document not in self._known_wrong:
+            self._known_wrong.add(document)
+            log.warning("trusted document %s does not fit this schema and will be refused: %s", document.id, reason)
+
+    async def find_id(self, document_id: str) -> Document | None:
         """Return a document by its id, or by `sha256:` and the SHA-256 of its text."""
         await self._refresh()
         found = self._by_id.get(document_id)
@@ -184,12 +152,12 @@ class TrustedDocuments:
             found = self._by_digest.get(document_id.removeprefix(SHA256_PREFIX))
         return found
 
-    async def find_hash(self, digest: str) -> TrustedDocument | None:
+    async def find_hash(self, digest: str) -> Document | None:
         """Return a document by what Apollo's clients send as `sha256Hash`: the SHA-256 of its text, or its id in their manifest."""
         await self._refresh()
         return self._by_id.get(digest) or self._by_digest.get(digest)
 
-    async def find_text(self, text: str) -> TrustedDocument | None:
+    async def find_text(self, text: str) -> Document | None:
         """Return the document whose text this is, letter by letter."""
         await self._refresh()
         return self._by_digest.get(digest_of(text))
@@ -210,38 +178,20 @@ class TrustedDocuments:
             files = await asyncio.to_thread(read_changed, path, self._files)
             if files != self._files:
                 self._take(files)
-                self._preparation = None
-            if self._preparation is None:
-                self._preparation = asyncio.create_task(self._prepare_held(tuple(self._by_id.values())))
         finally:
             self._check = None
 
     def _take(self, files: dict[Path, ManifestFile]) -> None:
-        by_id: dict[str, TrustedDocument] = {}
+        by_id: dict[str, Document] = {}
         for path, file in files.items():
             for document in file.documents:
-                known = by_id.get(document.id) or self._by_id.get(document.id)
-                if document.id in by_id and by_id[document.id].document != document:
+                if by_id.setdefault(document.id, document) != document:
                     log.error("trusted documents: %s: %s; it is left out", path, conflict_of(document))
-                elif known is not None and known.document == document:
-                    by_id[document.id] = known
-                else:
-                    by_id[document.id] = TrustedDocument(document, self._engine)
-        characters = 0
-        for trusted in by_id.values():
-            characters += len(trusted.document.text)
-            trusted.is_held = characters <= MAX_HELD_CHARACTERS
         self._files = files
         self._by_id = by_id
-        self._by_digest = {trusted.document.digest: trusted for trusted in by_id.values()}
+        self._by_digest = {document.digest: document for document in by_id.values()}
+        self._known_wrong.intersection_update(by_id.values())
         log.info("trusted documents: %s in %s", len(by_id), self._path)
-
-    async def _prepare_held(self, documents: tuple[TrustedDocument, ...]) -> None:
-        # One by one, so that no request waits for more than one of them; whoever asks for one that is not prepared yet prepares it.
-        for trusted in documents:
-            if trusted.is_held and self._by_id.get(trusted.document.id) is trusted:
-                trusted.prepare()
-                await asyncio.sleep(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +211,7 @@ class Chosen:
     """
 
     text: str
-    trusted: TrustedDocument | None = None
+    trusted: Document | None = None
     by_id: bool = False
     digest: str | None = None
 
@@ -280,7 +230,7 @@ class DocumentPolicy:
             trusted = await self._trusted.find_id(named.document_id)
             if trusted is None:
                 raise PersistedQueryNotFoundError
-            return Chosen(trusted.document.text, trusted, by_id=True)
+            return Chosen(trusted.text, trusted, by_id=True)
         if named.digest is not None:
             return await (self._choose_both(named.text, named.digest) if named.text else self._choose_by_digest(named.digest))
         return await self._choose_text(named.text)
@@ -295,7 +245,7 @@ class DocumentPolicy:
 
     async def _choose_both(self, text: str, digest: str) -> Chosen:
         trusted = await self._trusted.find_hash(digest)
-        if trusted is not None and trusted.document.text == text:
+        if trusted is not None and trusted.text == text:
             return Chosen(text, trusted, by_id=True)
         if digest_of(text) != digest:
             raise BadInputError("provided sha does not match query")
@@ -306,7 +256,7 @@ class DocumentPolicy:
     async def _choose_by_digest(self, digest: str) -> Chosen:
         trusted = await self._trusted.find_hash(digest)
         if trusted is not None:
-            return Chosen(trusted.document.text, trusted, by_id=True)
+            return Chosen(trusted.text, trusted, by_id=True)
         text = None if self._automatic is None else self._automatic.find(digest)
         if text is not None:
             return Chosen(text, by_id=True)
@@ -314,9 +264,12 @@ class DocumentPolicy:
             raise PersistedQueryNotSupportedError
         raise PersistedQueryNotFoundError
 
-    def remember(self, chosen: Chosen) -> None:
-        """Keep a valid text under the hash that it was sent with, if it was sent with one and clients may register."""
-        if self._automatic is not None and chosen.digest is not None:
+    def note(self, chosen: Chosen, error: str | None) -> None:
+        """Take note of what its validation found: a valid text can be registered by its hash, a trusted one that is wrong is logged."""
+        if error is not None:
+            if chosen.trusted is not None:
+                self._trusted.tell_wrong(chosen.trusted, error)
+        elif self._automatic is not None and chosen.digest is not None:
             self._automatic.add(chosen.digest, chosen.text)
 
 
@@ -325,10 +278,10 @@ def documents_path(settings: Settings) -> Path:
     return settings.documents or settings.data_dir / "documents"
 
 
-def build_document_policy(settings: Settings, engine: DocumentEngine) -> DocumentPolicy:
-    """Return the policy as it is set, with the trusted documents read and prepared."""
+def build_document_policy(settings: Settings) -> DocumentPolicy:
+    """Return the policy as it is set, with the trusted documents read."""
     path = documents_path(settings)
-    trusted = TrustedDocuments(path, engine)
+    trusted = TrustedDocuments(path)
     trusted.load()
     if settings.trusted_documents_only and not len(trusted):
         log.warning("only trusted documents may run, and there are none in %s", path)

@@ -195,7 +195,7 @@ def build_graphql_routes(
 
     `documents` None: nothing is trusted, nothing is registered, every text may run. `page`: answers a browser; None: there is none.
     """
-    policy = documents or DocumentPolicy(TrustedDocuments(None, engine), None, only_trusted=False)
+    policy = documents or DocumentPolicy(TrustedDocuments(None), None, only_trusted=False)
 
     async def respond(request: Request, read: Callable[[Request, RequestContext], Awaitable[Reading]]) -> Response:
         try:
@@ -214,9 +214,8 @@ def build_graphql_routes(
         except TokengraphError as error:
             return _refuse(request, error, always_ok=reading.named.digest is not None)
         demand = replace(reading.demand, query=chosen.text)
-        prepared = await engine.obtain(chosen.text) if chosen.trusted is None else chosen.trusted.prepare()
-        if not prepared.errors:
-            policy.remember(chosen)
+        prepared = await engine.obtain(chosen.text)
+        policy.note(chosen, prepared.errors[0].message if prepared.errors else None)
         answer = await engine.answer(prepared, demand, context)
         if request.method != "GET" or not chosen.by_id:
             # An answer to a GET has a validator, which what is left of the budget would change each time.
