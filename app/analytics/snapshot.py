@@ -11,12 +11,12 @@ from app.analytics.fetch import fetch_model_cards, fetch_plan
 from app.analytics.plan import Question, plan_question
 from app.cube.dimensions import MODEL, Bucket
 from app.cube.metrics import CACHED, FRESH_PROMPT, REASONING, REQUESTS, TOKENS, VISIBLE_COMPLETION
+from app.cube.ranking import TOP_MODELS
 from app.db.engine import Connection, Database
 from app.domain.principal import PUBLIC_SCOPE
 from app.domain.time_range import NetworkWindows, format_instant, network_windows
 from app.money.rounding import SHARE_PLACES, ratio
 
-TOP_MODELS = 15
 _LOCK = 0x736E6170  # "snap"
 _KEPT = timedelta(days=2)
 

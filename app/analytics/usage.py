@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
 from typing import Any
 
 from app.analytics.fetch import fetch_plans
@@ -51,7 +50,10 @@ async def _fetch_sections(database: Database, questions: dict[str, Question], sc
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """What usage analytics is asked. `sections`: of time_series, by_model, top_users, totals; `model_id`: only this public model id."""
+    """What usage analytics is asked. `sections`: of time_series, by_model, top_users, totals; `model_id`: only this public model id.
+
+    `metrics`: of each section, but for the users.
+    """
 
     window: DateWindow
     sections: Collection[str]
@@ -59,6 +61,7 @@ class UsageQuestion:
     model_id: str | None = None
     by_model_limit: int | None = None
     top_users_limit: int = 100
+    metrics: tuple[Metric, ...] = USAGE_METRICS
 
 
 async def fetch_usage(database: Database, asked: UsageQuestion, scope: Scope) -> dict[str, Rows]:
@@ -70,20 +73,20 @@ async def fetch_usage(database: Database, asked: UsageQuestion, scope: Scope) ->
     window = asked.window.range
     filters = () if asked.model_id is None else ((MODEL, asked.model_id),)
     questions = {
-        "time_series": Question("usage_time_series", USAGE_METRICS, window, bucket=asked.bucket, filters=filters),
+        "time_series": Question("usage_time_series", asked.metrics, window, bucket=asked.bucket, filters=filters),
         "by_model": Question(
-            "usage_by_model", USAGE_METRICS, window, (MODEL, PROVIDER), filters=filters, greatest=(COST,), limit=asked.by_model_limit
+            "usage_by_model", asked.metrics, window, (MODEL, PROVIDER), filters=filters, greatest=(COST,), limit=asked.by_model_limit
         ),
         "top_users": Question(
             "usage_top_users", (COST, REQUESTS), window, (USER,), filters=filters, greatest=(COST, REQUESTS), limit=asked.top_users_limit
         ),
-        "totals": Question("usage_totals", USAGE_METRICS, window, filters=filters),
+        "totals": Question("usage_totals", asked.metrics, window, filters=filters),
     }
     return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
 
 
-def fill_gaps(rows: Rows, start: date | None, end: date | None, bucket: Bucket) -> Rows:
-    """Return a time series with a row of zeros for every bucket that has none, from the one of `start` to the one of `end`.
+def fill_gaps(rows: Rows, start: date | None, end: date | None, bucket: Bucket, zeros: tuple[Any, ...]) -> Rows:
+    """Return a time series with a row of `zeros` for every bucket that has none, from the one of `start` to the one of `end`.
 
     None: from the first row, or to the last one; without rows there is nothing to fill then.
     """
@@ -93,7 +96,7 @@ def fill_gaps(rows: Rows, start: date | None, end: date | None, bucket: Bucket) 
     if first is None or last is None:
         return []
     starts = dict.fromkeys(bucket.start_of(day) for day in DateWindow(first, last).dates())
-    return [found.get(begin, (begin, 0, 0, Decimal(0), 0, 0)) for begin in starts]
+    return [found.get(begin, (begin, *zeros)) for begin in starts]
 
 
 GATEWAY_SECTIONS: dict[str, tuple[Dimension, ...]] = {"totals": (), "providers": (PROVIDER,), "models": (MODEL,), "projects": (PROJECT,)}
@@ -107,6 +110,7 @@ class GatewayQuestion:
     sections: Collection[str]
     project_id: str | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = GATEWAY_METRICS
 
 
 async def fetch_gateway(database: Database, asked: GatewayQuestion, scope: Scope) -> dict[str, Rows]:
@@ -119,7 +123,7 @@ async def fetch_gateway(database: Database, asked: GatewayQuestion, scope: Scope
     questions = {
         name: Question(
             f"gateway_{name}",
-            GATEWAY_METRICS,
+            asked.metrics,
             window,
             dimensions,
             filters=filters,
@@ -128,7 +132,7 @@ async def fetch_gateway(database: Database, asked: GatewayQuestion, scope: Scope
         )
         for name, dimensions in GATEWAY_SECTIONS.items()
     }
-    questions["daily"] = Question("gateway_daily", GATEWAY_METRICS, window, bucket=Bucket.DAY, filters=filters)
+    questions["daily"] = Question("gateway_daily", asked.metrics, window, bucket=Bucket.DAY, filters=filters)
     return await _fetch_sections(database, {name: questions[name] for name in questions if name in asked.sections}, scope)
 
 
@@ -141,10 +145,16 @@ def rest_of(totals: Rows, rows: Rows, first: int) -> tuple[Any, ...]:
 TENANT_METRICS: tuple[Metric, ...] = (*OUTCOME_METRICS, INPUT, OUTPUT, TOKENS, *CREDIT_METRICS)
 
 
-async def fetch_tenant_days(database: Database, window: DateWindow, api_key_id: str | None, scope: Scope) -> Rows:
+async def fetch_tenant_days(
+    database: Database,
+    window: DateWindow,
+    api_key_id: str | None,
+    scope: Scope,
+    metrics: tuple[Metric, ...] = (*TENANT_METRICS, *LATENCY_METRICS),
+) -> Rows:
     """Return (date, requests, successful, failed, prompt, completion, tokens, four charges, searches, latencies, their sum) by day."""
     filters = () if api_key_id is None else ((CALLER_KEY, api_key_id),)
-    question = Question("tenant_days", (*TENANT_METRICS, *LATENCY_METRICS), window.range, bucket=Bucket.DAY, filters=filters)
+    question = Question("tenant_days", metrics, window.range, bucket=Bucket.DAY, filters=filters)
     return (await _fetch_sections(database, {"days": question}, scope))["days"]
 
 
@@ -160,13 +170,14 @@ class GroupsQuestion:
     limit: int
     api_key_id: str | None = None
     after: GroupPlace | None = None
+    metrics: tuple[Metric, ...] = TENANT_METRICS
 
 
 async def fetch_tenant_groups(database: Database, asked: GroupsQuestion, scope: Scope) -> Rows:
     """Return a day's usage by (model, provider, caller key, traffic mode's number), then as `fetch_tenant_days` up to the searches."""
     question = Question(
         "tenant_groups",
-        TENANT_METRICS,
+        asked.metrics,
         DateWindow(asked.day, asked.day).range,
         (MODEL, PROVIDER, CALLER_KEY, TRAFFIC_MODE),
         filters=() if asked.api_key_id is None else ((CALLER_KEY, asked.api_key_id),),

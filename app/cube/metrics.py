@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from app.domain.fields import Summed, Unit
@@ -114,12 +115,19 @@ class Metric:
         return self.plus + self.minus
 
 
+@cache
 def as_metric(measure: Measure) -> Metric:
-    """Return the metric that is one measure."""
+    """Return the one metric that is a measure as it is."""
     return Metric(measure.name, (measure,), measure.unit, measure.description)
 
 
 TOKENS = Metric("tokens", (PROMPT_TOKENS, COMPLETION_TOKENS), Unit.TOKENS, "Total tokens: prompt plus completion.")
+SPEND = Metric(
+    "spend",
+    (SHARED_MODEL_SPEND, BYOK_PLATFORM_FEE, MANAGED_TOOL_FEE, AGENT_RUNTIME_FEE),
+    Unit.CREDITS,
+    "Credits charged in all: the sum of the four charges.",
+)
 REQUESTS = as_metric(REQUEST_COUNT)
 SUCCESSFUL = as_metric(SUCCESSFUL_COUNT)
 FAILED = Metric("failed_count", (REQUEST_COUNT,), Unit.COUNT, "Requests without a 2xx status.", (SUCCESSFUL_COUNT,))
@@ -148,5 +156,6 @@ METRICS = (
     FAILED,
     FRESH_PROMPT,
     VISIBLE_COMPLETION,
+    SPEND,
     *(as_metric(measure) for measure in MEASURES),
 )

@@ -9,6 +9,9 @@ from app.cube.rollups import BY_DAY_MODEL
 RANKED_MODELS: Final = 50
 """Models that a day's ranking names; all others are one row."""
 
+TOP_MODELS: Final = 15
+"""Public models that the network's snapshot names."""
+
 _COLUMNS: Final = "day, model_id, prompt_tokens, completion_tokens"
 
 

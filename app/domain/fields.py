@@ -27,6 +27,7 @@ class Unit(Enum):
     CREDITS = "credits"
     MILLISECONDS = "ms"
     RATE = "0 to 1"
+    PERCENT = "percent"
     INSTANT = "instant"
 
 

@@ -21,7 +21,6 @@ from app.domain.time_range import DateWindow, format_instant
 from app.domain.usage import TRAFFIC_MODES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_OFFSET = 10_000
 _MODE = 5
 
 

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from app.domain.errors import TokengraphError
-from app.domain.time_range import DateWindow
 from app.execution.toll import RootField
 from app.request.context import RequestContext
 from app.resolvers.points import MAX_POINTS, points_for
-
-GROUPS_A_DAY: Final = 50
-"""Rows that a day, or a month, is taken to have in the sums that questions are answered from: by model and provider, say."""
-
-Rows = Callable[[Mapping[str, Any], datetime], int]
-"""From a root's arguments, by their names in GraphQL, and the time of the request to the rows that it may read."""
+from app.surfaces.declare import Rows
 
 _DECLARED: Final = "cost"
 
@@ -24,17 +18,6 @@ _DECLARED: Final = "cost"
 def reads(rows: int | Rows) -> dict[str, Any]:
     """Return the metadata of a root that may read so many rows; 0: it costs nothing."""
     return {_DECLARED: rows}
-
-
-def summed_rows(window: DateWindow) -> int:
-    """Return the rows that are summed for a window: those of its whole months, and of the days before and after them."""
-    days = max(0, (window.end_date - window.start_date).days + 1)
-    return min(days, days // 28 + 62) * GROUPS_A_DAY
-
-
-def daily_rows(window: DateWindow) -> int:
-    """Return the rows that are summed for the days of a window, each by itself."""
-    return max(0, (window.end_date - window.start_date).days + 1) * GROUPS_A_DAY
 
 
 def rows_of(root: RootField, now: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, ClassVar
 
 from strawberry.permission import BasePermission
@@ -10,6 +11,7 @@ from app.domain.errors import ForbiddenError
 from app.domain.principal import Role
 from app.request.context import RequestContext
 from app.resolvers.context import ResolverInfo
+from app.surfaces.readers import ADMINS, ANY_KEY, Readers
 
 
 class ContextPermission(BasePermission):
@@ -25,30 +27,33 @@ class ContextPermission(BasePermission):
         return True
 
 
-class AnyKey(ContextPermission):
-    """Any valid API key, whatever its role."""
-
-    async def check(self, context: RequestContext) -> None:
-        """Pass every holder of a valid key. UnauthenticatedError: another."""
-        await context.principal()
-
-
 class _HasRole(ContextPermission):
-    """A key of one of some roles. `message` is what holders of other keys are told."""
+    """A key of one of some roles."""
 
-    roles: ClassVar[frozenset[Role]]
+    readers: ClassVar[Readers]
 
     async def check(self, context: RequestContext) -> None:
         """Pass the holders of such a role. UnauthenticatedError: no valid key; ForbiddenError: another role."""
-        if (await context.principal()).role not in self.roles:
-            raise ForbiddenError(self.message)
+        if (await context.principal()).role not in self.readers.roles:
+            raise ForbiddenError(self.readers.message)
+
+
+@cache
+def permission_of(readers: Readers) -> type[ContextPermission]:
+    """Return the permission that passes just these readers."""
+    return type("Reading", (_HasRole,), {"readers": readers, "__doc__": readers.message})
+
+
+class AnyKey(_HasRole):
+    """Any valid API key, whatever its role."""
+
+    readers = ANY_KEY
 
 
 class AdminOnly(_HasRole):
     """A key of role admin."""
 
-    message = "Admin access required"
-    roles = frozenset({Role.ADMIN})
+    readers = ADMINS
 
 
 class OperatorOnly(AdminOnly):
@@ -61,36 +66,19 @@ class OperatorOnly(AdminOnly):
             raise ForbiddenError("An admin key that is bound to a tenant may not change what all tenants share")
 
 
-class GatewayReader(_HasRole):
-    """The gateway's secret, or a key of role gateway or admin."""
-
-    message = "Gateway access required"
-    roles = frozenset({Role.GATEWAY, Role.ADMIN})
-
-
-class TenantReader(_HasRole):
-    """A key of role tenant; or of role admin, which names the tenant if its key is bound to none."""
-
-    message = "A tenant's key is required"
-    roles = frozenset({Role.TENANT, Role.ADMIN})
-
-
 class QuestionReader(_HasRole):
     """A key of role admin or tenant, or one that reads the gateway's statistics."""
 
-    message = "A key of role admin, gateway or tenant is required"
-    roles = frozenset({Role.ADMIN, Role.GATEWAY, Role.TENANT})
+    readers = Readers(frozenset({Role.ADMIN, Role.GATEWAY, Role.TENANT}), "A key of role admin, gateway or tenant is required")
 
 
 class IdentityReader(_HasRole):
     """A key of role admin, which sees everything, or of role tenant, which sees its own; a bound one sees its tenant's."""
 
-    message = "A key of role admin or tenant is required"
-    roles = frozenset({Role.ADMIN, Role.TENANT})
+    readers = Readers(frozenset({Role.ADMIN, Role.TENANT}), "A key of role admin or tenant is required")
 
 
 class UsageWriter(_HasRole):
     """A key of role ingest or admin."""
 
-    message = "a key of role ingest or admin is needed to write"
-    roles = frozenset({Role.INGEST, Role.ADMIN})
+    readers = Readers(frozenset({Role.INGEST, Role.ADMIN}), "a key of role ingest or admin is needed to write")

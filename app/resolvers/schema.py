@@ -7,23 +7,29 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.name_converter import NameConverter
 
 from app.resolvers.catalog import CatalogQuery
-from app.resolvers.cost import GROUPS_A_DAY, reads
+from app.resolvers.cost import reads
 from app.resolvers.erasure import ErasureMutation
-from app.resolvers.gateway import GatewayStats, gateway_rows, resolve_gateway_stats
+from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
 from app.resolvers.identity import IdentityQuery
 from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
-from app.resolvers.permissions import AdminOnly, AnyKey, GatewayReader, QuestionReader, TenantReader
+from app.resolvers.permissions import QuestionReader
 from app.resolvers.quarantine import QuarantineMutation, QuarantineQuery
-from app.resolvers.rankings import RankingsDaily, rankings_rows, resolve_rankings_daily
+from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
 from app.resolvers.scalars import SCALARS
-from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage, tenant_rows
-from app.resolvers.tenant_requests import TenantRequestConnection, request_rows, resolve_tenant_requests
-from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics, usage_rows
+from app.resolvers.surface_types import root
+from app.resolvers.tenant import TenantAnalytics, TenantUsageRow, resolve_tenant_analytics, resolve_tenant_usage
+from app.resolvers.tenant_requests import TenantRequestConnection, resolve_tenant_requests
+from app.resolvers.usage import UsageAnalytics, resolve_usage_analytics
 from app.resolvers.usage_catalog import UsageCatalog, resolve_usage_catalog
 from app.resolvers.usage_records import UsageMutation
 from app.resolvers.usage_report import UsageReport, resolve_usage
 from app.resolvers.viewer import ViewerQuery
+from app.surfaces.gateway import GATEWAY_STATS
+from app.surfaces.network import NETWORK
+from app.surfaces.rankings import RANKINGS_DAILY
+from app.surfaces.tenant import TENANT_ANALYTICS, TENANT_REQUESTS, TENANT_USAGE
+from app.surfaces.usage import USAGE_ANALYTICS
 
 
 @strawberry.type(
@@ -45,48 +51,13 @@ class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
         permission_classes=[QuestionReader],
         description="What `usage` can be asked for by this key: numbers, dimensions, limits. A key of role admin, gateway or tenant.",
     )
-    network: NetworkStats | None = strawberry.field(
-        resolver=resolve_network, metadata=reads(0), description="Public aggregate statistics of the network. For everybody, without a key."
-    )
-    rankings_daily: RankingsDaily | None = strawberry.field(
-        resolver=resolve_rankings_daily,
-        metadata=reads(rankings_rows),
-        permission_classes=[AnyKey],
-        description=(
-            "Daily token totals of the top 50 public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per account."
-        ),
-    )
-    usage_analytics: UsageAnalytics | None = strawberry.field(
-        resolver=resolve_usage_analytics,
-        metadata=reads(usage_rows),
-        permission_classes=[AdminOnly],
-        description="Usage over time, by model, and the users who cost most. A key of role admin.",
-    )
-    gateway_stats: GatewayStats | None = strawberry.field(
-        resolver=resolve_gateway_stats,
-        metadata=reads(gateway_rows),
-        permission_classes=[GatewayReader],
-        description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
-    )
-    tenant_analytics: TenantAnalytics | None = strawberry.field(
-        resolver=resolve_tenant_analytics,
-        metadata=reads(tenant_rows),
-        permission_classes=[TenantReader],
-        description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
-    )
-    tenant_usage: list[TenantUsageRow] | None = strawberry.field(
-        resolver=resolve_tenant_usage,
-        metadata=reads(GROUPS_A_DAY),
-        permission_classes=[TenantReader],
-        description="One day of a tenant by model, provider, caller key and traffic mode, in this order, page by page. A tenant's key, or"
-        " an admin's, who names one.",
-    )
-    tenant_requests: TenantRequestConnection | None = strawberry.field(
-        resolver=resolve_tenant_requests,
-        metadata=reads(request_rows),
-        permission_classes=[TenantReader],
-        description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",
-    )
+    network: NetworkStats | None = root(NETWORK, resolve_network)
+    rankings_daily: RankingsDaily | None = root(RANKINGS_DAILY, resolve_rankings_daily)
+    usage_analytics: UsageAnalytics | None = root(USAGE_ANALYTICS, resolve_usage_analytics)
+    gateway_stats: GatewayStats | None = root(GATEWAY_STATS, resolve_gateway_stats)
+    tenant_analytics: TenantAnalytics | None = root(TENANT_ANALYTICS, resolve_tenant_analytics)
+    tenant_usage: list[TenantUsageRow] | None = root(TENANT_USAGE, resolve_tenant_usage)
+    tenant_requests: TenantRequestConnection | None = root(TENANT_REQUESTS, resolve_tenant_requests)
 
 
 @strawberry.type(

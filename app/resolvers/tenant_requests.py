@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated
 
 import strawberry
 
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant, resolve_log_window
-from app.graph.request_log import MAX_OFFSET, LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
+from app.graph.request_log import LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.money.rounding import usd
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
+from app.resolvers.surface_types import field_of
 from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, read_caller_key, tenant_scope
-
-MAX_PAGE = 1000
+from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_COST, REQUEST_TRAFFIC_MODE
 
 
 @strawberry.enum(description="Outcome of a request.")
@@ -65,11 +63,11 @@ class TenantRequest:
     api_key_id: str = strawberry.field(description="The caller's key at the router; empty if the record named none.")
     status: RequestStatus = strawberry.field(description="Whether it succeeded.")
     status_code: int = strawberry.field(description="HTTP status; 0 if there was no answer.")
-    traffic_mode: str = strawberry.field(description="`shared` or `byok`.")
+    traffic_mode: str = field_of(REQUEST_TRAFFIC_MODE)
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
     latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
-    cost_usd: float = strawberry.field(description="What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.")
+    cost_usd: float = field_of(REQUEST_COST)
     cost_source: CostSource = strawberry.field(description="What is known of the cost.")
     attempt: int = strawberry.field(description="Which try of the caller's request it is; over 1: a retry or a fallback.")
     cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
@@ -147,13 +145,6 @@ def _shape(request: LoggedRequest, tenant_id: str) -> TenantRequest:
         cache_hit=request.cache_hit,
         interrupted=request.interrupted,
     )
-
-
-def request_rows(arguments: Mapping[str, Any], _: datetime) -> int:
-    """Return the rows that a page of requests may read: its own, and those that it skips."""
-    first: int = arguments["first"]
-    offset: int = arguments["offset"]
-    return max(0, min(first, MAX_PAGE)) + 1 + max(0, min(offset, MAX_OFFSET))
 
 
 async def resolve_tenant_requests(

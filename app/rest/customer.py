@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from decimal import Decimal
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, create_model
 
 from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.time_range import parse_month
 from app.http.answer import answer, json_response
 from app.http.envelopes import typed
-from app.money.rounding import USD_PLACES, round_half_up
 from app.request.context import RequestContext, Services
-from app.resolvers.limits import MAX_ROWS
-from app.resolvers.permissions import TenantReader
+from app.rest.bodies import Body, Table, model_of
 from app.rest.csv import encode_rows
 from app.rest.execute import StoredDocuments
-from app.rest.models import (
-    STANDARD_LIMITS,
-    TenantAnalyticsResponse,
-    TenantLogsResponse,
-    TypedError,
-    csv_response_description,
-    error_responses,
-)
+from app.rest.models import STANDARD_LIMITS, TypedError, csv_response_description, error_responses
 from app.rest.parameters import parse_choice, parse_integer, refuse_parameters
 from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import (
     MAX_LOGS,
-    MAX_OFFSET,
     STATUSES,
     ApiKeyId,
     Cursor,
@@ -46,78 +36,15 @@ from app.rest.query import (
     StartDate,
     Status,
 )
+from app.surfaces.limits import MAX_ROWS
+from app.surfaces.readers import TENANT_READERS
+from app.surfaces.tenant import MAX_OFFSET, TENANT_ANALYTICS, TENANT_REQUESTS
 
 log = logging.getLogger(__name__)
 
 PAGE = 1000
 
-EXPORT_COLUMNS = (
-    "date",
-    "model",
-    "provider",
-    "api_key_id",
-    "traffic_mode",
-    "requests",
-    "successful_requests",
-    "failed_requests",
-    "prompt_tokens",
-    "completion_tokens",
-    "tokens",
-    "shared_model_spend",
-    "byok_platform_fees",
-    "managed_tool_fees",
-    "agent_runtime_fees",
-    "search_requests",
-    "spend",
-)
-CHARGES = ("model_charge", "byok_platform_fee", "managed_tool_fee", "agent_runtime_fee", "total_charge")
-STATEMENT_COLUMNS = (
-    "id",
-    "request_id",
-    "created_at",
-    "model",
-    "provider",
-    "status",
-    "traffic_mode",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    *CHARGES,
-    "latency_ms",
-    "api_key_id",
-    "cost_usd",
-    "cost_source",
-)
-
 _WRONG_NAMES = {"from": "start_date", "to": "end_date"}
-
-
-def shape_log(node: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of the request log."""
-    return {**node, "status": node["status"].lower(), "cost_source": node["cost_source"].lower()}
-
-
-def statement_row(node: dict[str, Any]) -> list[Any]:
-    """Return a row of the statement, in the order of STATEMENT_COLUMNS."""
-    tokens, charges = node["tokens"], node["cost_breakdown"]
-    return [
-        *(node[name] for name in ("id", "request_id", "created_at", "model", "provider")),
-        node["status"].lower(),
-        node["traffic_mode"],
-        tokens["prompt"],
-        tokens["completion"],
-        tokens["total"],
-        *(charges[name] for name in CHARGES),
-        "" if node["latency_ms"] is None else node["latency_ms"],
-        node["api_key_id"],
-        _dollars(node["cost_usd"]),
-        node["cost_source"].lower(),
-    ]
-
-
-def _dollars(cost: float) -> Decimal:
-    """Return US dollars with the digits that answers show, to be written and summed without an exponent."""
-    return round_half_up(Decimal(str(cost)), USD_PLACES)
 
 
 async def iterate_requests(
@@ -134,34 +61,41 @@ async def iterate_requests(
         after = page["pageInfo"]["endCursor"]
 
 
-async def stream_statement(pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
+def statement_table(documents: StoredDocuments) -> Table:
+    """Return the columns of the statement: the fields of a request."""
+    return Table(documents.roots["tenant_requests"].find("nodes"))
+
+
+def export_table(documents: StoredDocuments) -> Table:
+    """Return the columns of the grouped export: the fields of a group, but for its place."""
+    return Table(documents.roots["tenant_usage"], frozenset({"cursor"}))
+
+
+async def stream_statement(table: Table, pages: AsyncIterator[list[dict[str, Any]]]) -> AsyncIterator[bytes]:
     """Yield the statement: a header, a row a request, and the total of each amount."""
-    sums = [0] * (3 + len(CHARGES))
-    dollars = Decimal(0)
+    totals = table.total([])
     count = 0
-    yield encode_rows([STATEMENT_COLUMNS])
+    yield encode_rows([table.names])
     async for nodes in pages:
-        rows = [statement_row(node) for node in nodes]
-        for row in rows:
-            for position, amount in enumerate(row[7:15]):
-                sums[position] += amount
-            dollars += row[-2]
+        rows = [table.cells(node) for node in nodes]
+        totals = table.total([totals, *rows])
         count += len(rows)
         yield encode_rows(rows)
-    yield encode_rows([["total", f"{count} requests", "", "", "", "", "", *sums, "", "", dollars, ""]])
+    yield encode_rows([["total", f"{count} requests", *totals[2:]]])
 
 
 async def stream_export(
     documents: StoredDocuments, context: RequestContext, dates: list[str], api_key_id: str | None
 ) -> AsyncIterator[bytes]:
     """Yield the grouped export: a header, then each date's groups."""
-    yield encode_rows([EXPORT_COLUMNS])
+    table = export_table(documents)
+    yield encode_rows([table.names])
     for day in dates:
         after: str | None = None
         while True:
             rows = await documents.run("tenant_usage", context, {"date": day, "apiKeyId": api_key_id, "limit": MAX_ROWS, "after": after})
             context.waits_for_points = True  # as above
-            yield encode_rows([[row[column] for column in EXPORT_COLUMNS] for row in rows])
+            yield encode_rows(map(table.cells, rows))
             if len(rows) < MAX_ROWS:
                 break
             after = rows[-1]["cursor"]
@@ -189,6 +123,21 @@ async def csv_response(stream: AsyncIterator[bytes], filename: str) -> Response:
     return StreamingResponse(await _started(stream), media_type="text/csv; charset=utf-8", headers=headers)
 
 
+def page_model(documents: StoredDocuments) -> type[BaseModel]:
+    """Return the body of a page of the request log."""
+    rows: Any = model_of(documents.roots["tenant_requests"].find("nodes"))
+    return create_model(
+        "TenantRequestPage",
+        __base__=Body,
+        __doc__="A page of requests, newest first.",
+        data=(list[rows], Field(max_length=MAX_LOGS)),
+        limit=(int, ...),
+        offset=(int, ...),
+        has_more=(bool, ...),
+        next_cursor=(str | None, Field(description="Give it as `cursor` for the next page; null on the last.")),
+    )
+
+
 def build_customer_router(services: Services, documents: StoredDocuments) -> APIRouter:
     """Return the routes. All ask for a key that belongs to a tenant and see that tenant only."""
     router = APIRouter(tags=["Customer"])
@@ -198,13 +147,13 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         await documents.authorize(document, context)
         refuse_parameters(request.query_params.keys(), _WRONG_NAMES)
         if (await context.principal()).tenant_id is None:  # an admin's: these URLs have no parameter that names a tenant
-            raise ForbiddenError(TenantReader.message)
+            raise ForbiddenError(TENANT_READERS.message)
         return context
 
     @router.get(
-        "/v1/customer/analytics",
+        TENANT_ANALYTICS.path,
         summary="What the tenant used and was charged, by day",
-        responses={**validated_responses(TenantAnalyticsResponse, "Analytics"), **error_responses(TypedError, 400, 401, 403, 404)},
+        responses={**validated_responses(documents, TENANT_ANALYTICS, "Analytics"), **error_responses(TypedError, 400, 401, 403, 404)},
         openapi_extra=VALIDATORS,
     )
     async def get_tenant_analytics(
@@ -237,10 +186,10 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
         return await answer(typed, request, respond)
 
     @router.get(
-        "/v1/customer/logs",
+        TENANT_REQUESTS.path,
         summary="The tenant's requests, newest first",
         responses={
-            200: {"model": TenantLogsResponse, "description": "A page", "headers": STANDARD_LIMITS},
+            200: {"model": page_model(documents), "description": "A page", "headers": STANDARD_LIMITS},
             **error_responses(TypedError, 400, 401, 403, 404),
         },
     )
@@ -276,7 +225,7 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
             more = page["pageInfo"]["hasNextPage"]
             return json_response(
                 {
-                    "data": [shape_log(node) for node in page["nodes"]],
+                    "data": page["nodes"],
                     "limit": first,
                     "offset": skip,
                     "has_more": more,
@@ -303,7 +252,7 @@ def build_customer_router(services: Services, documents: StoredDocuments) -> API
             variables = {"startDate": window.start_date.isoformat(), "endDate": window.end_date.isoformat()}
             pages = iterate_requests(documents, context, variables)
             try:
-                return await csv_response(stream_statement(pages), f"usage-statement-{name}.csv")
+                return await csv_response(stream_statement(statement_table(documents), pages), f"usage-statement-{name}.csv")
             except BadInputError as error:  # of the window, which the caller gave as a month
                 raise BadInputError(error.spelled(lambda _: "month"), "month") from None
 

@@ -7,12 +7,13 @@ from importlib.resources import files
 from typing import Any
 
 import strawberry
-from graphql import FieldNode, OperationDefinitionNode, parse
+from graphql import parse
 
 from app.domain.errors import TokengraphError
 from app.execution.engine import Demand, Engine
 from app.request.context import RequestContext
 from app.resolvers.permissions import ContextPermission
+from app.rest.bodies import Selected, read_root, shaper_of
 
 
 def load_document(name: str) -> str:
@@ -29,15 +30,9 @@ def document_names() -> list[str]:
     )
 
 
-def root_permissions(schema: strawberry.Schema, document: str) -> list[type[ContextPermission]]:
-    """Return what the schema demands for the document's one root field."""
-    operation = next(node for node in parse(document).definitions if isinstance(node, OperationDefinitionNode))
-    (root,) = operation.selection_set.selections
-    if not isinstance(root, FieldNode):
-        raise TypeError("a stored document selects one root field")
-    field = schema.get_field_for_type(root.name.value, "Query")
-    if field is None:
-        raise TypeError(f"the schema has no root {root.name.value}")
+def permissions_of(root: Selected) -> list[type[ContextPermission]]:
+    """Return what the schema demands for a root field."""
+    field = root.definition.extensions["strawberry-definition"]
     return [permission for permission in field.permission_classes if issubclass(permission, ContextPermission)]
 
 
@@ -48,7 +43,10 @@ class StoredDocuments:
         self._engine = engine
         texts = {name: load_document(name) for name in document_names()}
         self._prepared = {name: engine.prepare(text) for name, text in texts.items()}
-        self._permissions = {name: root_permissions(schema, text) for name, text in texts.items()}
+        self.roots: Mapping[str, Selected] = {name: read_root(schema._schema, parse(text)) for name, text in texts.items()}
+        """What each document selects, by its name."""
+        self._shapers = {name: shaper_of(root) for name, root in self.roots.items()}
+        self._permissions = {name: permissions_of(root) for name, root in self.roots.items()}
 
     async def authorize(self, name: str, context: RequestContext) -> None:
         """Raise what the document's root field would refuse the caller with, before its parameters are judged."""
@@ -56,9 +54,14 @@ class StoredDocuments:
             await permission().check(context)
 
     async def run(self, name: str, context: RequestContext, variables: Mapping[str, Any]) -> Any:
-        """Return the value of the document's one root field. A TokengraphError is raised as it is, any other as TokengraphError."""
+        """Return the value of the document's one root field, in its documented form.
+
+        A TokengraphError is raised as it is, any other as TokengraphError.
+        """
         answer = await self._engine.run_prepared(self._prepared[name], Demand(name, variables), context)
         if answer.errors:
             cause = answer.errors[0].original_error
             raise cause if isinstance(cause, TokengraphError) else TokengraphError from cause
-        return next(iter((answer.data or {}).values()))
+        value = next(iter((answer.data or {}).values()))
+        shape = self._shapers[name]
+        return value if shape is None else shape(value)

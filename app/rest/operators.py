@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 
 from app.domain.errors import ForbiddenError, UnauthenticatedError
+from app.domain.time_range import MAX_DAYS_BACK
 from app.http.answer import answer, json_response
 from app.http.envelopes import detailed, gateway
 from app.request.context import RequestContext, Services
-from app.resolvers.limits import MAX_ROWS
-from app.resolvers.usage import DEFAULT_TOP_USERS, MAX_TOP_USERS
 from app.rest.execute import StoredDocuments
-from app.rest.models import DetailedError, GatewayStatsResponse, TypedError, UsageAnalyticsResponse, error_responses
+from app.rest.models import DetailedError, TypedError, error_responses
 from app.rest.parameters import parse_choice, parse_integer
 from app.rest.public import VALIDATORS, validated_responses
 from app.rest.query import (
     AGGREGATIONS,
-    MAX_DAYS,
     WEEK_NUMBERINGS,
     Aggregation,
     DateFrom,
@@ -29,16 +25,9 @@ from app.rest.query import (
     TopUsersLimit,
     WeekNumbering,
 )
-
-_OBJECTS = ("providers", "models", "projects")
-
-
-def shape_gateway_body(stats: dict[str, Any]) -> dict[str, Any]:
-    """Return the documented body: breakdowns as objects keyed by name, in the order of the lists."""
-    body = dict(stats)
-    for section in _OBJECTS:
-        body[section] = {row["name"]: {key: value for key, value in row.items() if key != "name"} for row in stats[section]}
-    return body
+from app.surfaces.gateway import GATEWAY_STATS
+from app.surfaces.limits import MAX_ROWS
+from app.surfaces.usage import DEFAULT_TOP_USERS, MAX_TOP_USERS, USAGE_ANALYTICS
 
 
 def build_operator_router(services: Services, documents: StoredDocuments) -> APIRouter:
@@ -46,12 +35,12 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
     router = APIRouter()
 
     @router.get(
-        "/api/usage/analytics",
+        USAGE_ANALYTICS.path,
         tags=["Usage"],
         summary="Usage over time, by model, and the users who cost most",
         description="A key of role admin. Without dates the answer covers all there is. `by_model` has the "
         f"{MAX_ROWS:,} rows of the highest cost at most; `time_series` covers all.",
-        responses={**validated_responses(UsageAnalyticsResponse, "Usage"), **error_responses(DetailedError, 400, 401, 403)},
+        responses={**validated_responses(documents, USAGE_ANALYTICS, "Usage"), **error_responses(DetailedError, 400, 401, 403)},
         openapi_extra=VALIDATORS,
     )
     async def get_usage_analytics(
@@ -80,12 +69,12 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
         return await answer(detailed, request, respond)
 
     @router.get(
-        "/v1/analytics",
+        GATEWAY_STATS.path,
         tags=["Gateway"],
         summary="Request counts and outcomes of the gateway",
         description="The GATEWAY_API_KEY, or a key of role gateway or admin. `providers`, `models` and `projects` have the "
         f"{MAX_ROWS:,} with most requests at most; the totals cover all.",
-        responses={**validated_responses(GatewayStatsResponse, "Counts"), **error_responses(TypedError, 400, 401)},
+        responses={**validated_responses(documents, GATEWAY_STATS, "Counts"), **error_responses(TypedError, 400, 401)},
         openapi_extra=VALIDATORS,
     )
     async def get_gateway_stats(
@@ -99,8 +88,8 @@ def build_operator_router(services: Services, documents: StoredDocuments) -> API
                 await documents.authorize("gateway_stats", context)
             except ForbiddenError as error:  # the document knows one key, and tells every other one the same
                 raise UnauthenticatedError(error.message) from None
-            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS), "limit": MAX_ROWS}
-            return json_response(shape_gateway_body(await documents.run("gateway_stats", context, variables)))
+            variables = {"projectId": project_id, "days": parse_integer(days, "days", 1, MAX_DAYS_BACK), "limit": MAX_ROWS}
+            return json_response(await documents.run("gateway_stats", context, variables))
 
         return await answer(gateway, request, respond)
 

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
 from app.http.answer import answer, json_response
 from app.http.envelopes import numbered
 from app.request.context import RequestContext, Services
+from app.rest.bodies import model_of
 from app.rest.execute import StoredDocuments
-from app.rest.models import LIMITS, STANDARD_LIMITS, NetworkResponse, NumberedError, RankingsDailyResponse, error_responses
+from app.rest.models import LIMITS, STANDARD_LIMITS, NumberedError, error_responses
 from app.rest.query import RankingsEnd, RankingsStart
+from app.surfaces.declare import Surface
+from app.surfaces.network import NETWORK
+from app.surfaces.rankings import RANKINGS_DAILY
 
 NETWORK_CACHE_CONTROL = "public, max-age=600, s-maxage=600"
 VALIDATORS: dict[str, Any] = {
@@ -33,20 +36,14 @@ CACHE_HEADERS = {
     "Cache-Control": {"description": "How long the answer may be kept.", "schema": {"type": "string"}},
     "ETag": {"description": "Validator of the body.", "schema": {"type": "string"}},
 }
-_RANGES = {"24h": "h24", "7d": "d7", "30d": "d30"}
-
-
-def shape_network_body(network: dict[str, Any]) -> dict[str, Any]:
-    """Return the documented body: the trend's ranges by the names that GraphQL cannot spell."""
-    return {**network, "trend": {name: network["trend"][field] for name, field in _RANGES.items()}}
 
 
 def validated_responses(
-    model: type[BaseModel], description: str, limits: Mapping[str, Any] = STANDARD_LIMITS
+    documents: StoredDocuments, surface: Surface, description: str, limits: Mapping[str, Any] = STANDARD_LIMITS
 ) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI answers of a URL whose answers have validators: 200 and 304. `limits`: the headers that say what is left."""
     return {
-        200: {"model": model, "description": description, "headers": {**CACHE_HEADERS, **limits}},
+        200: {"model": model_of(documents.roots[surface.root]), "description": description, "headers": {**CACHE_HEADERS, **limits}},
         304: {"description": "The answer is one that If-None-Match names", "headers": CACHE_HEADERS},
     }
 
@@ -56,30 +53,30 @@ def build_public_router(services: Services, documents: StoredDocuments) -> APIRo
     router = APIRouter()
 
     @router.get(
-        "/api/v1/analytics/network",
+        NETWORK.path,
         tags=["Network"],
         summary="Aggregate statistics of the network",
         description="Total tokens, top models and activity of the last 30 days, computed every 10 minutes. No authentication.",
-        responses={**validated_responses(NetworkResponse, "The newest snapshot"), **error_responses(NumberedError)},
+        responses={**validated_responses(documents, NETWORK, "The newest snapshot"), **error_responses(NumberedError)},
         openapi_extra=VALIDATORS,
     )
     async def get_network(request: Request) -> Response:
         async def respond() -> Response:
-            body = shape_network_body(await documents.run("network", RequestContext.of(request, services), {}))
+            body = await documents.run("network", RequestContext.of(request, services), {})
             cache_control = "no-store" if body["generated_at"] is None else NETWORK_CACHE_CONTROL
             return json_response(body, headers={"Cache-Control": cache_control})
 
         return await answer(numbered, request, respond)
 
     @router.get(
-        "/api/v1/datasets/rankings-daily",
+        RANKINGS_DAILY.path,
         tags=["Datasets"],
         operation_id="getRankingsDaily",
         summary="Daily token totals for top 50 models",
         description="The top 50 public models of each UTC day by total tokens, and one `other` row. Any API key; 30 requests a minute per "
         "key, 500 a UTC day per account.",
         responses={
-            **validated_responses(RankingsDailyResponse, "Up to 51 rows a day", LIMITS),
+            **validated_responses(documents, RANKINGS_DAILY, "Up to 51 rows a day", LIMITS),
             **error_responses(NumberedError, 400, 401),
         },
         openapi_extra=VALIDATORS,

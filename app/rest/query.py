@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import WithJsonSchema
 
-from app.resolvers.usage import MAX_TOP_USERS
+from app.domain.time_range import MAX_DAYS_BACK
+from app.surfaces.tenant import MAX_OFFSET
+from app.surfaces.usage import MAX_TOP_USERS
 
 AGGREGATIONS = ("day", "week", "month")
 WEEK_NUMBERINGS = ("iso", "monday")
 STATUSES = ("success", "error")
-MAX_DAYS = 365
 MAX_LOGS = 100
-MAX_OFFSET = 10_000
 
 # In the regular expressions that all of JSON Schema's, Go's and Python's engines read. What they match is accepted, if it is a real date.
 _MONTH_PATTERN = r"[12]\d{3}-(0[1-9]|1[0-2])"
@@ -77,7 +77,7 @@ ProjectId = Annotated[
 ]
 TopUsersLimit = Annotated[str | None, _integer(1, MAX_TOP_USERS), Query(description="Users at most; 100 if not given.")]
 Days = Annotated[
-    str | None, _integer(1, MAX_DAYS), Query(description="Only the last so many UTC dates, today included. All time if not given.")
+    str | None, _integer(1, MAX_DAYS_BACK), Query(description="Only the last so many UTC dates, today included. All time if not given.")
 ]
 StartDate = Annotated[
     str | None,

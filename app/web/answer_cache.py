@@ -11,13 +11,13 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from math import ceil
 from typing import Any, Final
 
 import orjson
-from graphql import DocumentNode, FieldNode, GraphQLSchema, TypeInfo, TypeInfoVisitor, Visitor, visit
+from graphql import DocumentNode
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,28 +33,16 @@ from app.http.envelopes import envelope_of, error_headers
 from app.http.json import data_etag_of, etag_of
 from app.jobs.loop import Job
 from app.request.context import RequestContext, Services
+from app.resolvers.caching import PUBLIC_ROOTS, cacheable_roots
 from app.rest.execute import StoredDocuments
+from app.surfaces.declare import Caching, Surface
+from app.surfaces.documented import SURFACES
 from app.web.cached_answer import CachedAnswer, read_if_none_match
 from app.web.direct_routes import read_query
 
 log = logging.getLogger(__name__)
 
-NETWORK: Final = "/api/v1/analytics/network"
 _GRAPHQL: Final = "/graphql"
-
-KEPT_ROOTS: Final = frozenset({"network", "usageAnalytics", "gatewayStats", "tenantAnalytics", "tenantUsage", "__typename"})
-PUBLIC_ROOTS: Final = frozenset({"network", "__typename"})
-"""Fields of the root type whose answer is the same for everybody."""
-KEPT_TYPES: Final = frozenset(
-    {
-        *("NetworkStats", "NetworkTotals", "NetworkModel", "NetworkTrend", "NetworkPoint"),
-        *("UsageAnalytics", "UsagePoint", "ModelUsage", "ModelUsageRest", "UserUsage", "UserUsageRest"),
-        *("GatewayStats", "Outcomes", "OutcomesRest", "DailyOutcomes"),
-        *("TenantAnalytics", "TenantPeriod", "TenantSummary", "TenantDay", "TenantUsageRow"),
-    }
-)
-"""Types whose fields depend on the data, the arguments, the caller's scope and the UTC date alone. A current price, or whether a key has
-expired, changes with every instant: the types that have such fields are not here."""
 
 _LONGEST_QUESTION: Final = 64 * 2**10
 _CONDITIONS: Final = frozenset({b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since", b"range"})
@@ -143,26 +131,6 @@ async def scope_of_caller(context: RequestContext) -> ScopeKey | None:
     return (principal.role.value, principal.tenant_id, principal.tenant_key)
 
 
-def kept_roots(schema: GraphQLSchema, document: DocumentNode) -> frozenset[str] | None:
-    """Return the root fields of a valid document whose answers may be kept; None: they may not."""
-    query = schema.query_type
-    roots: set[str] = set()
-    refused = False
-    types = TypeInfo(schema)
-
-    class Look(Visitor):
-        def enter_field(self, node: FieldNode, *_: Any) -> None:
-            nonlocal refused
-            parent = types.get_parent_type()
-            if parent is query:
-                roots.add(node.name.value)
-            elif parent is None or parent.name not in KEPT_TYPES:
-                refused = True
-
-    visit(document, TypeInfoVisitor(types, Look()))
-    return frozenset(roots) if roots <= KEPT_ROOTS and not refused else None
-
-
 class CachedEngine:
     """Answers documents from the cache where their answers may be cached, and else asks the engine that it wraps."""
 
@@ -201,7 +169,7 @@ class CachedEngine:
     async def _key(self, prepared: Prepared, demand: Demand, context: RequestContext) -> tuple[Any, ...] | None:
         if not self._answers.memory.limit or prepared.document is None or prepared.errors:
             return None
-        roots = self._kept_roots(demand.query, prepared.document)
+        roots = self._cacheable_roots(demand.query, prepared.document)
         if roots is None:
             return None
         try:
@@ -215,9 +183,9 @@ class CachedEngine:
             return None
         return "graphql", demand.query, demand.operation_name, variables, scope, context.now.astimezone(UTC).date()
 
-    def _kept_roots(self, query: str, document: DocumentNode) -> frozenset[str] | None:
+    def _cacheable_roots(self, query: str, document: DocumentNode) -> frozenset[str] | None:
         if query not in self._roots:
-            found = kept_roots(self.schema, document)
+            found = cacheable_roots(self.schema, document)
             if len(query) > MAX_CACHED_LENGTH:
                 return found
             self._roots[query] = found
@@ -235,32 +203,12 @@ def _size_of(answer: Answer) -> int:
     return len(text) + 350 * text.count(b"{") + 100 * text.count(b",") + 120 * text.count(b"[")
 
 
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """A URL whose answers have validators. `document`: whose root says who may ask; None: everybody.
-
-    `is_cached` False: each request is answered anew, since it counts as a read; its validator is of the data alone.
-    """
-
-    path: str
-    document: str | None = None
-    is_cached: bool = True
-
-
-SURFACES: Final = {
-    surface.path: surface
-    for surface in (
-        Surface(NETWORK),
-        Surface("/api/usage/analytics", "usage_analytics"),
-        Surface("/v1/analytics", "gateway_stats"),
-        Surface("/v1/customer/analytics", "tenant_analytics"),
-        Surface("/api/v1/datasets/rankings-daily", "rankings_daily", is_cached=False),
-    )
-}
+VALIDATED: Final = {surface.path: surface for surface in SURFACES if surface.has_validator}
+"""By path, the surfaces that answer with validators. Those that may not be cached are answered anew each time: they count as reads."""
 
 
 class AnswerCacheMiddleware:
-    """Answers the URLs of SURFACES from memory, before they are routed. Behind the counting of requests, which knows the caller."""
+    """Answers the URLs of VALIDATED from memory, before they are routed. Behind the counting of requests, which knows the caller."""
 
     def __init__(self, app: ASGIApp, answers: AnswerCache, services: Services, documents: StoredDocuments) -> None:
         self._app = app
@@ -277,8 +225,8 @@ class AnswerCacheMiddleware:
         if scope["path"] == _GRAPHQL:
             await self._validate(scope, receive, send)
             return
-        surface = SURFACES.get(scope["path"])
-        if surface is not None and not (self._answers.memory.limit and surface.is_cached):
+        surface = VALIDATED.get(scope["path"])
+        if surface is not None and not (self._answers.memory.limit and surface.is_cacheable):
             scope["route"] = surface
             answer = await self._run(surface, scope, "")
             await answer.send(send, read_if_none_match(scope["headers"]))
@@ -304,9 +252,9 @@ class AnswerCacheMiddleware:
     async def _key(self, surface: Surface, scope: Scope) -> tuple[Any, ...] | None:
         try:
             context = RequestContext.of(Request(scope), self._services)
-            if surface.document is None:
+            if surface.caching is Caching.PUBLIC:
                 return (surface.path,)
-            await self._documents.authorize(surface.document, context)
+            await self._documents.authorize(surface.root, context)
         except Exception:
             return None  # the route meets it again, and says it in its own form
         query: bytes = scope["query_string"]
@@ -322,7 +270,7 @@ class AnswerCacheMiddleware:
             return Made(answer, answer.size + len(scope["query_string"]) if answer.etag else None)
 
         memory = self._answers.memory
-        versions = self._answers.network if surface.document is None else self._answers.data
+        versions = self._answers.network if surface.caching is Caching.PUBLIC else self._answers.data
         try:
             version = await versions.confirm() if memory.limit else None
         except TokengraphError:
@@ -338,8 +286,8 @@ class AnswerCacheMiddleware:
         names = dict(headers)
         if status != 200 or b"no-store" in names.get(b"cache-control", b""):
             return CachedAnswer(status, headers, CodedBody(body), "", request_id)
-        private = [] if surface.document is None else [(b"cache-control", self._private)]
-        etag = etag_of(body) if surface.is_cached else data_etag_of(body)
+        private = [] if surface.caching is Caching.PUBLIC else [(b"cache-control", self._private)]
+        etag = etag_of(body) if surface.is_cacheable else data_etag_of(body)
         return CachedAnswer(status, [*headers, (b"etag", etag.encode()), *private], CodedBody(body), etag, request_id)
 
     async def _validate(self, scope: Scope, receive: Receive, send: Send) -> None:

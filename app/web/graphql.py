@@ -19,9 +19,9 @@ from app.http.envelopes import error_headers
 from app.http.json import encode_json, etag_matches, etag_of
 from app.ingest.weight import refuse_heavy, weigh_json
 from app.request.context import Charged, RequestContext, Services
+from app.resolvers.caching import PUBLIC_ROOTS
 from app.resolvers.errors import public_error
 from app.rest.public import NETWORK_CACHE_CONTROL
-from app.web.answer_cache import PUBLIC_ROOTS
 from app.web.direct_routes import DirectRoute
 from app.web.documents import DocumentPolicy, Named, TrustedDocuments
 from app.web.graphql_bodies import GraphQLBodies

@@ -12,11 +12,11 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.surfaces.network import NETWORK
 from app.write.receipt import Receipt
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-_NETWORK = "/api/v1/analytics/network"
 _QUICK = 0.001
 _TOGETHER = 1.0
 """What is answered from memory is counted together, once a second: one by one would cost as much as the answers."""
@@ -62,7 +62,7 @@ class Metrics:
     def observe_hit(self, status: int, seconds: float) -> None:
         """Count one GET of the network that was answered from memory: 200 or 304."""
         if seconds > _QUICK:  # the caller reads slowly
-            self.observe_request("GET", _NETWORK, status, seconds)
+            self.observe_request("GET", NETWORK.path, status, seconds)
             return
         self._hits[status] += 1
         self._hit_seconds += seconds
@@ -76,8 +76,8 @@ class Metrics:
             self._timer = None
         for status, hits in self._hits.items():
             if hits:
-                self._requests.labels("GET", _NETWORK, str(status)).inc(hits)
-        seconds: Any = self._seconds.labels(_NETWORK)  # whose public way in takes one sample at a time
+                self._requests.labels("GET", NETWORK.path, str(status)).inc(hits)
+        seconds: Any = self._seconds.labels(NETWORK.path)  # whose public way in takes one sample at a time
         seconds._buckets[0].inc(sum(self._hits.values()))
         seconds._sum.inc(self._hit_seconds)
         self._hits = {200: 0, 304: 0}

@@ -16,7 +16,8 @@ from app.http.answer_headers import Header, complete_headers
 from app.http.compression import choose_coding, coded_headers
 from app.http.json import etag_matches
 from app.http.proxies import TrustedProxies
-from app.web.answer_cache import NETWORK, AnswerCache
+from app.surfaces.network import NETWORK
+from app.web.answer_cache import AnswerCache
 from app.web.cached_answer import CachedAnswer
 from app.web.cors import CrossOrigin
 from app.web.metrics import Metrics
@@ -42,7 +43,7 @@ class NetworkFront:
         self._ids = count(secrets.randbits(63))
         self._version: Version | None = None
         self._answer: CachedAnswer | None = None
-        self._shared = cross_origin.headers_for(NETWORK, b"")[0]
+        self._shared = cross_origin.headers_for(NETWORK.path, b"")[0]
         self._unchanged: tuple[Header, ...] = ()
         self._forms: dict[str | None, tuple[tuple[Header, ...], Message]] = {}
 
@@ -76,7 +77,7 @@ class NetworkFront:
 
     def _find(self, now: float) -> bool:
         """Take the answer of the present state out of memory, once for all who come until there is another."""
-        answer: CachedAnswer | None = self._answers.memory.find((NETWORK,), self._versions, now)
+        answer: CachedAnswer | None = self._answers.memory.find((NETWORK.path,), self._versions, now)
         if answer is None:
             return False
         self._version = self._versions.current
@@ -114,7 +115,7 @@ class GatewayApp(FastAPI):
         if self.proxies is not None and scope["type"] == "http":
             self.proxies.resolve(scope)
         front = self.front
-        if front is not None and scope["type"] == "http" and scope["path"] == NETWORK:
+        if front is not None and scope["type"] == "http" and scope["path"] == NETWORK.path:
             started = front.clock()
             messages = front.open(scope, started)
             if messages is not None:

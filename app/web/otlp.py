@@ -20,7 +20,8 @@ from app.ingest.sources.conventions import CONVENTIONS, EXCLUSIVE, INCLUSIVE, To
 from app.ingest.sources.genai import TENANT_HEADER
 from app.ingest.sources.traces import Delivery, Encoding, parse_traces
 from app.ingest.weight import weigh_json, weigh_protobuf
-from app.rest.models import Body, error_responses
+from app.rest.bodies import Body
+from app.rest.models import error_responses
 from app.web.ingest_endpoint import IngestEndpoint, Parser, named_tenant
 from app.write.receipt import Receipt
 

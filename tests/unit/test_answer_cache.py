@@ -20,8 +20,9 @@ from app.domain.principal import Principal, Role
 from app.execution.cache import OVERHEAD, AnswerMemory, Made, Version, Versions
 from app.execution.engine import Answer, Demand, DocumentEngine, Prepared
 from app.request.context import RequestContext
+from app.resolvers.caching import cacheable_roots
 from app.resolvers.schema import build_schema
-from app.web.answer_cache import KEPT_TYPES, AnswerCache, CachedEngine, WatchedDatabase, kept_roots, scope_of_caller
+from app.web.answer_cache import AnswerCache, CachedEngine, WatchedDatabase, scope_of_caller
 from app.web.metrics import Metrics
 
 GRAPH = build_schema()._schema
@@ -317,8 +318,8 @@ async def test_hits_are_counted_as_if_one_by_one() -> None:
         ('mutation { revokeApiKey(id: "x") { keyId } }', None),
     ],
 )
-def test_which_documents_are_kept(document: str, roots: set[str] | None) -> None:
-    found = kept_roots(GRAPH, parse(document))
+def test_which_documents_are_cached(document: str, roots: set[str] | None) -> None:
+    found = cacheable_roots(GRAPH, parse(document))
     assert (None if found is None else set(found)) == roots
 
 
@@ -368,10 +369,6 @@ async def test_a_cached_engine_asks_the_one_that_it_wraps_once_for_what_may_be_c
     seconds.now += 2
     assert await asked(cacheable) == 6, "the state of the data is not known: the wrapped engine says what is wrong"
     assert wrapped.asked.count(never) == 2
-
-
-def test_the_types_that_are_kept_are_there() -> None:
-    assert set(GRAPH.type_map) >= KEPT_TYPES
 
 
 PRINCIPALS = st.builds(

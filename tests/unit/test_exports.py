@@ -25,7 +25,15 @@ from app.ingest.files import FileBatch, ReadOptions, iter_batches
 from app.ingest.sources import exports
 from app.ingest.sources.candidates import collect_candidates
 from app.ingest.sources.exports import log_candidate, place_of, statement_candidate
-from app.rest.customer import EXPORT_COLUMNS, STATEMENT_COLUMNS, statement_row, stream_statement
+from app.resolvers.engine import build_engine
+from app.resolvers.schema import build_schema
+from app.rest.customer import export_table, statement_table, stream_statement
+from app.rest.execute import StoredDocuments
+
+SCHEMA = build_schema()
+DOCUMENTS = StoredDocuments(SCHEMA, build_engine(SCHEMA))
+STATEMENT = statement_table(DOCUMENTS)
+EXPORT = export_table(DOCUMENTS)
 
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 AT = datetime(2026, 6, 25, 10, 30, 0, 123456, tzinfo=UTC)
@@ -58,7 +66,7 @@ def statement(*nodes: dict[str, Any]) -> bytes:
         yield list(nodes)
 
     async def parts() -> list[bytes]:
-        return [part async for part in stream_statement(pages())]
+        return [part async for part in stream_statement(STATEMENT, pages())]
 
     return b"".join(asyncio.run(parts()))
 
@@ -78,9 +86,9 @@ def judge(row: dict[str, Any]) -> ParsedBatch:
 
 
 def test_the_columns_are_those_that_the_gateway_writes() -> None:
-    assert (*exports.STATEMENT_COLUMNS, *exports.LATER_COLUMNS) == STATEMENT_COLUMNS
+    assert (*exports.STATEMENT_COLUMNS, *exports.LATER_COLUMNS) == STATEMENT.names
     assert tuple(node()) == (*exports.LOG_COLUMNS, *exports.LATER_COLUMNS)
-    assert set(EXPORT_COLUMNS) >= exports.GROUPED_COLUMNS
+    assert set(EXPORT.names) >= exports.GROUPED_COLUMNS
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.text(min_size=1, max_size=128))
@@ -100,7 +108,7 @@ def test_what_is_no_id(row_id: object) -> None:
 
 def test_both_exports_give_the_same_records(tmp_path: Path) -> None:
     nodes = [node("r2", AT + timedelta(seconds=1), status="error", latency_ms=None), node()]
-    (tmp_path / "a.csv").write_bytes(statement(*({**each, "status": each["status"].upper()} for each in nodes)))
+    (tmp_path / "a.csv").write_bytes(statement(*nodes))
     (tmp_path / "a.json").write_bytes(orjson.dumps({"data": nodes, "limit": 50, "offset": 0, "has_more": False, "next_cursor": None}))
     (from_csv,), (from_json,) = read(tmp_path / "a.csv"), read(tmp_path / "a.json")
     assert from_csv.parsed.records == from_json.parsed.records
@@ -178,7 +186,7 @@ class TestTheClosingTotal:
         ],
     )
     def test_does_not_agree(self, path: Path, found: bytes, put: bytes, message: str) -> None:
-        whole = statement(*({**node(name), "status": "SUCCESS"} for name in ("r2", "r1")))
+        whole = statement(*(node(name) for name in ("r2", "r1")))
         path.write_bytes(whole.replace(found, put))
         assert refusal(path, batch_size=1) == f"the closing total does not agree: {message}"
 
@@ -227,14 +235,14 @@ class _Pipe(io.RawIOBase):
 class TestChoice:
     def test_the_grouped_export_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "export.csv"
-        path.write_text(",".join(EXPORT_COLUMNS) + "\n")
+        path.write_text(",".join(EXPORT.names) + "\n")
         for options in ({}, {"source": "export"}, {"source": "usage"}):
             assert refusal(path, **options).startswith("each row is many requests (it has the columns date and requests)")
         assert "usage-statement.csv or /v1/customer/logs" in refusal(path)
 
     def test_a_source_that_was_asked_for_and_is_not_there(self, tmp_path: Path) -> None:
         path = tmp_path / "a.csv"
-        path.write_text(",".join(STATEMENT_COLUMNS[:-4]) + "\n")
+        path.write_text(",".join(STATEMENT.names[:-4]) + "\n")
         assert refusal(path, source="export") == "there is no column latency_ms, which a usage statement has"
 
     def test_an_export_names_no_tenant(self, tmp_path: Path) -> None:
@@ -260,6 +268,6 @@ class TestChoice:
 
 
 def test_statement_cells_that_are_empty_say_nothing() -> None:
-    cells = dict(zip(STATEMENT_COLUMNS, statement_row(node()), strict=True))
+    cells = dict(zip(STATEMENT.names, STATEMENT.cells(node()), strict=True))
     candidate = statement_candidate({name: "" if name == "traffic_mode" else cell for name, cell in cells.items()})
     assert candidate.values["traffic_mode"] is None

@@ -14,15 +14,17 @@ from pydantic import TypeAdapter
 
 from app.domain.errors import BadInputError
 from app.domain.time_range import (
+    MAX_DAYS_BACK,
     parse_date,
     parse_month,
     resolve_log_window,
     resolve_tenant_window,
     resolve_usage_window,
 )
-from app.resolvers.usage import MAX_TOP_USERS
 from app.rest import query
 from app.rest.parameters import parse_choice, parse_integer
+from app.surfaces.tenant import MAX_OFFSET
+from app.surfaces.usage import MAX_TOP_USERS
 
 NOW = datetime(2026, 6, 26, 12, tzinfo=UTC)
 
@@ -46,10 +48,10 @@ CHOICES: dict[str, Accept] = {
     "Status": lambda text: parse_choice(text, "", query.STATUSES),
 }
 INTEGERS: dict[str, Accept] = {
-    "Days": lambda text: parse_integer(text, "", 1, query.MAX_DAYS),
+    "Days": lambda text: parse_integer(text, "", 1, MAX_DAYS_BACK),
     "TopUsersLimit": lambda text: parse_integer(text, "", 1, MAX_TOP_USERS),
     "Limit": lambda text: parse_integer(text, "", 1, query.MAX_LOGS),
-    "Offset": lambda text: parse_integer(text, "", 0, query.MAX_OFFSET),
+    "Offset": lambda text: parse_integer(text, "", 0, MAX_OFFSET),
 }
 ACCEPT = DATES | DAYS | CHOICES | INTEGERS | {"Month": lambda text: parse_month(text, "month")}
 FREE = {"ModelId", "ProjectId", "ApiKeyId", "Cursor"}

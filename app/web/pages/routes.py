@@ -16,7 +16,7 @@ from app.http.envelopes import error_headers
 from app.http.json import encode_json, etag_matches, etag_of
 from app.request.context import RequestContext, Services
 from app.rest.execute import StoredDocuments
-from app.rest.public import CACHE_HEADERS, VALIDATORS, shape_network_body
+from app.rest.public import CACHE_HEADERS, VALIDATORS
 from app.web.answer_cache import AnswerCache
 from app.web.pages.headers import page_headers
 from app.web.pages.home import view_home
@@ -90,7 +90,7 @@ class Pages:
         answers = self._parts.answers
 
         async def make() -> Made[RenderedPage]:
-            page: RenderedPage = render(shape_network_body(await self._parts.documents.run("network", context, {})))
+            page: RenderedPage = render(await self._parts.documents.run("network", context, {}))
             return Made(page, page.size)
 
         version = await answers.network.confirm() if answers.memory.limit else None

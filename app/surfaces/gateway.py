@@ -1,0 +1,93 @@
+"""Gateway statistics: how many requests the gateway handled, and how many of them failed. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from app.cube.metrics import CACHE_HITS, FAILED, INTERRUPTED, REQUESTS, RETRIES, SUCCESSFUL
+from app.domain.fields import Unit
+from app.domain.time_range import resolve_days_back
+from app.money.rounding import SHARE_PLACES, ratio
+from app.surfaces.declare import Caching, Part, Scalar, Section, Surface, computed, labelled, measured
+from app.surfaces.limits import MAX_ROWS
+from app.surfaces.readers import GATEWAY_READERS
+from app.surfaces.reading import summed_rows
+
+LISTS: Final = ("providers", "models", "projects")
+"""The breakdowns, each of which has a rest."""
+
+
+def _share(part: int, whole: int) -> float:
+    return ratio(part, whole, SHARE_PLACES)
+
+
+_MORE: Final = (measured("retries", RETRIES), measured("cache_hits", CACHE_HITS), measured("interrupted", INTERRUPTED))
+_COUNTS: Final = (measured("requests", REQUESTS), measured("successful", SUCCESSFUL), measured("failed", FAILED), *_MORE)
+
+OUTCOMES: Final = Section(
+    "Outcomes",
+    "Outcomes of the requests under one name.",
+    (
+        labelled(
+            "name",
+            0,
+            "Provider, model or project; `unknown` where the record named none. A project whose name several tenants have is"
+            " `tenantId/projectId`.",
+        ),
+        *_COUNTS,
+    ),
+)
+DAILY_OUTCOMES: Final = Section(
+    "DailyOutcomes", "Outcomes of the requests of one day.", (labelled("date", 0, "UTC date.", Scalar.DATE), *_COUNTS)
+)
+OUTCOMES_REST: Final = Section("OutcomesRest", "Outcomes of the requests that a list leaves out, all together.", _COUNTS)
+
+
+def _breakdown(name: str, key: str) -> tuple[Part, Part]:
+    description = f"By {key}, most requests first, then by name."
+    return (
+        Part(name, OUTCOMES, description, most=MAX_ROWS, is_settled=True, keyed_by="name"),
+        Part(f"{name}_rest", OUTCOMES_REST, f"Those that `{name}` leaves out.", is_list=False, is_settled=True),
+    )
+
+
+STATS: Final = Section(
+    "GatewayStats",
+    "Request counts of the gateway. Each breakdown with its rest sums to the totals.",
+    (
+        measured("total_requests", REQUESTS),
+        measured("successful_requests", SUCCESSFUL),
+        measured("failed_requests", FAILED),
+        *_MORE,
+        computed(
+            "success_rate",
+            "Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.",
+            Unit.RATE,
+            (SUCCESSFUL, REQUESTS),
+            _share,
+            most=1,
+        ),
+        *_breakdown("providers", "provider"),
+        *_breakdown("models", "public model id"),
+        *_breakdown("projects", "project"),
+        Part("daily", DAILY_OUTCOMES, "By day since 2020 at most, ascending; days without requests are left out.", is_settled=True),
+    ),
+)
+
+
+def _rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    return summed_rows(resolve_days_back(arguments.get("days"), now))
+
+
+GATEWAY_STATS: Final = Surface(
+    root="gateway_stats",
+    description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
+    readers=GATEWAY_READERS,
+    rows=_rows,
+    answers=STATS,
+    caching=Caching.PER_SCOPE,
+    path="/v1/analytics",
+    has_validator=True,
+)

@@ -1,0 +1,68 @@
+"""The daily rankings: each day's first 50 public models by tokens, and the rest in one row. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from app.cube.ranking import RANKED_MODELS
+from app.domain.time_range import resolve_rankings_window
+from app.domain.usage import OTHER
+from app.surfaces.declare import Column, Part, Scalar, Section, Surface, labelled, settled
+from app.surfaces.readers import ANY_KEY
+from app.surfaces.reading import days_of
+
+ROW: Final = Section(
+    "RankingsDailyRow",
+    "The tokens of one model on one day.",
+    (
+        labelled("date", 0, "UTC date.", Scalar.DATE),
+        labelled(
+            "model_permaslug",
+            1,
+            f"Dated model, with `:variant` where it is one; `{OTHER}` is the sum of all models outside the day's {RANKED_MODELS}, last of"
+            " its day.",
+            examples=("openai/gpt-4o-2024-05-13",),
+        ),
+        labelled("total_tokens", 2, "Prompt plus completion tokens, as a decimal string.", pattern=r"^\d+$", examples=("12345678",)),
+    ),
+)
+META: Final = Section(
+    "RankingsDailyMeta",
+    "What the rows are of.",
+    (
+        Column("as_of", "When this answer was made, to the second.", Scalar.INSTANT, examples=("2026-05-12T02:00:00Z",)),
+        settled("version", "Version of the dataset: `v1`.", choices=("v1",)),
+        settled("start_date", "First date, as resolved; inclusive.", Scalar.DATE),
+        settled("end_date", "Last date, as resolved; inclusive.", Scalar.DATE),
+    ),
+)
+DAILY: Final = Section(
+    "RankingsDaily",
+    "Daily token totals by model: by date ascending, then by tokens descending, then by permaslug.",
+    (
+        Part("data", ROW, f"At most {RANKED_MODELS + 1} rows a day; none for a day without traffic.", is_settled=True),
+        Part("meta", META, "The window, and when it was asked for.", is_list=False, is_settled=True),
+    ),
+)
+
+
+def _rows(arguments: Mapping[str, Any], now: datetime) -> int:
+    """Return the rows that may be read: those that are answered."""
+    window = resolve_rankings_window(arguments.get("startDate"), arguments.get("endDate"), now)
+    return days_of(window) * (RANKED_MODELS + 1)
+
+
+RANKINGS_DAILY: Final = Surface(
+    root="rankings_daily",
+    description=(
+        f"Daily token totals of the top {RANKED_MODELS} public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per"
+        " account."
+    ),
+    readers=ANY_KEY,
+    rows=_rows,
+    answers=DAILY,
+    path="/api/v1/datasets/rankings-daily",
+    has_validator=True,
+)

@@ -1,0 +1,135 @@
+"""What derives from the stored documents: the documented form of answers, OpenAPI models, columns of CSV files."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from graphql import parse
+from inline_snapshot import snapshot
+
+from app.resolvers.schema import build_schema
+from app.rest.bodies import Table, model_of, read_root, shaper_of
+from app.rest.execute import load_document
+
+GRAPH = build_schema()._schema
+
+
+def read(text: str) -> Any:
+    return read_root(GRAPH, parse(text))
+
+
+def test_answers_that_are_documented_as_they_are_stay_as_they_are() -> None:
+    for name in ("usage_analytics", "tenant_analytics", "tenant_usage", "rankings_daily"):
+        assert shaper_of(read(load_document(name))) is None, name
+
+
+def test_the_documented_form() -> None:
+    shape = shaper_of(read(load_document("gateway_stats")))
+    assert shape is not None
+    row = {"name": "b", "requests": 2}
+    assert list(shape({"total_requests": 3, "providers": [row, {"name": "a", "requests": 1}], "models": []}).items()) == [
+        ("total_requests", 3),
+        ("providers", {"b": {"requests": 2}, "a": {"requests": 1}}),
+        ("models", {}),
+    ]
+    assert row == {"name": "b", "requests": 2}, "an answer may be given to others, too"
+    network = shaper_of(read("{ network { totals { tokens } trend { h24 { bucket } d30 { tokens } } } }"))
+    assert network is not None
+    assert network({"totals": {"tokens": 1}, "trend": {"h24": [], "d30": [1]}}) == {
+        "totals": {"tokens": 1},
+        "trend": {"24h": [], "30d": [1]},
+    }
+    requests = shaper_of(read("{ tenantRequests { nodes { status model } pageInfo { endCursor } } }"))
+    assert requests is not None
+    page = {"nodes": [{"status": "SUCCESS", "model": "M"}], "pageInfo": {"endCursor": None}}
+    assert requests(page) == {"nodes": [{"status": "success", "model": "M"}], "pageInfo": {"endCursor": None}}
+
+
+def test_a_model_says_what_the_document_selects() -> None:
+    model = model_of(read("{ gatewayStats { successRate providers { name failed } daily { date } } }"))
+    assert model.model_json_schema() == snapshot(
+        {
+            "$defs": {
+                "DailyOutcomes": {
+                    "additionalProperties": False,
+                    "description": "Outcomes of the requests of one day.",
+                    "properties": {"date": {"description": "UTC date.", "examples": ["2026-06-25"], "title": "Date", "type": "string"}},
+                    "required": ["date"],
+                    "title": "DailyOutcomes",
+                    "type": "object",
+                },
+                "Outcomes": {
+                    "additionalProperties": False,
+                    "description": "Outcomes of the requests under one name.",
+                    "properties": {
+                        "failed": {"description": "Requests without a 2xx status.", "minimum": 0, "title": "Failed", "type": "integer"}
+                    },
+                    "required": ["failed"],
+                    "title": "Outcomes",
+                    "type": "object",
+                },
+            },
+            "additionalProperties": False,
+            "description": "Request counts of the gateway. Each breakdown with its rest sums to the totals.",
+            "properties": {
+                "successRate": {
+                    "description": "Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.",
+                    "maximum": 1,
+                    "minimum": 0,
+                    "title": "Successrate",
+                    "type": "number",
+                },
+                "providers": {
+                    "additionalProperties": {"$ref": "#/$defs/Outcomes"},
+                    "description": "By provider, most requests first, then by name.",
+                    "maxProperties": 10000,
+                    "title": "Providers",
+                    "type": "object",
+                },
+                "daily": {
+                    "description": "By day since 2020 at most, ascending; days without requests are left out.",
+                    "items": {"$ref": "#/$defs/DailyOutcomes"},
+                    "title": "Daily",
+                    "type": "array",
+                },
+            },
+            "required": ["successRate", "providers", "daily"],
+            "title": "GatewayStats",
+            "type": "object",
+        }
+    )
+    log = model_of(read("{ tenantRequests { nodes { status trafficMode latencyMs costUsd } } }").find("nodes"))
+    assert log.model_json_schema()["properties"] == snapshot(
+        {
+            "status": {"description": "Whether it succeeded.", "enum": ["success", "error"], "title": "Status", "type": "string"},
+            "trafficMode": {"description": "`shared` or `byok`.", "enum": ["shared", "byok"], "title": "Trafficmode", "type": "string"},
+            "latencyMs": {
+                "anyOf": [{"type": "number"}, {"type": "null"}],
+                "description": "Milliseconds; null if not known.",
+                "title": "Latencyms",
+            },
+            "costUsd": {
+                "description": "What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.",
+                "minimum": 0,
+                "title": "Costusd",
+                "type": "number",
+            },
+        }
+    )
+
+
+def test_descriptions_name_what_the_urls_call_it() -> None:
+    assert "`generated_at`" in str(model_of(read("{ network { trend { h24 { bucket } } } }").find("trend")).__doc__)
+
+
+def test_columns_are_those_of_the_document() -> None:
+    row = read("{ tenantRequests { nodes { id tokens { prompt total } costBreakdown { modelCharge } latencyMs costUsd status } } }")
+    table = Table(row.find("nodes"), frozenset({"status"}))
+    assert table.names == ("id", "prompt_tokens", "total_tokens", "modelCharge", "latencyMs", "costUsd")
+    node = {"id": "1", "tokens": {"prompt": 2, "total": 3}, "costBreakdown": {"modelCharge": 4}, "latencyMs": None, "costUsd": 1e-06}
+    cells = table.cells(node)
+    assert cells == ["1", 2, 3, 4, "", Decimal("0.000001")]
+    assert table.total([]) == ["", 0, 0, 0, "", 0]
+    assert table.total([cells, cells]) == ["", 4, 6, 8, "", Decimal("0.000002")]
+    assert table.total([table.total([cells]), cells]) == table.total([cells, cells])
