@@ -48,7 +48,7 @@ from app.web.pages.assets import BUILT, Assets, build_assets_router
 from app.web.pages.graphiql import ProgramPages, build_docs_router
 from app.web.pages.rendering import Templates
 from app.web.pages.routes import PageParts, build_pages_router
-from app.web.rate_limit import build_caller_limits, build_counts
+from app.web.rate_limit import build_caller_limits, build_counts, build_limiter
 from app.web.refusals import install_refusals, refuse
 from app.write.batch import Ingestor
 from app.write.queue import IngestQueue
@@ -141,6 +141,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
     graphql_routes = build_graphql_routes(
         cached_engine, services, GraphQLBodies(reader, ingest_budget), build_document_policy(settings), graphiql
     )
+    app.state.limiter = build_limiter(settings.redis_url)
     app.state.services = services
     rest_routers = build_rest_routers(services, stored)
     rest_routes = direct_routes_of(route for router in rest_routers for route in router.routes)

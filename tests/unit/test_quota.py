@@ -25,6 +25,7 @@ from app.auth.windows import Check, Limit, LocalWindows, Standing, Verdict
 from app.domain.errors import BadInputError, RateLimitedError
 from app.domain.principal import Principal, Role
 from app.settings import load
+from app.web.rate_limit import build_limiter
 from tests.clock import NOW
 
 
@@ -378,3 +379,10 @@ async def test_limits_that_are_off_count_nothing() -> None:
         await limits.count_key(Principal("k", Role.ADMIN), NOW)
         assert not limits.expects_failure("1.2.3.4")
     assert len(counts.local) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "storage"), [(None, "MemoryStorage"), ("redis://127.0.0.1:1/0", "RedisStorage"), ("redis+unix:///x.sock", "RedisStorage")]
+)
+def test_a_limiter_of_ones_own_routes_is_over_the_same_storage(url: str | None, storage: str) -> None:
+    assert type(build_limiter(url).limiter.storage).__name__ == storage
