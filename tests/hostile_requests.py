@@ -104,7 +104,7 @@ DOCUMENTS: dict[str, str] = {
     "levels of fields": "{ network " + "{ trend " * 60 + "}" * 61,
     "levels of fields for the stack": "{ network " + "{ trend " * 1_900,
     "levels of inline fragments": "{ " + "... { " * 190 + "network { generatedAt }" + " }" * 191,
-    "levels of lists": "{ model(id: " + "[" * 1_900 + "]" * 1_900 + ") { name } }",
+    "levels of lists": "{ model(modelId: " + "[" * 1_900 + "]" * 1_900 + ") { name } }",
     "levels of objects": "mutation { upsertModels(entries: " + "{a: " * 150 + "1" + "}" * 150 + ") { total } }",
     "operations": _repeated(550, "query q{0} {{ ...F }}") + " fragment F on Query { network { generatedAt } }",
     "operations with fragments": _repeated(280, "query q{0} {{ ...F{0} }}") + _repeated(280, "fragment F{0} on Query {{ a }}"),
@@ -117,7 +117,7 @@ DOCUMENTS: dict[str, str] = {
     "a long name in many errors": "query " + "q" * 50_000 + " { network { " + _repeated(900, "x{0}(a: $a)") + " } }",
     "more tokens than may be": "{ network { generatedAt } } " + "# comment\n" * 4_001,
     "more characters than may be": "{ network { generatedAt } } #" + "x" * 70_000,
-    "a string of 60,000 characters": '{ model(id: "' + "\\u0041" * 10_000 + '") { nothing } }',
+    "a string of 60,000 characters": '{ model(modelId: "' + "\\u0041" * 10_000 + '") { nothing } }',
     "an integer of 5,000 digits": f"{{ models(first: {DIGITS}) {{ nodes {{ modelId }} }} }}",
     "a float of 5,000 digits": f"{{ models(first: {DIGITS}.{DIGITS}e{DIGITS}) {{ nodes {{ modelId }} }} }}",
     "5,000 digits for a date": f"{{ usageAnalytics(dateFrom: {DIGITS}) {{ byModel {{ cost }} }} }}",
@@ -127,7 +127,7 @@ DOCUMENTS: dict[str, str] = {
     "5,000 digits for a whole number of any size": f'mutation {{ ingestUsage(records: [{{requestId: "r", occurredAt: "2026-06-26T00:00:00Z",'
     f" promptTokens: {DIGITS}}}]) {{ received }} }}",
     "5,000 digits as a default": f"query ($n: Int = {DIGITS}) {{ models(first: $n) {{ nodes {{ modelId }} }} }}",
-    "half a character escaped in a string": '{ model(id: "\\ud800") { name } }',
+    "half a character escaped in a string": '{ model(modelId: "\\ud800") { name } }',
     "a subscription": "subscription { network { generatedAt } }",
     "a schema": "type Query { a: Int } " * 300,
 }
@@ -148,8 +148,8 @@ def _documents() -> Iterator[HostileRequest]:
 _ENUM = "query ($a: Aggregation) { usageAnalytics(aggregation: $a) { byModel { cost } } }"
 _DATE = "query ($a: Date) { usageAnalytics(dateFrom: $a) { byModel { cost } } }"
 _FIRST = "query ($a: Int!) { models(first: $a) { nodes { modelId } } }"
-_ID = "query ($a: ID!) { model(id: $a) { name } }"
-_IDS = "mutation ($a: [ID!]!) { dropQuarantinedRecords(ids: $a) { dropped } }"
+_ID = "query ($a: String!) { model(modelId: $a) { name } }"
+_IDS = "mutation ($a: [String!]!) { dropQuarantinedRecords(recordIds: $a) { dropped } }"
 _RECORDS = "mutation ($a: [UsageRecordInput!]!) { ingestUsage(records: $a) { received } }"
 _PUBLIC = "{ network { generatedAt } }"
 _UNUSED = "query ($a: Int) { network { generatedAt } models(first: $a) { nodes { modelId } } }"
@@ -167,7 +167,7 @@ BODIES: dict[str, str] = {
     "half a character as a variable's name": json.dumps({"query": _FIRST, "variables": {SURROGATE: 1}}),
     "half a character as a field's name": json.dumps({"query": _RECORDS, "variables": {"a": [{SURROGATE: 1}]}}),
     "half a character in a document": json.dumps({"query": f"{{ network {{ {SURROGATE} }} }}"}),
-    "half a character in a string of a document": json.dumps({"query": f'{{ model(id: "{SURROGATE}") {{ name }} }}'}),
+    "half a character in a string of a document": json.dumps({"query": f'{{ model(modelId: "{SURROGATE}") {{ name }} }}'}),
     "5,000 digits for a number": f'{{"query": "{_FIRST}", "variables": {{"a": {DIGITS}}}}}',
     "5,000 digits for an id": f'{{"query": "{_ID}", "variables": {{"a": {DIGITS}}}}}',
     "5,000 digits for a date": f'{{"query": "{_DATE}", "variables": {{"a": {DIGITS}}}}}',

@@ -1,8 +1,8 @@
 """Turns a selection on an object type into a Python function that reads plain objects and rows, and returns what GraphQL would.
 
-Only what is provably trivial is compiled: attributes without resolver, arguments, permissions and extensions, of object types, lists and
-leaves. The function raises on anything else that it meets (a null in a non-null place, another class, an awaitable, an exception): then
-the standard's own code completes the value from the start, so that errors, paths and null propagation are its.
+Only what is provably trivial is compiled, of object types, lists and leaves: attributes without resolver, arguments, permissions and
+extensions, and pure functions of them. The function raises on anything else that it meets (a null in a non-null place, another class, an
+awaitable, an exception): then the standard's own code completes the value from the start, so that errors, paths and nulls are its.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from graphql.execution.values import VariableValues
 from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
+from app.execution.derived import derivation_of
 from app.execution.rows import RowList, RowShape
 
 Completer = Callable[[Any], Any]
@@ -187,10 +188,7 @@ class Compiler:
         definition = self._operation.schema.get_field(object_type, node.name.value)
         if definition is None or node.arguments:
             raise NotTrivialError
-        attribute = attribute_of(definition)
-        if not is_stored(origin_of(object_type), attribute):
-            raise NotTrivialError
-        access = read(attribute)
+        access = self._access(origin_of(object_type), definition, read)
         inner = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
         if is_leaf_type(inner):
             return self._nullable_leaf(definition.type, access)
@@ -199,6 +197,14 @@ class Compiler:
             return f"{function}({access})"
         value = self._name("v")
         return f"(None if ({value} := {access}) is None else {function}({value}))"
+
+    def _access(self, origin: type, definition: GraphQLField, read: Callable[[str], str]) -> str:
+        compute, attributes = value_of(definition)
+        if not all(is_stored(origin, attribute) for attribute in attributes):
+            raise NotTrivialError
+        if compute is None:
+            return read(attributes[0])
+        return f"{self._bind('compute', compute)}({', '.join(read(attribute) for attribute in attributes)})"
 
     def _nullable_leaf(self, leaf_type: GraphQLOutputType, access: str) -> str:
         if isinstance(leaf_type, GraphQLNonNull):
@@ -277,9 +283,12 @@ def origin_of(object_type: GraphQLObjectType) -> type:
     """Return the class whose instances are plain objects of a type.
 
     NotTrivialError: what is one is decided by code, or its instances are more than objects: exceptions are raised, awaitables awaited.
+    For a type with interfaces strawberry asks `isinstance`, which is true of the very class that compiled code insists on.
     """
     definition = object_type.extensions.get(_DEFINITION)
-    if object_type.is_type_of is not None or not isinstance(definition, StrawberryObjectDefinition):
+    if not isinstance(definition, StrawberryObjectDefinition) or definition.is_type_of is not None:
+        raise NotTrivialError
+    if object_type.is_type_of is not None and not definition.interfaces:
         raise NotTrivialError
     # Objects of a specialised generic type are made by the generic class.
     origin = (definition.concrete_of or definition).origin
@@ -296,6 +305,15 @@ def is_stored(origin: Any, attribute: str) -> bool:
         and origin.__getattribute__ is object.__getattribute__
         and not hasattr(origin, "__getattr__")
     )
+
+
+def value_of(definition: GraphQLField) -> tuple[Callable[..., Any] | None, tuple[str, ...]]:
+    """Return the function that a field is of attributes, and those; None: the one attribute. NotTrivialError: it takes more than that."""
+    field_ = definition.extensions.get(_DEFINITION)
+    kind: object = type(field_)
+    if isinstance(field_, StrawberryField) and kind is StrawberryField and (found := derivation_of(field_)) is not None:
+        return found.compute, found.names
+    return None, (attribute_of(definition),)
 
 
 def attribute_of(definition: GraphQLField) -> str:

@@ -39,6 +39,7 @@ class VariantRow(NamedTuple):
     """A dated permaslug or variant of a model. `key`: the row whose prices are asked for."""
 
     key: int
+    public_id: str
     permaslug: str
     name: str
     is_public: bool
@@ -53,9 +54,17 @@ class ProviderRow(NamedTuple):
     name: str
 
 
-class PriceRow(NamedTuple):
-    """A price in US dollars in force in `[valid_from, valid_to)`; None: unbounded, or no such price."""
+class EntryName(NamedTuple):
+    """What tells a catalog entry."""
 
+    public_id: str
+    permaslug: str
+
+
+class PriceRow(NamedTuple):
+    """A price of a catalog entry in US dollars, in force in `[valid_from, valid_to)`; None: unbounded, or no such price."""
+
+    entry: EntryName
     valid_from: datetime | None
     valid_to: datetime | None
     cost_per_input_token: Decimal | None
@@ -107,7 +116,7 @@ def _models(reach: Reach) -> str:
 
 def _variants(reach: Reach) -> str:
     return (
-        f"SELECT m.public_id, m.id AS key, m.permaslug, {_told(reach, 'm.name', 'm.permaslug')} AS name, m.is_public,"
+        f"SELECT m.id AS key, m.public_id, m.permaslug, {_told(reach, 'm.name', 'm.permaslug')} AS name, m.is_public,"
         f" {_told(reach, 'm.is_listed', 'false')} AS is_listed FROM models m WHERE {visible_model(reach)}"
     )
 
@@ -119,6 +128,7 @@ def _providers(reach: Reach) -> str:
 
 BY_PUBLIC_ID = (Column("public_id", "text"),)
 BY_SLUG = (Column("slug", "text"),)
+BY_MODEL_AND_PERMASLUG = (Column("public_id", "text"), Column("permaslug", "text"))
 
 MODELS = Listing("models", ModelRow, ("public_id",), _models)
 PROVIDERS = Listing("providers", ProviderRow, ("slug",), _providers)
@@ -130,9 +140,9 @@ MODEL_VARIANTS = Listing("model_variants", VariantRow, ("permaslug",), _variants
 def select_prices(reach: Reach) -> CompiledSelect:
     """Return the SELECT of the price history of the variants `keys`: (key, price), newest first."""
     return CompiledSelect(
-        "/* app:model_prices */ SELECT m.id, nullif(p.valid_from, '-infinity'), nullif(p.valid_to, 'infinity'),"
+        "/* app:model_prices */ SELECT m.id, e.public_id, e.permaslug, nullif(p.valid_from, '-infinity'), nullif(p.valid_to, 'infinity'),"
         " p.cost_per_input_token, p.cost_per_output_token"
-        " FROM models m JOIN model_prices p ON p.model_id = m.entry_id"
+        " FROM models m JOIN models e ON e.id = m.entry_id JOIN model_prices p ON p.model_id = e.id"
         f" WHERE m.id = ANY(%(keys)s::integer[]) AND {_told(reach, 'true', 'false')} ORDER BY m.id, p.valid_from DESC",
         {},
     )
@@ -142,6 +152,6 @@ async def fetch_prices(database: Database, keys: Sequence[int], scope: Scope) ->
     """Return the price history, newest first, of each variant of which the reader may know it: its own, or that of the entry it follows."""
     found: dict[int, list[PriceRow]] = {}
     rows = await fetch_rows(database, select_prices(reach_of(scope)), {"keys": list(keys)})
-    for key, *cells in rows:
-        found.setdefault(key, []).append(PriceRow(*cells))
+    for key, public_id, permaslug, *cells in rows:
+        found.setdefault(key, []).append(PriceRow(EntryName(public_id, permaslug), *cells))
     return found

@@ -121,6 +121,7 @@ BY_ID = (Column("id", "text"),)
 BY_NAME = (Column("external_id", "text"),)
 BY_KEY = (Column("key", "integer"),)
 BY_TENANT_AND_NAME = (Column("tenant_key", "integer"), Column("external_id", "text"))
+BY_TENANT_NAME_AND_NAME = (Column("tenant_id", "text"), Column("external_id", "text"))
 BY_TENANT_AND_KEY = (Column("tenant_key", "integer"), Column("key", "integer"))
 
 _TENANT_KEY = Column("tenant_key", "integer")

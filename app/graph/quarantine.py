@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -87,6 +88,13 @@ async def fetch_quarantined_record(database: Database, record_id: UUID) -> Quara
     """Return one record, decided on or not; None: there is none."""
     rows = await fetch_rows(database, _select_page(("q.id = %(id)s::uuid",)), {"id": record_id, "size": 1})
     return QuarantinedRow._make(rows[0]) if rows else None
+
+
+async def fetch_quarantined_records(database: Database, record_ids: Sequence[UUID], wanted: QuarantineFilter) -> list[QuarantinedRow]:
+    """Return those of the records of these ids that the filter lets through."""
+    statement = _select_page((*wanted.conditions(), "q.id = ANY(%(ids)s::uuid[])"))
+    rows = await fetch_rows(database, statement, {**wanted.parameters(), "ids": list(record_ids), "size": len(record_ids)})
+    return [QuarantinedRow._make(row) for row in rows]
 
 
 async def count_waiting(database: Database, wanted: QuarantineFilter) -> int:

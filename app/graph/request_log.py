@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from app.analytics.fetch import fetch_rows
 from app.analytics.select import CompiledSelect
 from app.db.engine import Database
 from app.domain.errors import BadInputError
+from app.domain.principal import Scope
 from app.domain.time_range import DateWindow, format_instant
 from app.domain.usage import TRAFFIC_MODES
 
@@ -85,6 +87,25 @@ def encode_id(tenant_id: str, occurred_at: datetime, request_id: str) -> str:
     return _encode(f"@{tenant_id} {_place(occurred_at, request_id)}")
 
 
+class RequestName(NamedTuple):
+    """What tells a request among those of all tenants."""
+
+    tenant_id: str
+    occurred_at: datetime
+    request_id: str
+
+
+def decode_id(text: str) -> RequestName | None:
+    """Return the request that an id names; None: `encode_id` gave no such id."""
+    try:
+        owner, separator, place = _decode(text).partition(" ")
+        name = RequestName(owner[1:], *_read_place(place))
+    except (ValueError, OverflowError, binascii.Error):
+        return None
+    is_ours = separator and owner.startswith("@") and "\0" not in owner and encode_id(*name) == text
+    return name if is_ours else None
+
+
 def _place(occurred_at: datetime, request_id: str) -> str:
     return f"{(occurred_at - _EPOCH) // timedelta(microseconds=1)}:{request_id}"
 
@@ -96,13 +117,33 @@ def _encode(text: str) -> str:
 def decode_cursor(cursor: str) -> tuple[datetime, str]:
     """Return the place that a cursor names. BadInputError: it is none of ours."""
     try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        microseconds, separator, request_id = text.partition(":")
-        if not separator or len(microseconds) > 20 or "\0" in request_id:
-            raise ValueError
-        return _EPOCH + timedelta(microseconds=int(microseconds)), request_id
+        return _read_place(_decode(cursor))
     except (ValueError, OverflowError, binascii.Error):
         raise BadInputError("the cursor is not one that this gateway gave", "after") from None
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+
+
+def _read_place(place: str) -> tuple[datetime, str]:
+    microseconds, separator, request_id = place.partition(":")
+    if not separator or len(microseconds) > 20 or "\0" in place:
+        raise ValueError
+    return _EPOCH + timedelta(microseconds=int(microseconds)), request_id
+
+
+_CELLS = (
+    "p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode, coalesce(k.external_id, ''),"
+    " p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee, p.managed_tool_fee, p.agent_runtime_fee,"
+    " p.latency_ms, p.attempt, p.cache_hit, p.interrupted, p.cost_usd, p.is_priced"
+)
+"""The fields of a `LoggedRequest` in their order."""
+
+_NAMES = (
+    " JOIN models m ON m.id = p.model_id JOIN providers v ON v.id = p.provider_id"
+    " LEFT JOIN caller_keys k ON k.tenant_id = p.tenant_id AND k.id = p.caller_key_id"
+)
 
 
 @lru_cache(maxsize=64)
@@ -124,13 +165,9 @@ def select_requests(*, by_status: bool, by_model: bool, by_key: bool, after: boo
         conditions.append("r.occurred_at <= %(after_at)s AND (r.occurred_at, r.request_id) < (%(after_at)s, %(after_id)s)")
     sql = (
         "/* app:tenant_requests */ SELECT w.records_since, o.* FROM write_state w LEFT JOIN ("
-        "SELECT p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode, coalesce(k.external_id, ''),"
-        " p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee, p.managed_tool_fee, p.agent_runtime_fee,"
-        " p.latency_ms, p.attempt, p.cache_hit, p.interrupted, p.cost_usd, p.is_priced"
-        f" FROM (SELECT * FROM usage_records r WHERE {' AND '.join(conditions)}"
+        f"SELECT {_CELLS} FROM (SELECT * FROM usage_records r WHERE {' AND '.join(conditions)}"
         " ORDER BY r.occurred_at DESC, r.request_id DESC LIMIT %(limit)s OFFSET %(offset)s) p"
-        " JOIN models m ON m.id = p.model_id JOIN providers v ON v.id = p.provider_id"
-        " LEFT JOIN caller_keys k ON k.tenant_id = p.tenant_id AND k.id = p.caller_key_id) o ON true"
+        f"{_NAMES}) o ON true"
         " ORDER BY o.occurred_at DESC, o.request_id DESC"
     )
     return CompiledSelect(sql, {})
@@ -164,6 +201,29 @@ async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[Lo
         raise BadInputError(f"single requests are kept from {format_instant(since)} on, and {name} is before that", name)
     # What is older is about to be dropped.
     return [_read_row(row[1:]) for row in rows if row[1] is not None and (since is None or row[1] >= since)]
+
+
+@lru_cache(maxsize=2)
+def select_named_requests(*, of_one_tenant: bool) -> CompiledSelect:
+    """Return the SELECT of the requests that the arrays `tenants`, `instants`, `ids` name: the tenant's id, then the request."""
+    own = " AND t.id = %(tenant)s::integer" if of_one_tenant else ""
+    return CompiledSelect(
+        f"/* app:requests_by_name */ SELECT t.external_id, {_CELLS}"
+        " FROM unnest(%(tenants)s::text[], %(instants)s::timestamptz[], %(ids)s::text[]) AS w (tenant, instant, id)"
+        f" JOIN tenants t ON t.external_id = w.tenant{own} CROSS JOIN LATERAL (SELECT * FROM usage_records r"
+        f" WHERE r.tenant_id = t.id AND r.occurred_at = w.instant AND r.request_id = w.id) p{_NAMES}"
+        " WHERE p.occurred_at >= coalesce((SELECT records_since FROM write_state), '-infinity')",
+        {},
+    )
+
+
+async def fetch_named_requests(database: Database, names: Sequence[RequestName], scope: Scope) -> dict[RequestName, LoggedRequest]:
+    """Return the requests that are there and kept, of the scope's tenant if it has one."""
+    tenants, instants, ids = zip(*names, strict=True)
+    values = {"tenant": scope.tenant_key, "tenants": list(tenants), "instants": list(instants), "ids": list(ids)}
+    rows = await fetch_rows(database, select_named_requests(of_one_tenant=scope.tenant_key is not None), values)
+    found = [(row[0], _read_row(row[1:])) for row in rows]
+    return {RequestName(tenant_id, request.occurred_at, request.request_id): request for tenant_id, request in found}
 
 
 def _read_row(row: tuple[Any, ...]) -> LoggedRequest:

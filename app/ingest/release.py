@@ -74,7 +74,7 @@ class _OvertakenError(Exception):
 def read_ids(ids: Sequence[str]) -> tuple[list[UUID], list[str]]:
     """Return the ids, each once, and what can be none. BadInputError: not 1 to 1,000."""
     if not 1 <= len(ids) <= MAX_IDS:
-        raise BadInputError(f"ids must be 1 to {MAX_IDS}", "ids")
+        raise BadInputError(f"record_ids must be 1 to {MAX_IDS}", "record_ids")
     known = dict.fromkeys(UUID(text) for text in ids if _ID.fullmatch(text))
     return list(known), list(dict.fromkeys(storable(text) for text in ids if not _ID.fullmatch(text)))
 

@@ -8,12 +8,14 @@ import strawberry
 
 from app.cube.usage_dimensions import BY_MODEL, BY_PROVIDER
 from app.domain.time_range import format_instant
-from app.graph.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, ModelRow, PriceRow, ProviderRow, VariantRow
+from app.execution.derived import derived_id
+from app.graph.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, EntryName, ModelRow, PriceRow, ProviderRow, VariantRow
 from app.graph.listing import PageRequest
 from app.query.filters import Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
+from app.resolvers.global_ids import GLOBAL_ID, Node, encode_id, named_id
 from app.resolvers.permissions import AnyKey
 from app.resolvers.scalars import ExactNumber, Instant
 from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
@@ -21,12 +23,22 @@ from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 MAX_VARIANTS = 1_000
 PRIVATE = "of a private one, to a tenant's key"
 
-ModelId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Public model id, exact and case-sensitive.")]
-ProviderId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The provider's slug, exact and case-sensitive.")]
+ModelId = Annotated[str, strawberry.argument(description="Public model id, exact and case-sensitive.")]
+ProviderId = Annotated[str, strawberry.argument(description="The provider's slug, exact and case-sensitive.")]
+
+
+def _price_id(entry: EntryName, valid_from: Instant | None) -> str:
+    return encode_id("ModelPrice", *entry, valid_from or "")
+
+
+def _variant_id(model_id: str, permaslug: str) -> str:
+    return encode_id("ModelVariant", model_id, permaslug)
 
 
 @strawberry.type(description="A price of a model and the time for which it is in force. Records keep the price with which they came in.")
-class ModelPrice:
+class ModelPrice(Node):
+    entry: strawberry.Private[EntryName]
+    id: strawberry.ID = derived_id(_price_id, "entry", "valid_from", description=GLOBAL_ID)
     valid_from: Instant | None = strawberry.field(description="First instant at which it is in force; null: from the beginning.")
     valid_to: Instant | None = strawberry.field(
         description="First instant at which it is not in force any more; null: until further notice."
@@ -55,10 +67,18 @@ async def resolve_model_variant_priced(root: ModelVariant, info: ResolverInfo) -
     return row is not None and _is_priced(row)
 
 
+async def resolve_model_variant_model(root: ModelVariant, info: ResolverInfo) -> Model | None:
+    """Load the model that a variant is one of, with those of its neighbours."""
+    return await load_model(info, root.model_id)
+
+
 @strawberry.type(description="A dated permaslug or a variant of a model, as requests name it.")
-class ModelVariant:
+class ModelVariant(Node):
     key: strawberry.Private[int]
+    model_id: strawberry.Private[str]
+    id: strawberry.ID = derived_id(_variant_id, "model_id", "permaslug", description=GLOBAL_ID)
     permaslug: str = strawberry.field(description="Its name: `openai/gpt-4o-2024-05-13:free`.")
+    model: Model | None = strawberry.field(resolver=resolve_model_variant_model, description="The model that it is one of.")
     name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its permaslug.")
     is_public: bool = strawberry.field(description="Whether rankings and network statistics name it.")
     is_listed: bool = strawberry.field(
@@ -85,7 +105,8 @@ async def resolve_model_variants(root: Model, info: ResolverInfo) -> list[ModelV
 
 
 @strawberry.type(description="A model by its public id.")
-class Model:
+class Model(Node):
+    id: strawberry.ID = named_id("Model", "model_id")
     model_id: str = strawberry.field(description="Public catalog id: `openai/gpt-4o`.")
     name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its id.")
     is_public: bool = strawberry.field(description="Whether rankings and network statistics name it, or a variant of it.")
@@ -109,8 +130,9 @@ async def resolve_provider_models(
 
 
 @strawberry.type(description="A company that serves models.")
-class Provider:
+class Provider(Node):
     key: strawberry.Private[int]
+    id: strawberry.ID = named_id("Provider", "provider_id")
     provider_id: str = strawberry.field(description="Slug, as records name it.")
     name: str = strawberry.field(description="Name for people; its slug, to a tenant's key, if none of its models is public.")
     models: Connection[Model] = strawberry.field(resolver=resolve_provider_models, description="Its models, by id.")
@@ -136,7 +158,9 @@ def shape_provider(row: ProviderRow) -> Provider:
 
 def shape_variant(row: VariantRow) -> ModelVariant:
     """Return the GraphQL object of a row."""
-    return ModelVariant(key=row.key, permaslug=row.permaslug, name=row.name, is_public=row.is_public, is_listed=row.is_listed)
+    return ModelVariant(
+        key=row.key, model_id=row.public_id, permaslug=row.permaslug, name=row.name, is_public=row.is_public, is_listed=row.is_listed
+    )
 
 
 def _is_priced(row: PriceRow) -> bool:
@@ -146,6 +170,7 @@ def _is_priced(row: PriceRow) -> bool:
 def shape_price(row: PriceRow) -> ModelPrice:
     """Return the GraphQL object of a row."""
     return ModelPrice(
+        entry=row.entry,
         valid_from=None if row.valid_from is None else Instant(format_instant(row.valid_from)),
         valid_to=None if row.valid_to is None else Instant(format_instant(row.valid_to)),
         cost_per_input_token=None if row.cost_per_input_token is None else ExactNumber(row.cost_per_input_token),
@@ -166,6 +191,20 @@ async def load_model(info: ResolverInfo, model_id: str) -> Model | None:
     """Return a model by its public id; None if the caller sees none of that id."""
     row = await loaders_of(info.context).models.load(model_id)
     return None if row is None else shape_model(row)
+
+
+async def load_variant(info: ResolverInfo, model_id: str, permaslug: str) -> ModelVariant | None:
+    """Return a variant by its model's public id and its permaslug; None if the caller sees none of these names."""
+    row = await loaders_of(info.context).variants.load((model_id, permaslug))
+    return None if row is None else shape_variant(row)
+
+
+async def load_price(info: ResolverInfo, model_id: str, permaslug: str, valid_from: str) -> ModelPrice | None:
+    """Return a price by its entry and by when it comes into force, empty: from the beginning; None if the caller sees none such."""
+    entry = await loaders_of(info.context).variants.load((model_id, permaslug))
+    rows = [] if entry is None else await loaders_of(info.context).prices.load(entry.key)
+    prices = [shape_price(row) for row in rows if row.entry == (model_id, permaslug)]
+    return next((price for price in prices if (price.valid_from or "") == valid_from), None)
 
 
 async def load_provider(info: ResolverInfo, slug: str) -> Provider | None:

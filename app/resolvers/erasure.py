@@ -21,12 +21,12 @@ class ErasedUser:
     quarantined_records: int = strawberry.field(description="Quarantined records that lost the user's id and name.")
 
 
-UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id, as records carry it.")]
+UserId = Annotated[str, strawberry.argument(description="The user's id, as records carry it.")]
 
 
 async def resolve_erase_user(info: ResolverInfo, user_id: UserId) -> ErasedUser:
     """Erase a user. NotFoundError: no such id; BadInputError: it is an anonymous one."""
-    erased = await erase_user(info.context.services.database, str(user_id))
+    erased = await erase_user(info.context.services.database, user_id)
     info.context.loaded.clear()
     return ErasedUser(user_id=erased.anonymous_id, tenants=erased.tenants, quarantined_records=erased.quarantined_records)
 

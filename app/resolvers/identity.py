@@ -11,6 +11,7 @@ from app.auth.store import StoredKey
 from app.cube.usage_dimensions import BY_API_KEY, BY_PROJECT, BY_TENANT, BY_USER
 from app.domain.principal import Role
 from app.domain.time_range import format_instant
+from app.execution.derived import derived_id
 from app.graph.identities import (
     API_KEYS,
     PROJECTS,
@@ -32,12 +33,21 @@ from app.query.filters import All, Condition, Match, Named
 from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
+from app.resolvers.global_ids import GLOBAL_ID, Node, encode_id, named_id
 from app.resolvers.permissions import IdentityReader
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 
-TenantId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The tenant's id, as records name it.")]
-UserId = Annotated[strawberry.ID, strawberry.argument(name="id", description="The user's id, as records name it.")]
+TenantId = Annotated[str, strawberry.argument(description="The tenant's id, as records name it.")]
+UserId = Annotated[str, strawberry.argument(description="The user's id, as records name it.")]
+
+
+def _project_id(tenant: Tenant, project_id: str) -> str:
+    return encode_id("Project", tenant.tenant_id, project_id)
+
+
+def _caller_key_id(tenant: Tenant, api_key_id: str) -> str:
+    return encode_id("CallerKey", tenant.tenant_id, api_key_id)
 
 
 @strawberry.enum(name="Role", description="What a key to this gateway may do. Any valid key reads the rankings and the public catalog.")
@@ -81,8 +91,9 @@ async def resolve_tenant_caller_keys(
 
 
 @strawberry.type(description="A customer of the router.")
-class Tenant:
+class Tenant(Node):
     key: strawberry.Private[int]
+    id: strawberry.ID = named_id("Tenant", "tenant_id")
     tenant_id: str = strawberry.field(description="Id, as records name it.")
     projects: Connection[Project] = strawberry.field(resolver=resolve_tenant_projects, description="Its projects, by id.")
     users: Connection[User] = strawberry.field(resolver=resolve_tenant_users, description="The users that its records named, by id.")
@@ -100,7 +111,8 @@ class Tenant:
 
 
 @strawberry.type(description="A project of one tenant.")
-class Project:
+class Project(Node):
+    id: strawberry.ID = derived_id(_project_id, "tenant", "project_id", description=GLOBAL_ID)
     project_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
     tenant: Tenant = strawberry.field(description="Whose project it is.")
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
@@ -111,7 +123,8 @@ class Project:
 
 
 @strawberry.type(description="A key at the router, as records name it: something to group by, which opens nothing here.")
-class CallerKey:
+class CallerKey(Node):
+    id: strawberry.ID = derived_id(_caller_key_id, "tenant", "api_key_id", description=GLOBAL_ID)
     api_key_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
     tenant: Tenant = strawberry.field(description="Whose key it is.")
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
@@ -133,8 +146,9 @@ async def resolve_user_tenants(root: User, info: ResolverInfo, first: First = DE
 
 
 @strawberry.type(description="An end user, known by one id on the whole router.")
-class User:
+class User(Node):
     key: strawberry.Private[int]
+    id: strawberry.ID = named_id("User", "user_id")
     user_id: str = strawberry.field(description="Id, as records name it.")
     username: str | None = strawberry.field(
         description="The newest name that records gave: to a tenant's key its own records, to an admin's all; null if none did."
@@ -153,8 +167,9 @@ class User:
 
 
 @strawberry.type(description="A key to this gateway. Its secret is shown once, when it is made.")
-class ApiKey:
-    id: strawberry.ID = strawberry.field(description="Id, by which it is revoked; no secret.")
+class ApiKey(Node):
+    id: strawberry.ID = named_id("ApiKey", "key_id")
+    key_id: str = strawberry.field(description="The key's id, by which it is revoked and which `tokengraph keys list` shows; no secret.")
     prefix: str = strawberry.field(description="The first characters of the secret, for recognising it.")
     name: str = strawberry.field(description="A note on what it is for; may be empty.")
     role: KeyRole = strawberry.field(description="What it may do.")
@@ -200,7 +215,7 @@ def shape_api_key(info: ResolverInfo, row: ApiKeyRow) -> ApiKey:
     )
     tenant = None if row.tenant_key is None or row.tenant_id is None else Tenant(key=row.tenant_key, tenant_id=row.tenant_id)
     return ApiKey(
-        id=strawberry.ID(stored.id),
+        key_id=stored.id,
         prefix=stored.prefix,
         name=stored.name,
         role=KeyRole[stored.role.name],
@@ -234,6 +249,18 @@ async def load_project(info: ResolverInfo, tenant_key: int, project_id: str) -> 
     """Return a project by its tenant's surrogate and its id; None if the caller does not see it."""
     row = await loaders_of(info.context).projects.load((tenant_key, project_id))
     return None if row is None else shape_project(row)
+
+
+async def load_named_project(info: ResolverInfo, tenant_id: str, project_id: str) -> Project | None:
+    """Return a project by its tenant's id and its own; None if the caller does not see it."""
+    row = await loaders_of(info.context).named_projects.load((tenant_id, project_id))
+    return None if row is None else shape_project(row)
+
+
+async def load_named_caller_key(info: ResolverInfo, tenant_id: str, api_key_id: str) -> CallerKey | None:
+    """Return a key at the router by its tenant's id and its own; None if the caller does not see it."""
+    row = await loaders_of(info.context).named_caller_keys.load((tenant_id, api_key_id))
+    return None if row is None else shape_caller_key(row)
 
 
 async def load_caller_key(info: ResolverInfo, tenant_key: int, api_key_id: str) -> CallerKey | None:

@@ -1,6 +1,6 @@
 """The loaders of one request: whatever asks for related objects, each level of a query is one statement, and nothing is asked twice.
 
-They give rows of `app.analytics` in the caller's scope; an object outside it is None, as if it did not exist.
+They give rows of `app.graph` in the caller's scope; an object outside it is None, as if it did not exist.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
+from uuid import UUID
 
 from strawberry.dataloader import DataLoader
 
@@ -16,13 +17,16 @@ from app.domain.errors import BadInputError
 from app.domain.principal import Scope
 from app.execution.limits import QueryTooExpensiveError
 from app.graph.catalog import (
+    BY_MODEL_AND_PERMASLUG,
     BY_PUBLIC_ID,
     BY_SLUG,
+    MODEL_VARIANTS,
     MODELS,
     PROVIDERS,
     ModelRow,
     PriceRow,
     ProviderRow,
+    VariantRow,
     fetch_prices,
 )
 from app.graph.identities import (
@@ -32,6 +36,7 @@ from app.graph.identities import (
     BY_NAME,
     BY_TENANT_AND_KEY,
     BY_TENANT_AND_NAME,
+    BY_TENANT_NAME_AND_NAME,
     CALLER_KEYS,
     PROJECTS,
     TENANTS,
@@ -43,6 +48,8 @@ from app.graph.identities import (
     UserRow,
 )
 from app.graph.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
+from app.graph.quarantine import QuarantinedRow, QuarantineFilter, fetch_quarantined_records
+from app.graph.request_log import LoggedRequest, RequestName, fetch_named_requests
 from app.query.run import Answer, Asked, expect_rows, run_questions
 from app.resolvers.points import MAX_POINTS, points_for_question
 
@@ -74,17 +81,22 @@ class Loaders:
         self._scope = scope
         self._objects_left = MAX_OBJECTS
         self.models: SharedLoader[str, ModelRow | None] = self._by_keys(MODELS, BY_PUBLIC_ID)
+        self.variants: SharedLoader[tuple[str, str], VariantRow | None] = self._by_keys(MODEL_VARIANTS, BY_MODEL_AND_PERMASLUG)
         self.providers: SharedLoader[str, ProviderRow | None] = self._by_keys(PROVIDERS, BY_SLUG)
         self.tenants: SharedLoader[str, TenantRow | None] = self._by_keys(TENANTS, BY_NAME)
         self.tenants_by_key: SharedLoader[int, TenantRow | None] = self._by_keys(TENANTS, BY_KEY)
         self.users: SharedLoader[str, UserRow | None] = self._by_keys(USERS, BY_NAME)
         self.projects: SharedLoader[TenantScoped, ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_NAME)
+        self.named_projects: SharedLoader[tuple[str, str], ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_NAME_AND_NAME)
         self.projects_by_key: SharedLoader[tuple[int, int], ProjectRow | None] = self._by_keys(PROJECTS, BY_TENANT_AND_KEY)
         self.caller_keys: SharedLoader[TenantScoped, CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_NAME)
+        self.named_caller_keys: SharedLoader[tuple[str, str], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_NAME_AND_NAME)
         self.caller_keys_by_key: SharedLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
         self.api_keys: SharedLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
         self.prices: SharedLoader[int, list[PriceRow]] = SharedLoader(load_fn=self._load_prices)
         self.questions: SharedLoader[Asked, Answer] = SharedLoader(load_fn=self._run_questions)
+        self.requests: SharedLoader[RequestName, LoggedRequest | None] = SharedLoader(load_fn=self._load_requests)
+        self.quarantined: SharedLoader[tuple[str | None, UUID], QuarantinedRow | None] = SharedLoader(load_fn=self._load_quarantined)
         self._children: dict[str, SharedLoader[PageRequest, list[Any]]] = {}
 
     def children(self, listing: Listing[R]) -> SharedLoader[PageRequest, list[R]]:
@@ -127,6 +139,18 @@ class Loaders:
     async def _run_questions(self, asked: list[Asked]) -> list[Answer | BadInputError]:
         await self._pay(sum(points_for_question(expect_rows(one)) for one in asked), MAX_POINTS)
         return await run_questions(self._database, asked)
+
+    async def _load_requests(self, names: list[RequestName]) -> list[LoggedRequest | None]:
+        scope = await self._scope()
+        found = await fetch_named_requests(self._database, names, scope) if scope.identities else {}
+        return [found.get(name) for name in names]
+
+    async def _load_quarantined(self, keys: list[tuple[str | None, UUID]]) -> list[QuarantinedRow | None]:
+        bound = keys[0][0]  # of the caller, so of all of them
+        wanted = QuarantineFilter(tenant_id=bound, include_resolved=True)
+        rows = await fetch_quarantined_records(self._database, [record_id for _, record_id in keys], wanted)
+        found = {row.id: row for row in rows}
+        return [found.get(record_id) for _, record_id in keys]
 
     async def _load_prices(self, keys: list[int]) -> list[list[PriceRow]]:
         found = await fetch_prices(self._database, keys, await self._scope())

@@ -80,7 +80,7 @@ class CatalogReceipt:
 
 
 KeyInput = Annotated[ApiKeyInput, strawberry.argument(name="input", description="What the key is to be.")]
-KeyId = Annotated[strawberry.ID, strawberry.argument(name="id", description="Id of the key, as `apiKeys` lists it.")]
+KeyId = Annotated[str, strawberry.argument(description="The `keyId` of the key, as `apiKeys` lists it.")]
 Entries = Annotated[list[ModelEntryInput], strawberry.argument(description=f"1 to {MAX_ENTRIES} entries, each model and permaslug once.")]
 ValidFrom = Annotated[
     Instant | None,

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
+from uuid import UUID
 
 import strawberry
 from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.domain.errors import BadInputError
+from app.domain.principal import Role
 from app.domain.time_range import format_instant
 from app.domain.usage import Reason, UsageRecord
 from app.graph.quarantine import (
@@ -27,6 +29,7 @@ from app.resolvers.arguments import GraphQLSpelling, given_fields, given_text
 from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo, page_rows
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
+from app.resolvers.global_ids import Node, named_id
 from app.resolvers.permissions import AdminOnly
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_records import UsageRecordInput
@@ -50,8 +53,9 @@ class QuarantineReason:
 @strawberry.type(
     description="A record that contradicts itself or breaks a rule, from a source that cannot mend it. In no sum until released."
 )
-class QuarantinedRecord:
-    id: strawberry.ID = strawberry.field(description="Id, a digest of its content: what is sent again is the same record.")
+class QuarantinedRecord(Node):
+    id: strawberry.ID = named_id("QuarantinedRecord", "record_id")
+    record_id: str = strawberry.field(description="Id, a digest of its content: what is sent again is the same record.")
     source: str = strawberry.field(description="The way in that read it, such as `otlp`.")
     sender_tenant_id: str | None = strawberry.field(
         description="The tenant that the sender's key is bound to, if any: it is released for that one unless the changes name another."
@@ -112,7 +116,7 @@ class UsageRecordChangesInput(UsageRecordInput):
 
 @strawberry.type(description="A record that could not be released, and waits as before.")
 class RecordStillQuarantined:
-    id: strawberry.ID = strawberry.field(description="Its id.")
+    record_id: str = strawberry.field(description="Its `recordId`.")
     reasons: list[QuarantineReason] = strawberry.field(description="What is wrong with it, the changes applied.")
 
 
@@ -123,7 +127,7 @@ class ReleaseReceipt:
     released_before: int = strawberry.field(description="Records that had been released already.")
     dropped_before: int = strawberry.field(description="Records that had been dropped, and stay so.")
     still_quarantined: list[RecordStillQuarantined] = strawberry.field(description="Records that break a rule, and wait as before.")
-    not_found: list[strawberry.ID] = strawberry.field(description="Ids that no quarantined record has.")
+    not_found: list[str] = strawberry.field(description="What was given and is the `recordId` of no quarantined record.")
 
 
 @strawberry.type(description="What became of each id, after the commit; one that was given twice counts once.")
@@ -131,16 +135,16 @@ class DropReceipt:
     dropped: int = strawberry.field(description="Records dropped, now.")
     dropped_before: int = strawberry.field(description="Records that had been dropped already.")
     released_before: int = strawberry.field(description="Records that had been released, and stay so.")
-    not_found: list[strawberry.ID] = strawberry.field(description="Ids that no quarantined record has.")
+    not_found: list[str] = strawberry.field(description="What was given and is the `recordId` of no quarantined record.")
 
 
 # In Python it has another name: strawberry's permissions pass a `source` of their own.
 Source = Annotated[str | None, strawberry.argument(name="source", description="Only what came in by this way, such as `otlp`.")]
 OfTenant = Annotated[str | None, strawberry.argument(description="Only with this `tenantId`.")]
 IncludeResolved = Annotated[bool, strawberry.argument(description="Also what was released or dropped, and is not yet forgotten.")]
-Ids = Annotated[
-    list[strawberry.ID],
-    strawberry.argument(description=f"1 to {MAX_IDS} ids, as `quarantinedRecords` lists them, with or without hyphens."),
+RecordIds = Annotated[
+    list[str],
+    strawberry.argument(description=f"1 to {MAX_IDS} of the `recordId` that `quarantinedRecords` lists, with or without hyphens."),
 ]
 Changes = Annotated[UsageRecordChangesInput | None, strawberry.argument(description="The same for all of them; none if not given.")]
 
@@ -155,9 +159,9 @@ def _shape_reasons(reasons: Iterable[Reason]) -> list[QuarantineReason]:
     ]
 
 
-def _shape(row: QuarantinedRow) -> QuarantinedRecord:
+def shape_quarantined(row: QuarantinedRow) -> QuarantinedRecord:
     return QuarantinedRecord(
-        id=strawberry.ID(str(row.id)),
+        record_id=str(row.id),
         source=row.source,
         sender_tenant_id=row.sender_tenant_id,
         tenant_id=row.tenant_id,
@@ -168,6 +172,15 @@ def _shape(row: QuarantinedRow) -> QuarantinedRecord:
         resolution=None if row.resolution is None else QuarantineResolution[row.resolution.upper()],
         resolved_at=None if row.resolved_at is None else Instant(format_instant(row.resolved_at)),
     )
+
+
+async def load_quarantined(info: ResolverInfo, record_id: UUID) -> QuarantinedRecord | None:
+    """Return a record by its id, decided on or not; None if the caller is no admin, or sees none of that id."""
+    principal = await info.context.principal()
+    if principal.role is not Role.ADMIN:
+        return None
+    row = await loaders_of(info.context).quarantined.load((principal.tenant_id, record_id))
+    return None if row is None else shape_quarantined(row)
 
 
 def quarantine_rows(arguments: Mapping[str, Any], now: datetime) -> int:
@@ -190,7 +203,7 @@ async def resolve_quarantined_records(
     after = given_text(after)
     position = None if after is None else decode_position(after)
     rows = await fetch_quarantined(info.context.services.database, wanted, first + 1, position)
-    edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=_shape(row)) for row in rows[:first]]
+    edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=shape_quarantined(row)) for row in rows[:first]]
     loaders_of(info.context).count(len(edges))
     return QuarantinedRecordConnection(
         wanted=wanted,
@@ -205,11 +218,11 @@ async def resolve_quarantined_records(
     )
 
 
-async def resolve_release(info: ResolverInfo, ids: Ids, changes: Changes = None) -> ReleaseReceipt:
+async def resolve_release(info: ResolverInfo, record_ids: RecordIds, changes: Changes = None) -> ReleaseReceipt:
     """Release records, with changes. Errors as `release_quarantined`."""
     given = {} if changes is None else given_fields(changes)
     bound = await info.context.tenant_named(None)
-    receipt = await release_quarantined(info.context.services.database, ids, given, info.context.now, tenant_id=bound)
+    receipt = await release_quarantined(info.context.services.database, record_ids, given, info.context.now, tenant_id=bound)
     info.context.loaded.clear()
     return ReleaseReceipt(
         released=receipt.released,
@@ -217,21 +230,21 @@ async def resolve_release(info: ResolverInfo, ids: Ids, changes: Changes = None)
         released_before=receipt.released_before,
         dropped_before=receipt.dropped_before,
         still_quarantined=[
-            RecordStillQuarantined(id=strawberry.ID(item.id), reasons=_shape_reasons(item.reasons)) for item in receipt.still_quarantined
+            RecordStillQuarantined(record_id=item.id, reasons=_shape_reasons(item.reasons)) for item in receipt.still_quarantined
         ],
-        not_found=[strawberry.ID(text) for text in receipt.not_found],
+        not_found=receipt.not_found,
     )
 
 
-async def resolve_drop(info: ResolverInfo, ids: Ids) -> DropReceipt:
+async def resolve_drop(info: ResolverInfo, record_ids: RecordIds) -> DropReceipt:
     """Drop records."""
     bound = await info.context.tenant_named(None)
-    receipt = await drop_quarantined(info.context.services.database, ids, info.context.now, tenant_id=bound)
+    receipt = await drop_quarantined(info.context.services.database, record_ids, info.context.now, tenant_id=bound)
     return DropReceipt(
         dropped=receipt.dropped,
         dropped_before=receipt.dropped_before,
         released_before=receipt.released_before,
-        not_found=[strawberry.ID(text) for text in receipt.not_found],
+        not_found=receipt.not_found,
     )
 
 

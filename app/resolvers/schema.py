@@ -13,6 +13,7 @@ from app.resolvers.gateway import GatewayStats, resolve_gateway_stats
 from app.resolvers.identity import IdentityQuery
 from app.resolvers.mutations import AdminMutation
 from app.resolvers.network import NetworkStats, resolve_network
+from app.resolvers.nodes import NodeQuery
 from app.resolvers.permissions import QuestionReader
 from app.resolvers.quarantine import QuarantineMutation, QuarantineQuery
 from app.resolvers.rankings import RankingsDaily, resolve_rankings_daily
@@ -35,7 +36,7 @@ from app.surfaces.usage import USAGE_ANALYTICS
 @strawberry.type(
     description="Every question that the gateway answers. A root that is refused is null beside its error; the others are answered."
 )
-class Query(ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
+class Query(NodeQuery, ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
     usage: UsageReport | None = strawberry.field(
         resolver=resolve_usage,
         metadata=reads(1),  # its fields say what they read

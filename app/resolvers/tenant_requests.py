@@ -9,11 +9,12 @@ import strawberry
 
 from app.domain.errors import BadInputError
 from app.domain.time_range import format_instant, resolve_log_window
-from app.graph.request_log import LoggedRequest, RequestsQuestion, decode_cursor, encode_id, fetch_requests
+from app.graph.request_log import LoggedRequest, RequestName, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.money.rounding import usd
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
+from app.resolvers.global_ids import GLOBAL_ID, Node
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 from app.resolvers.surface_types import field_of
 from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, read_caller_key, tenant_scope
@@ -54,8 +55,8 @@ async def resolve_request_model(root: TenantRequest, info: ResolverInfo) -> Mode
 
 
 @strawberry.type(description="One request of a tenant.")
-class TenantRequest:
-    id: strawberry.ID = strawberry.field(description="Opaque id, unique over all tenants.")
+class TenantRequest(Node):
+    id: strawberry.ID = strawberry.field(description=GLOBAL_ID)
     request_id: str = strawberry.field(description="The router's id of the request.")
     created_at: Instant = strawberry.field(description="When it occurred.")
     model: str = strawberry.field(description="Public model id.")
@@ -114,7 +115,7 @@ LogEnd = Annotated[
 ]
 
 
-def _shape(request: LoggedRequest, tenant_id: str) -> TenantRequest:
+def shape_request(request: LoggedRequest, tenant_id: str) -> TenantRequest:
     charges = request.shared_model_spend + request.byok_platform_fee + request.managed_tool_fee + request.agent_runtime_fee
     return TenantRequest(
         id=strawberry.ID(encode_id(tenant_id, request.occurred_at, request.request_id)),
@@ -145,6 +146,12 @@ def _shape(request: LoggedRequest, tenant_id: str) -> TenantRequest:
         cache_hit=request.cache_hit,
         interrupted=request.interrupted,
     )
+
+
+async def load_request(info: ResolverInfo, name: RequestName) -> TenantRequest | None:
+    """Return a request by its name; None if the caller sees none such, or it is kept no more."""
+    request = await loaders_of(info.context).requests.load(name)
+    return None if request is None else shape_request(request, name.tenant_id)
 
 
 async def resolve_tenant_requests(
@@ -179,7 +186,7 @@ async def resolve_tenant_requests(
         after=None if after is None else decode_cursor(after),
     )
     found = await fetch_requests(info.context.services.database, asked)
-    edges = [TenantRequestEdge(cursor=request.cursor, node=_shape(request, owner)) for request in found[:first]]
+    edges = [TenantRequestEdge(cursor=request.cursor, node=shape_request(request, owner)) for request in found[:first]]
     return TenantRequestConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],

@@ -8,6 +8,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from app.domain.errors import ForbiddenError
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
+from app.resolvers.global_ids import Node, named_id
 from app.resolvers.identity import KeyRole, Tenant, load_tenant_by_key
 from app.resolvers.permissions import AnyKey, ContextPermission
 
@@ -29,7 +30,8 @@ async def resolve_viewer_mutations(root: Viewer, info: ResolverInfo) -> list[str
 
 
 @strawberry.type(description="The key that asks.")
-class Viewer:
+class Viewer(Node):
+    id: strawberry.ID = named_id("Viewer", "key_id")
     key_id: str = strawberry.field(description="Its id; `gateway-secret` for the gateway's own.")
     role: KeyRole = strawberry.field(description="What it may do.")
     tenant_id: str | None = strawberry.field(description="The tenant that it belongs to, if any.")
@@ -65,6 +67,12 @@ async def _is_permitted(info: ResolverInfo, permissions: list[type[ContextPermis
     except ForbiddenError:
         return False
     return True
+
+
+async def load_viewer(info: ResolverInfo, key_id: str) -> Viewer | None:
+    """Return the caller, if this is its key."""
+    viewer = await resolve_viewer(info)
+    return viewer if viewer.key_id == key_id else None
 
 
 async def resolve_viewer(info: ResolverInfo) -> Viewer:

@@ -60,10 +60,11 @@ UNCHANGING: dict[str, list[Any]] = {
     "entries": [[], [{"modelId": "shared/model"}], [{"modelId": "no/slash/", "costPerInputToken": "-1"}]],
     "validFrom": ["never", "2019-01-01T00:00:00Z"],
     "pattern": ["", "nothing/*", "shared/model"],
-    "ids": [[], ["no-such-id"], [f"{0:032x}"]],
+    "recordIds": [[], ["no-such-id"], [f"{0:032x}"]],
     "changes": [None, {"tenantId": "x"}],
     "records": [[], [_RECORD], [{"requestId": "", "occurredAt": "never"}], [_RECORD, {**_RECORD, "promptTokens": -1}]],
-    "id": ["no-such-id", ""],
+    "keyId": ["no-such-id", ""],
+    "userId": ["no-such-id", ""],
 }
 """What mutations may be asked for as often as one likes: what is refused, and what is so already."""
 

@@ -30,16 +30,16 @@ async def test_it_makes_and_revokes_keys_of_its_tenant(gateway: Gateway) -> None
         (await create_key(gateway.database, KeyRequest(role, tenant_id=tenant), NOW)).id
         for role, tenant in ((Role.TENANT, "umbrella"), (Role.GATEWAY, None), (Role.ADMIN, None))
     ]
-    make = "createApiKey(input: {%s}) { apiKey { id role tenant { tenantId } } }"
+    make = "createApiKey(input: {%s}) { apiKey { keyId role tenant { tenantId } } }"
     for given in ("role: ADMIN", "role: INGEST", "role: TENANT", 'role: ADMIN, tenantId: "acme"'):
         made, errors = await outcome(gateway, headers, make % given)
         assert (made["apiKey"]["tenant"], errors) == ({"tenantId": "acme"}, []), given
-        revoked, errors = await outcome(gateway, headers, f'revokeApiKey(id: "{made["apiKey"]["id"]}") {{ status }}')
+        revoked, errors = await outcome(gateway, headers, f'revokeApiKey(keyId: "{made["apiKey"]["keyId"]}") {{ status }}')
         assert (revoked, errors) == ({"status": "REVOKED"}, [])
     for given in ("role: GATEWAY", 'role: TENANT, tenantId: "umbrella"', 'role: ADMIN, tenantId: "new"'):
         assert await outcome(gateway, headers, make % given) == (None, [("FORBIDDEN", OWN_KEYS)]), given
     for key_id in others:
-        refused = await outcome(gateway, headers, f'revokeApiKey(id: "{key_id}") {{ status }}')
+        refused = await outcome(gateway, headers, f'revokeApiKey(keyId: "{key_id}") {{ status }}')
         assert refused == (None, [("NOT_FOUND", f"no key has the id {key_id}")])
     async with gateway.database.read_connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND id = ANY(%s)", [others])
@@ -54,7 +54,7 @@ async def test_what_all_tenants_share_it_does_not_change(gateway: Gateway) -> No
     for mutation in (
         'upsertModels(entries: [{modelId: "lab/x"}]) { added }',
         'publishModels(pattern: "*") { modelId }',
-        'eraseUser(id: "both") { tenants }',
+        'eraseUser(userId: "both") { tenants }',
     ):
         assert await outcome(gateway, headers, mutation) == (None, [("FORBIDDEN", SHARED)]), mutation
     viewer = (await gateway.graphql("{ viewer { mutations } }", headers))["data"]["viewer"]
@@ -84,9 +84,9 @@ async def test_of_the_quarantine_it_decides_on_its_tenants_records(gateway: Gate
 
     kept = [odd(tenant, number) for tenant in ("acme", "umbrella") for number in (1, 2)]
     await Ingestor(gateway.database).ingest(ParsedBatch(received=4, quarantined=kept))
-    listing = "{ quarantinedRecords { totalCount nodes { id requestId } } }"
+    listing = "{ quarantinedRecords { totalCount nodes { recordId requestId } } }"
     all_of_them = (await gateway.graphql(listing, await gateway.key("admin")))["data"]["quarantinedRecords"]["nodes"]
-    ids = {node["requestId"]: node["id"] for node in all_of_them}
+    ids = {node["requestId"]: node["recordId"] for node in all_of_them}
     headers = await gateway.key("admin", "acme")
     listed = (await gateway.graphql(listing, headers))["data"]["quarantinedRecords"]
     assert (listed["totalCount"], {node["requestId"] for node in listed["nodes"]}) == (2, {"acme-1", "acme-2"})

@@ -360,7 +360,7 @@ async def test_the_mutation_is_for_admins(gateway: Gateway) -> None:
 
     async def erase(user_id: str, role: Role | None) -> tuple[Any, list[str]]:
         headers = {} if role is None else await gateway.key(role, "acme" if role is Role.TENANT else None)
-        document = "mutation($id: ID!) { eraseUser(id: $id) { userId tenants quarantinedRecords } }"
+        document = "mutation($id: String!) { eraseUser(userId: $id) { userId tenants quarantinedRecords } }"
         answer = await gateway.graphql(document, headers, id=user_id)
         return answer["data"]["eraseUser"], [error["extensions"]["code"] for error in answer.get("errors", ())]
 

@@ -106,7 +106,7 @@ async def test_a_name_that_no_database_holds_leaves_the_others(gateway: Gateway,
         ("user", "u", "userId"),
         ("tenant", "acme", "tenantId"),
     ):
-        document = f'{{ bad: {root}(id: "{wrong}") {{ {shown} }} good: {root}(id: "{given}") {{ {shown} }} }}'
+        document = f'{{ bad: {root}({root}Id: "{wrong}") {{ {shown} }} good: {root}({root}Id: "{given}") {{ {shown} }} }}'
         answer = await gateway.graphql(document, headers)
         assert answer["data"] == {"bad": None, "good": {shown: given}}, answer
         assert {error["extensions"]["code"] for error in answer.get("errors", [])} <= {"BAD_USER_INPUT"}, answer

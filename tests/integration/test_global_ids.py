@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphql import GraphQLObjectType, build_schema
+from graphql import GraphQLID, GraphQLObjectType, build_schema, get_named_type
 
 from app.domain.usage import ParsedBatch, Quarantined, Reason
 from app.resolvers.schema import print_schema
@@ -12,15 +12,26 @@ from app.write.batch import Ingestor
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway
+from tests.integration.test_nodes import FIELDS
 
 TENANTS = ("acme", "acme:1", "umbrella")
 
 
-def test_the_types_with_an_id_are_those_below() -> None:
-    kinds = build_schema(print_schema()).type_map.values()
-    with_id = {kind.name for kind in kinds if isinstance(kind, GraphQLObjectType) and "id" in kind.fields}
-    # What is still quarantined has the id of its quarantined record, under another type.
-    assert with_id == {"ApiKey", "QuarantinedRecord", "RecordStillQuarantined", "TenantRequest"}
+def test_what_has_an_id_is_a_node_that_can_be_asked_for() -> None:
+    kinds = [kind for kind in build_schema(print_schema()).type_map.values() if isinstance(kind, GraphQLObjectType)]
+    with_id = {kind.name for kind in kinds if "id" in kind.fields}
+    assert with_id == {kind.name for kind in kinds if "Node" in {one.name for one in kind.interfaces}}
+    assert with_id == set(FIELDS), "tests/integration/test_nodes.py asks for each"
+
+
+def test_an_argument_named_id_takes_global_ids_and_nothing_else_does() -> None:
+    schema = build_schema(print_schema())
+    found = set()
+    for kind in schema.type_map.values():
+        for name, field in getattr(kind, "fields", {}).items():
+            named = {name: get_named_type(field.type), **{key: get_named_type(one.type) for key, one in getattr(field, "args", {}).items()}}
+            found |= {key for key, type_ in named.items() if type_ is GraphQLID}
+    assert found == {"id", "ids"}
 
 
 async def test_equal_requests_of_several_tenants_have_ids_of_their_own(gateway: Gateway) -> None:

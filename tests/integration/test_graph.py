@@ -67,9 +67,9 @@ async def test_catalog_in_both_directions(gateway: Gateway) -> None:
     data = await ask(
         gateway,
         """{
-          model(id: "openai/gpt-4o") { modelId name isPublic provider { providerId name models { nodes { modelId } } }
+          model(modelId: "openai/gpt-4o") { modelId name isPublic provider { providerId name models { nodes { modelId } } }
             variants { permaslug isPublic isListed priced } }
-          provider(id: "anthropic") { name models { nodes { modelId name } } }
+          provider(providerId: "anthropic") { name models { nodes { modelId name } } }
           models { nodes { modelId provider { name } } }
           providers { nodes { providerId name } }
         }""",
@@ -101,7 +101,7 @@ NESTED = {
     "tenants": """{ tenants(first: 100) { nodes { tenantId
         projects { nodes { projectId tenant { tenantId } } }
         callerKeys { nodes { apiKeyId tenant { tenantId } } }
-        apiKeys { nodes { id tenant { tenantId } } }
+        apiKeys { nodes { keyId tenant { tenantId } } }
         users { nodes { userId username tenant { tenantId } tenants { nodes { tenantId users(first: 1) { nodes { userId } } } } } } } } }""",
     "projects": "{ projects(first: 100) { nodes { projectId tenant { tenantId users { nodes { userId } } projects { nodes { projectId } } } } } }",
     "users": "{ users(first: 100) { nodes { userId tenant { tenantId projects { nodes { projectId tenant { tenantId } } } } } } }",
@@ -135,8 +135,8 @@ async def test_one_statement_a_level_whatever_the_number_of_rows(gateway: Gatewa
 
 async def test_a_loader_joins_what_different_fields_of_one_level_ask_for(gateway: Gateway) -> None:
     await fill(gateway)
-    document = """{ a: model(id: "openai/gpt-4o") { name } b: model(id: "anthropic/claude") { name } c: model(id: "openai/gpt-4o") { name }
-        d: model(id: "no/such") { name } e: user(id: "u0") { username } f: user(id: "acme-u1") { username } }"""
+    document = """{ a: model(modelId: "openai/gpt-4o") { name } b: model(modelId: "anthropic/claude") { name } c: model(modelId: "openai/gpt-4o") { name }
+        d: model(modelId: "no/such") { name } e: user(userId: "u0") { username } f: user(userId: "acme-u1") { username } }"""
     headers = await gateway.key("admin")
     with recorded() as statements:
         data = await ask(gateway, document, headers)
@@ -147,7 +147,7 @@ async def test_a_loader_joins_what_different_fields_of_one_level_ask_for(gateway
 async def test_what_was_loaded_is_forgotten_with_its_request(gateway: Gateway) -> None:
     await fill(gateway)
     headers = await gateway.key("admin")
-    document = '{ model(id: "openai/gpt-4o") { name } }'
+    document = '{ model(modelId: "openai/gpt-4o") { name } }'
     assert (await ask(gateway, document, headers))["model"]["name"] == "GPT-4o"
     await gateway.catalog({"model_id": "openai/gpt-4o", "name": "renamed"})
     assert (await ask(gateway, document, headers))["model"]["name"] == "renamed"
@@ -159,7 +159,7 @@ LISTS = {
     "tenants": "tenantId",
     "projects": "projectId",
     "users": "userId",
-    "apiKeys": "id",
+    "apiKeys": "keyId",
 }
 
 
@@ -238,7 +238,9 @@ async def test_arguments_of_lists_are_judged(gateway: Gateway, name: str) -> Non
 async def test_text_that_no_database_holds(gateway: Gateway) -> None:
     headers = await gateway.key("admin")
     for text in ("a\0b", "\ud800"):
-        answer = await post(gateway, "query ($id: ID!) { model(id: $id) { name } user(id: $id) { username } }", headers, id=text)
+        answer = await post(
+            gateway, "query ($id: String!) { model(modelId: $id) { name } user(userId: $id) { username } }", headers, id=text
+        )
         assert code_of(answer)[0] == "BAD_USER_INPUT"
 
 
@@ -264,7 +266,7 @@ async def test_prices_show_their_time_and_no_infinity(gateway: Gateway) -> None:
     gateway.clock.advance(timedelta(hours=1))
     await gateway.catalog({"model_id": "m/x", "cost_per_input_token": "0.000003"})
     await gateway.store([make_record(model_id="m/x", model_permaslug="m/x:beta")])
-    document = """{ model(id: "m/x") { variants { permaslug isListed priced
+    document = """{ model(modelId: "m/x") { variants { permaslug isListed priced
         currentPrice { validFrom validTo costPerInputToken costPerOutputToken priced }
         prices { validFrom validTo costPerInputToken costPerOutputToken priced } } } }"""
     now = "2026-06-26T13:00:00.000Z"
@@ -283,7 +285,7 @@ async def test_prices_show_their_time_and_no_infinity(gateway: Gateway) -> None:
 async def test_keys_are_listed_without_their_secrets(gateway: Gateway) -> None:
     admin = await gateway.key("admin")
     made = [await gateway.key("tenant", "acme"), await gateway.key("ingest", "acme"), await gateway.key("ingest", "umbrella")]
-    document = "{ apiKeys { nodes { id prefix name role status createdAt expiresAt revokedAt tenant { tenantId } } } }"
+    document = "{ apiKeys { nodes { keyId prefix name role status createdAt expiresAt revokedAt tenant { tenantId } } } }"
     keys = (await ask(gateway, document, admin))["apiKeys"]["nodes"]
     assert sorted((key["role"], key["tenant"] and key["tenant"]["tenantId"]) for key in keys if key["role"] != "ADMIN") == [
         ("INGEST", "acme"),
@@ -293,8 +295,8 @@ async def test_keys_are_listed_without_their_secrets(gateway: Gateway) -> None:
     assert {(key["status"], key["createdAt"], key["expiresAt"]) for key in keys} == {("ACTIVE", "2026-06-26T12:00:00.000Z", None)}
     own = (await ask(gateway, document, made[0]))["apiKeys"]["nodes"]
     assert own == [key for key in keys if key["tenant"] == {"tenantId": "acme"}]
-    nested = (await ask(gateway, "{ tenants { nodes { apiKeys { nodes { id } } } } }", made[0]))["tenants"]["nodes"]
-    assert nested == [{"apiKeys": {"nodes": [{"id": key["id"]} for key in own]}}]
+    nested = (await ask(gateway, "{ tenants { nodes { apiKeys { nodes { keyId } } } } }", made[0]))["tenants"]["nodes"]
+    assert nested == [{"apiKeys": {"nodes": [{"keyId": key["keyId"]} for key in own]}}]
     text = str(keys)
     for headers in (admin, *made):
         secret = headers["Authorization"].removeprefix("Bearer ")

@@ -84,8 +84,8 @@ async def test_other_roles_see_the_public_catalog(gateway: Gateway, role: str) -
     )
     answer = await gateway.graphql(
         """{ models { nodes { modelId variants { permaslug } provider { models { nodes { modelId } } } } }
-             own: model(id: "acme/own") { name } unreleased: model(id: "lab/unreleased") { name }
-             providers { nodes { providerId } } hidden: provider(id: "acme") { name } }""",
+             own: model(modelId: "acme/own") { name } unreleased: model(modelId: "lab/unreleased") { name }
+             providers { nodes { providerId } } hidden: provider(providerId: "acme") { name } }""",
         headers,
     )
     assert answer["data"] == {
@@ -116,7 +116,7 @@ FOREIGN = [
 @pytest.mark.parametrize(("root", "name", "selection"), FOREIGN)
 async def test_what_is_foreign_is_as_if_it_were_not_there(gateway: Gateway, root: str, name: str, selection: str) -> None:
     await fill(gateway)
-    document = f"query ($id: ID!) {{ {root}(id: $id) {selection} }}"
+    document = f"query ($id: String!) {{ {root}({root}Id: $id) {selection} }}"
     headers = await gateway.key("tenant", "acme")
     foreign, missing = [await gateway.graphql(document, headers, id=given) for given in (name, "no-such-thing")]
     assert foreign == missing == {"data": {root: None}}
@@ -136,7 +136,7 @@ async def test_a_cursor_of_another_opens_nothing(gateway: Gateway) -> None:
 
 async def test_a_shared_users_tenants_are_told_to_each_by_itself(gateway: Gateway) -> None:
     await fill(gateway)
-    document = '{ user(id: "both") { username tenant { tenantId } tenants { nodes { tenantId } pageInfo { hasNextPage } } } }'
+    document = '{ user(userId: "both") { username tenant { tenantId } tenants { nodes { tenantId } pageInfo { hasNextPage } } } }'
     for headers, username, tenants in (
         (await gateway.key("admin"), "As umbrella knows", ["acme", "umbrella"]),
         (await gateway.key("tenant", "acme"), "As acme knows", ["acme"]),
@@ -148,7 +148,7 @@ async def test_a_shared_users_tenants_are_told_to_each_by_itself(gateway: Gatewa
         assert user["tenants"] == {"nodes": [{"tenantId": name} for name in tenants], "pageInfo": {"hasNextPage": False}}
 
 
-CARD = """query ($id: ID!) { model(id: $id) { modelId name isPublic provider { name }
+CARD = """query ($id: String!) { model(modelId: $id) { modelId name isPublic provider { name }
     variants { permaslug name isPublic isListed prices { costPerInputToken } currentPrice { costPerInputToken } priced } } }"""
 
 
@@ -210,17 +210,17 @@ async def test_what_is_public_of_a_model_is_told_without_what_is_private(gateway
 
 IDENTITIES = [
     "tenants { nodes { tenantId } }",
-    'tenant(id: "acme") { tenantId }',
+    'tenant(tenantId: "acme") { tenantId }',
     "projects { nodes { projectId } }",
     "users { nodes { userId } }",
-    'user(id: "both") { userId }',
+    'user(userId: "both") { userId }',
     "apiKeys { nodes { id } }",
 ]
 CATALOG = [
     "models { nodes { modelId } }",
-    'model(id: "openai/gpt-4o") { name }',
+    'model(modelId: "openai/gpt-4o") { name }',
     "providers { nodes { providerId } }",
-    'provider(id: "openai") { name }',
+    'provider(providerId: "openai") { name }',
     "viewer { role }",
 ]
 

@@ -16,14 +16,16 @@ ASK = "{ network { generatedAt totals { tokens } } }"
 ROOTS = {
     "viewer": "{ keyId }",
     "models": "{ nodes { name } }",
-    "model": '(id: "x") { name }',
+    "node": '(id: "TW9kZWw6eA==") { id }',
+    "nodes": '(ids: ["TW9kZWw6eA=="]) { id }',
+    "model": '(modelId: "x") { name }',
     "providers": "{ nodes { name } }",
-    "provider": '(id: "x") { name }',
+    "provider": '(providerId: "x") { name }',
     "tenants": "{ nodes { tenantId } }",
-    "tenant": '(id: "x") { tenantId }',
+    "tenant": '(tenantId: "x") { tenantId }',
     "projects": "{ nodes { projectId } }",
     "users": "{ nodes { userId } }",
-    "user": '(id: "x") { userId }',
+    "user": '(userId: "x") { userId }',
     "apiKeys": "{ nodes { id } }",
     "quarantinedRecords": "{ nodes { id } }",
     "rankingsDaily": "{ data { date } }",
@@ -46,7 +48,7 @@ async def post(gateway: Gateway, content: bytes, **headers: str) -> Any:
 async def test_a_query_by_post_and_by_get(gateway: Gateway) -> None:
     posted = await gateway.client.post("/graphql", json={"query": ASK})
     assert (posted.status_code, posted.headers["content-type"], posted.json()) == (200, "application/json", {"data": EMPTY})
-    named = "query One($id: ID!) { model(id: $id) { name } } query Two { network { totals { tokens } } }"
+    named = "query One($id: String!) { model(modelId: $id) { name } } query Two { network { totals { tokens } } }"
     for operation, root in (("One", "model"), ("Two", "network")):
         parameters = {"query": named, "operationName": operation, "variables": json.dumps({"id": "x"}), "extensions": "{}"}
         got = await gateway.client.get("/graphql", params=parameters)
@@ -166,7 +168,7 @@ async def test_a_mutation_that_is_refused_leaves_what_the_others_did(gateway: Ga
     change = """mutation {
         a: createApiKey(input: {role: GATEWAY, name: "a"}) { apiKey { name } }
         b: createApiKey(input: {role: TENANT}) { apiKey { name } }
-        c: revokeApiKey(id: "none") { id }
+        c: revokeApiKey(keyId: "none") { id }
         d: createApiKey(input: {role: GATEWAY, name: "d"}) { apiKey { name } }
     }"""
     answer = await gateway.graphql(change, await gateway.key("admin"))

@@ -21,8 +21,8 @@ from tests.gateway import Gateway
 from tests.recorder import recorded
 
 CREATE = """mutation ($input: ApiKeyInput!) { createApiKey(input: $input) {
-    secret apiKey { id prefix name role status createdAt expiresAt revokedAt tenant { tenantId } } } }"""
-REVOKE = "mutation ($id: ID!) { revokeApiKey(id: $id) { id status revokedAt } }"
+    secret apiKey { keyId prefix name role status createdAt expiresAt revokedAt tenant { tenantId } } } }"""
+REVOKE = "mutation ($id: String!) { revokeApiKey(keyId: $id) { keyId status revokedAt } }"
 UPSERT = """mutation ($entries: [ModelEntryInput!]!, $validFrom: DateTime) { upsertModels(entries: $entries, validFrom: $validFrom) {
     entries added repriced models { modelId name isPublic provider { name } variants { permaslug
     prices { validFrom validTo costPerInputToken costPerOutputToken } } } } }"""
@@ -37,9 +37,12 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "upsertModels": (UPSERT, {"entries": [{"modelId": "m/x", "costPerInputToken": "1"}]}),
     "publishModels": (PUBLISH, {"pattern": "*"}),
     "ingestUsage": (INGEST, {"records": [RECORD]}),
-    "eraseUser": ("mutation ($id: ID!) { eraseUser(id: $id) { userId } }", {"id": "nobody"}),
-    "releaseQuarantinedRecords": ("mutation ($ids: [ID!]!) { releaseQuarantinedRecords(ids: $ids) { notFound } }", {"ids": ["a" * 32]}),
-    "dropQuarantinedRecords": ("mutation ($ids: [ID!]!) { dropQuarantinedRecords(ids: $ids) { notFound } }", {"ids": ["a" * 32]}),
+    "eraseUser": ("mutation ($id: String!) { eraseUser(userId: $id) { userId } }", {"id": "nobody"}),
+    "releaseQuarantinedRecords": (
+        "mutation ($ids: [String!]!) { releaseQuarantinedRecords(recordIds: $ids) { notFound } }",
+        {"ids": ["a" * 32]},
+    ),
+    "dropQuarantinedRecords": ("mutation ($ids: [String!]!) { dropQuarantinedRecords(recordIds: $ids) { notFound } }", {"ids": ["a" * 32]}),
 }
 WRITERS = {"ingestUsage": {"admin", "ingest"}}
 
@@ -113,7 +116,7 @@ async def test_a_key_is_made_shown_once_and_revoked(gateway: Gateway) -> None:
     made = await run(gateway, CREATE, admin, input=wanted)
     key = made["apiKey"]
     assert key == {
-        "id": key["id"],
+        "keyId": key["keyId"],
         "prefix": made["secret"][:11],
         "name": "dashboard",
         "role": "TENANT",
@@ -125,12 +128,14 @@ async def test_a_key_is_made_shown_once_and_revoked(gateway: Gateway) -> None:
     }
     assert made["secret"] not in str(await contents(gateway))
     headers = {"Authorization": f"Bearer {made['secret']}"}
-    assert (await gateway.graphql("{ viewer { keyId tenantId } }", headers))["data"] == {"viewer": {"keyId": key["id"], "tenantId": "acme"}}
+    assert (await gateway.graphql("{ viewer { keyId tenantId } }", headers))["data"] == {
+        "viewer": {"keyId": key["keyId"], "tenantId": "acme"}
+    }
     gateway.clock.advance(timedelta(minutes=1))
-    revoked = {"id": key["id"], "status": "REVOKED", "revokedAt": "2026-06-26T12:01:00.000Z"}
-    assert await run(gateway, REVOKE, admin, id=key["id"]) == revoked
+    revoked = {"keyId": key["keyId"], "status": "REVOKED", "revokedAt": "2026-06-26T12:01:00.000Z"}
+    assert await run(gateway, REVOKE, admin, id=key["keyId"]) == revoked
     gateway.clock.advance(timedelta(minutes=1))
-    assert await run(gateway, REVOKE, admin, id=key["id"]) == revoked
+    assert await run(gateway, REVOKE, admin, id=key["keyId"]) == revoked
     assert error_of(await gateway.graphql("{ viewer { keyId } }", headers))[0] == "UNAUTHENTICATED"
     assert error_of(await gateway.graphql(REVOKE, admin, id="key_none")) == ("NOT_FOUND", "no key has the id key_none")
 
@@ -438,7 +443,7 @@ async def test_mutations_of_one_document_run_one_after_the_other(gateway: Gatewa
 
 
 async def test_a_failed_mutation_takes_nothing_from_the_others(gateway: Gateway) -> None:
-    document = """mutation { a: createApiKey(input: {role: ADMIN}) { secret } b: revokeApiKey(id: "key_none") { id }
+    document = """mutation { a: createApiKey(input: {role: ADMIN}) { secret } b: revokeApiKey(keyId: "key_none") { keyId }
         c: upsertModels(entries: [{modelId: "m/y"}]) { added } }"""
     answer = await gateway.graphql(document, await gateway.key("admin"))
     assert (error_of(answer)[0], answer["errors"][0]["path"]) == ("NOT_FOUND", ["b"])

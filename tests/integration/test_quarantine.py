@@ -388,11 +388,11 @@ async def test_what_a_hostile_sender_gives_is_kept_and_stays_until_it_is_mended(
 
 LIST = """query ($first: Int! = 50, $after: String, $source: String, $tenantId: String, $includeResolved: Boolean! = false) {
   quarantinedRecords(first: $first, after: $after, source: $source, tenantId: $tenantId, includeResolved: $includeResolved) {
-    totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { cursor node { id } }
-    nodes { id source senderTenantId tenantId requestId receivedAt reasons { field message } record resolution resolvedAt } } }"""
-RELEASE = """mutation ($ids: [ID!]!, $changes: UsageRecordChangesInput) { releaseQuarantinedRecords(ids: $ids, changes: $changes) {
-  released duplicates releasedBefore droppedBefore notFound stillQuarantined { id reasons { field message } } } }"""
-DROP = "mutation ($ids: [ID!]!) { dropQuarantinedRecords(ids: $ids) { dropped droppedBefore releasedBefore notFound } }"
+    totalCount pageInfo { hasNextPage hasPreviousPage startCursor endCursor } edges { cursor node { recordId } }
+    nodes { recordId source senderTenantId tenantId requestId receivedAt reasons { field message } record resolution resolvedAt } } }"""
+RELEASE = """mutation ($ids: [String!]!, $changes: UsageRecordChangesInput) { releaseQuarantinedRecords(recordIds: $ids, changes: $changes) {
+  released duplicates releasedBefore droppedBefore notFound stillQuarantined { recordId reasons { field message } } } }"""
+DROP = "mutation ($ids: [String!]!) { dropQuarantinedRecords(recordIds: $ids) { dropped droppedBefore releasedBefore notFound } }"
 NOTHING = {"released": 0, "duplicates": 0, "releasedBefore": 0, "droppedBefore": 0, "notFound": [], "stillQuarantined": []}
 
 
@@ -440,7 +440,7 @@ async def test_a_record_is_shown_by_the_names_of_graphql(gateway: Gateway) -> No
     (node,) = (await ask(gateway, LIST, admin))["nodes"]
     count_rule = "must be an integer from 0 to 9007199254740991"
     assert node == {
-        "id": node["id"],
+        "recordId": node["recordId"],
         "source": "otlp",
         "senderTenantId": "acme",
         "tenantId": "acme",
@@ -462,12 +462,12 @@ async def test_a_record_is_shown_by_the_names_of_graphql(gateway: Gateway) -> No
         "resolution": None,
         "resolvedAt": None,
     }
-    still = {"id": node["id"], "reasons": [{"field": "cachedTokens", "message": count_rule}]}
-    assert await ask(gateway, RELEASE, admin, ids=[node["id"]]) == {**NOTHING, "stillQuarantined": [still]}
+    still = {"recordId": node["recordId"], "reasons": [{"field": "cachedTokens", "message": count_rule}]}
+    assert await ask(gateway, RELEASE, admin, ids=[node["recordId"]]) == {**NOTHING, "stillQuarantined": [still]}
     changes = {"cachedTokens": "120", "tenantId": None, "occurredAt": "2026-06-25T14:00:00+02:00"}
     still["reasons"][0]["message"] = "is part of promptTokens and may not exceed it"
-    assert await ask(gateway, RELEASE, admin, ids=[node["id"]], changes=changes) == {**NOTHING, "stillQuarantined": [still]}
-    assert await ask(gateway, RELEASE, admin, ids=[node["id"]], changes=changes | {"cachedTokens": 100}) == {**NOTHING, "released": 1}
+    assert await ask(gateway, RELEASE, admin, ids=[node["recordId"]], changes=changes) == {**NOTHING, "stillQuarantined": [still]}
+    assert await ask(gateway, RELEASE, admin, ids=[node["recordId"]], changes=changes | {"cachedTokens": 100}) == {**NOTHING, "released": 1}
     (node,) = (await ask(gateway, LIST, admin, includeResolved=True))["nodes"]
     assert (node["resolution"], node["resolvedAt"]) == ("RELEASED", "2026-06-26T12:00:00.000Z")
     await assert_rollups_equal(gateway.database, unpriced([record_of("r1", cached_tokens=100)]))
@@ -485,9 +485,9 @@ async def test_pages_go_from_the_oldest_on_and_stay_in_place(gateway: Gateway) -
     assert whole["totalCount"] == 4
     first = await ask(gateway, LIST, admin, first=2)
     assert (first["pageInfo"]["hasNextPage"], first["pageInfo"]["hasPreviousPage"]) == (True, False)
-    await ask(gateway, DROP, admin, ids=[first["nodes"][0]["id"]])
+    await ask(gateway, DROP, admin, ids=[first["nodes"][0]["recordId"]])
     rest = await ask(gateway, LIST, admin, first=2, after=first["pageInfo"]["endCursor"])
-    assert [node["id"] for node in first["nodes"] + rest["nodes"]] == [node["id"] for node in whole["nodes"]]
+    assert [node["recordId"] for node in first["nodes"] + rest["nodes"]] == [node["recordId"] for node in whole["nodes"]]
     assert (rest["pageInfo"]["hasNextPage"], rest["pageInfo"]["hasPreviousPage"], rest["totalCount"]) == (False, True, 3)
     some = await ask(gateway, LIST, admin, first=1, source="otlp", tenantId="acme")
     assert ([node["requestId"] for node in some["nodes"]], some["totalCount"]) == (["2-otlp-acme"], 2)

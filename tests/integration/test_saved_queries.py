@@ -70,8 +70,8 @@ async def test_what_names_nothing_works_with_an_id(stocked: Site, name: str) -> 
         assert (await ask(stocked, query, admin, {"user": user}))["data"]["eraseUser"]["tenants"] >= 1
     else:
         nodes = (await ask(stocked, keys, admin, {"first": 100}))["data"]["apiKeys"]["nodes"]
-        (found,) = (key["id"] for key in nodes if doomed.startswith(key["prefix"]))
-        assert (await ask(stocked, query, admin, {"id": found}))["data"]["revokeApiKey"]["status"] == "REVOKED"
+        (found,) = (key["keyId"] for key in nodes if doomed.startswith(key["prefix"]))
+        assert (await ask(stocked, query, admin, {"keyId": found}))["data"]["revokeApiKey"]["status"] == "REVOKED"
 
 
 def test_every_root_of_the_schema_has_one() -> None:

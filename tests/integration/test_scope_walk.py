@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Any
 
 import pytest
-from graphql import GraphQLObjectType, GraphQLSchema, build_schema, get_named_type, is_leaf_type
+from graphql import GraphQLInterfaceType, GraphQLObjectType, GraphQLSchema, build_schema, get_named_type, is_leaf_type
+from strawberry.relay import to_base64
 
 from app.auth.store import KeyRequest, create_key
 from app.domain.principal import Role
@@ -47,6 +48,28 @@ def pages(listing: str, *position: str) -> list[Arguments]:
     return [{"first": 100}, {"first": 1}, {"first": 100, "after": cursor(listing, *position)}]
 
 
+def node_ids(tenant: str) -> list[str]:
+    """Return global ids of what a tenant has, as anybody can make them."""
+    of_tenant = f"{tenant}-tenant"
+    request = base64.urlsafe_b64encode(f"@{of_tenant} 1782383400000000:{tenant}-request-1".encode()).decode().rstrip("=")
+    names = {
+        "Tenant": [of_tenant],
+        "Project": [of_tenant, f"{tenant}-project"],
+        "CallerKey": [of_tenant, f"{tenant}-caller-key"],
+        "User": [f"{tenant}-user"],
+        "Model": [f"{tenant}-lab/own"],
+        "ModelVariant": [f"{tenant}-lab/own", f"{tenant}-lab/own"],
+        "ModelPrice": [f"{tenant}-lab/own", f"{tenant}-lab/own", ""],
+        "Provider": [f"{tenant}-provider"],
+    }
+    return [request, *(to_base64(kind, "\n".join(parts)) for kind, parts in names.items())]
+
+
+def type_of(node_id: str) -> str:
+    text = base64.urlsafe_b64decode(node_id + "=" * (-len(node_id) % 4)).decode()
+    return "TenantRequest" if text.startswith("@") else text.partition(":")[0]
+
+
 WINDOW = {"startDate": "2026-06-01", "endDate": "2026-06-26"}
 OF_TENANTS: list[Arguments] = [
     {"tenantId": None},
@@ -60,14 +83,14 @@ ROOTS: dict[str, list[Arguments]] = {
     "network": [{}],
     "rankingsDaily": [WINDOW],
     "models": pages("models", "a"),
-    "model": [{"id": name} for name in [*names("lab/own"), "shared/model"]],
+    "model": [{"modelId": name} for name in [*names("lab/own"), "shared/model"]],
     "providers": pages("providers", "a"),
-    "provider": [{"id": name} for name in [*names("provider"), f"{FOREIGN}-lab", "shared"]],
+    "provider": [{"providerId": name} for name in [*names("provider"), f"{FOREIGN}-lab", "shared"]],
     "tenants": pages("tenants", "a"),
-    "tenant": [{"id": name} for name in names("tenant")],
+    "tenant": [{"tenantId": name} for name in names("tenant")],
     "projects": pages("projects", f"{OWN}-tenant", "z"),
     "users": pages("users", "a"),
-    "user": [{"id": name} for name in [*names("user"), "shared-user"]],
+    "user": [{"userId": name} for name in [*names("user"), "shared-user"]],
     "apiKeys": pages("api_keys", "a"),
     "usage": [
         {"range": {"dates": {"from": "2026-06-01", "to": "2026-06-26"}}, "timeZone": "Asia/Kathmandu"},
@@ -82,6 +105,8 @@ ROOTS: dict[str, list[Arguments]] = {
             )
         ),
     ],
+    "node": [{"id": one} for tenant in (OWN, FOREIGN) for one in node_ids(tenant)],
+    "nodes": [{"ids": [one]} for one in node_ids(FOREIGN)],
     "usageCatalog": [{}],
     "usageAnalytics": [
         {"topUsersLimit": 1000, "byModelLimit": 1000, "fillGaps": False},
@@ -166,7 +191,12 @@ def document(name: str, arguments: Arguments) -> str:
     field = roots()[name]
     declared = ", ".join(f"${argument}: {field.args[argument].type}" for argument in arguments)
     given = ", ".join(f"{argument}: ${argument}" for argument in arguments)
-    selection = "" if is_leaf_type(get_named_type(field.type)) else f" {{ {select(field.type, DEPTH)} }}"
+    inner = get_named_type(field.type)
+    if isinstance(inner, GraphQLInterfaceType):
+        kind = type_of(arguments["id"] if "id" in arguments else arguments["ids"][0])
+        selection = f" {{ id ... on {kind} {{ {select(SCHEMA.type_map[kind], DEPTH)} }} }}"
+    else:
+        selection = "" if is_leaf_type(inner) else f" {{ {select(inner, DEPTH)} }}"
     return f"query{f' ({declared})' if declared else ''} {{ {name}{f'({given})' if given else ''}{selection} }}"
 
 
@@ -306,10 +336,10 @@ async def test_nothing_of_another_tenant_is_anywhere(gateway: Gateway, role: str
         else:
             assert marks(found, FOREIGN) == [], name
     own = {name for name, found in answers.items() if marks(found, OWN)}
-    of_tenants = {"models", "model", "providers", "provider", "tenants", "tenant", "projects", "users", "user", "apiKeys"}
+    of_tenants = {"node", "models", "model", "providers", "provider", "tenants", "tenant", "projects", "users", "user", "apiKeys"}
     expected = {
         "tenant": of_tenants | {"viewer", "usage", "usageCatalog", "tenantAnalytics", "tenantUsage", "tenantRequests"},
-        "bound admin": set(ROOTS) - {"network", "rankingsDaily"},
+        "bound admin": set(ROOTS) - {"network", "rankingsDaily", "nodes"},
         "ingest": {"viewer"},
         "gateway": {"gatewayStats", "usageCatalog"},
     }.get(kind, set())
@@ -356,7 +386,9 @@ async def test_an_admin_sees_both(gateway: Gateway) -> None:
 async def test_what_is_foreign_is_answered_as_what_is_not_there(gateway: Gateway, name: str) -> None:
     await fill(gateway)
     headers = await gateway.key("tenant", f"{OWN}-tenant")
-    for argument in [argument for argument in ("id", "tenantId", "apiKeyId") if argument in roots()[name].args]:
+    for argument in [
+        argument for argument in ("modelId", "providerId", "userId", "tenantId", "apiKeyId") if argument in roots()[name].args
+    ]:
         missing, foreign = [
             await gateway.graphql(document(name, arguments), headers, **arguments)
             for arguments in (

@@ -28,8 +28,8 @@ from tests.gateway import Gateway
 
 NETWORK = "query Network { network { totals { tokens requests } } }"
 SPEND = "query Spend { tenantAnalytics { summary { totalTokens } } }"
-MODEL = "query Model($id: ID!) { model(id: $id) { name } }"
-TWO = "query Totals { network { totals { tokens } } } mutation Revoke($id: ID!) { revokeApiKey(id: $id) { id } }"
+MODEL = "query Model($id: String!) { model(modelId: $id) { name } }"
+TWO = "query Totals { network { totals { tokens } } } mutation Revoke($id: String!) { revokeApiKey(keyId: $id) { keyId } }"
 ADHOC = "{ network { totals { requests } } }"
 NEWER = "application/graphql-response+json"
 
@@ -147,8 +147,8 @@ async def test_variables_and_operation_names_go_with_an_id(trusting: Gateway) ->
 async def test_a_mutation_runs_by_post_and_never_by_get(trusting: Gateway) -> None:
     admin = await trusting.key("admin")
     made = await trusting.key("tenant", "acme")
-    listed = await trusting.graphql("{ apiKeys { nodes { id role revokedAt } } }", admin)
-    (target,) = [node["id"] for node in listed["data"]["apiKeys"]["nodes"] if node["role"] == "TENANT"]
+    listed = await trusting.graphql("{ apiKeys { nodes { keyId role revokedAt } } }", admin)
+    (target,) = [node["keyId"] for node in listed["data"]["apiKeys"]["nodes"] if node["role"] == "TENANT"]
     asked = {"operationName": "Revoke", "variables": {"id": target}}
     for named in ({"documentId": "two"}, {"extensions": persisted(TWO)}):
         refused = await get(trusting, admin, **named, **asked)
@@ -156,7 +156,7 @@ async def test_a_mutation_runs_by_post_and_never_by_get(trusting: Gateway) -> No
         assert error_of(refused) == ("BAD_USER_INPUT", "mutations are not allowed when using GET")
     assert (await get(trusting, made, documentId="spend")).json()["data"]
     done = await post(trusting, admin, documentId="two", **asked)
-    assert done.json()["data"] == {"revokeApiKey": {"id": target}}
+    assert done.json()["data"] == {"revokeApiKey": {"keyId": target}}
     assert error_of(await get(trusting, made, documentId="spend"))[0] == "UNAUTHENTICATED"
 
 
@@ -233,7 +233,7 @@ async def test_what_is_not_valid_is_not_registered(trusting: Gateway) -> None:
 
 
 async def test_a_registered_mutation_does_not_run_by_get_either(trusting: Gateway) -> None:
-    text = 'mutation { revokeApiKey(id: "x") { id } }'
+    text = 'mutation { revokeApiKey(keyId: "x") { id } }'
     sent = await get(trusting, query=text, extensions=persisted(text))
     assert sent.status_code == 405
     asked = await get(trusting, extensions=persisted(text))

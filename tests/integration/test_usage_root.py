@@ -349,8 +349,8 @@ async def test_objects_have_their_own_usage(busy: Gateway) -> None:
     admin = await busy.key("admin")
     asked = "usage(range: {last: {count: 9, unit: DAY}}, where: {outcome: {eq: SUCCESS}}) { totals { requests } }"
     document = f"""{{
-      model(id: "openai/gpt-4o") {{ {asked} provider {{ {asked} }} }}
-      tenant(id: "beta") {{ {asked} projects {{ nodes {{ {asked} }} }} users {{ nodes {{ {asked} }} }} }}
+      model(modelId: "openai/gpt-4o") {{ {asked} provider {{ {asked} }} }}
+      tenant(tenantId: "beta") {{ {asked} projects {{ nodes {{ {asked} }} }} users {{ nodes {{ {asked} }} }} }}
     }}"""
     found = (await busy.graphql(document, admin))["data"]
     assert found["model"]["usage"] == {"totals": {"requests": 3}}
@@ -358,9 +358,9 @@ async def test_objects_have_their_own_usage(busy: Gateway) -> None:
     assert found["tenant"]["usage"] == {"totals": {"requests": 4}}
     assert [node["usage"]["totals"]["requests"] for node in found["tenant"]["projects"]["nodes"]] == [2]
     assert [node["usage"]["totals"]["requests"] for node in found["tenant"]["users"]["nodes"]] == [4]
-    own = (await busy.graphql(f'{{ model(id: "openai/gpt-4o") {{ {asked} }} }}', await busy.key("tenant", "acme")))["data"]
+    own = (await busy.graphql(f'{{ model(modelId: "openai/gpt-4o") {{ {asked} }} }}', await busy.key("tenant", "acme")))["data"]
     assert own["model"]["usage"] == {"totals": {"requests": 2}}
-    answer = await busy.graphql(f'{{ model(id: "openai/gpt-4o") {{ modelId {asked} }} }}', await busy.key("ingest"))
+    answer = await busy.graphql(f'{{ model(modelId: "openai/gpt-4o") {{ modelId {asked} }} }}', await busy.key("ingest"))
     assert answer["data"]["model"] == {"modelId": "openai/gpt-4o", "usage": None}
     assert [error["extensions"]["code"] for error in answer["errors"]] == ["FORBIDDEN"]
 

@@ -315,7 +315,7 @@ async def test_hits_are_counted_as_if_one_by_one() -> None:
         ("{ apiKeys { nodes { keyId } } }", None),
         ("{ __schema { queryType { name } } }", None),
         ("query A { network { generatedAt } } query B { viewer { keyId } }", None),
-        ('mutation { revokeApiKey(id: "x") { keyId } }', None),
+        ('mutation { revokeApiKey(keyId: "x") { keyId } }', None),
     ],
 )
 def test_which_documents_are_cached(document: str, roots: set[str] | None) -> None:

@@ -117,7 +117,7 @@ def test_a_manifest_is_bounded() -> None:
 
 
 def test_what_is_written_is_read_again_and_sorted() -> None:
-    documents = (document("b", 'query B { model(id: "é\u2028") { name } }'), document("a", VIEWER))
+    documents = (document("b", 'query B { model(modelId: "é\u2028") { name } }'), document("a", VIEWER))
     written = encode_manifest(documents)
     assert parse_manifest(written) == (documents[1], documents[0])
     assert encode_manifest(reversed(documents)) == written
@@ -157,7 +157,7 @@ def test_an_id_never_changes_its_meaning(prune: bool) -> None:
             None,
             {"network", "viewer"},
         ),
-        ("mutation M { revokeApiKey(id: 1) { id } }", None, {"revokeApiKey"}),
+        ("mutation M { revokeApiKey(keyId: 1) { id } }", None, {"revokeApiKey"}),
     ],
 )
 def test_roots_are_found_wherever_they_hide(text: str, operation: str | None, roots: set[str]) -> None:
