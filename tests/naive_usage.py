@@ -203,16 +203,18 @@ class Rows:
         kept = {group: members for group, members in groups.items() if all(self._has(having, members) for having in grouping.having)}
         self.ordered = sorted(kept.items(), key=cmp_to_key(self._compare))
 
-    def page(self) -> list[tuple[Group, list[UsageRecord]]]:
-        return self.ordered[self.grouping.skip : self.grouping.skip + self.grouping.first]
+    def page(self, skip: int = 0) -> list[tuple[Group, list[UsageRecord]]]:
+        return self.ordered[skip : skip + self.grouping.first]
 
-    def rest(self) -> list[UsageRecord]:
-        shown = {group for group, _ in self.page()}
+    def rest(self, skip: int = 0) -> list[UsageRecord]:
+        shown = {group for group, _ in self.page(skip)}
         return [record for record in self.records if self.group_of(record) not in shown]
 
-    def earlier(self, records: Sequence[UsageRecord], buckets: Sequence[Bucket] | None) -> dict[Group | None, list[UsageRecord]]:
+    def earlier(
+        self, records: Sequence[UsageRecord], buckets: Sequence[Bucket] | None, skip: int = 0
+    ) -> dict[Group | None, list[UsageRecord]]:
         """The records of a compared range by the groups of the page, in its own buckets; None: those that belong to none of them."""
-        found: dict[Group | None, list[UsageRecord]] = {None: [], **{group: [] for group, _ in self.page()}}
+        found: dict[Group | None, list[UsageRecord]] = {None: [], **{group: [] for group, _ in self.page(skip)}}
         starts = [bucket.start for bucket in buckets or ()]
         for record in records:
             group = self.group_of(record, starts)

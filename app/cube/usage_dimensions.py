@@ -37,6 +37,11 @@ class UsageDimension:
     is_private: bool = False
 
     @property
+    def size(self) -> int | None:
+        """How many values it can have; None: that is not known here."""
+        return 2 if self.kind is Kind.FLAG else len(self.choices) or None
+
+    @property
     def is_labelled_by_row(self) -> bool:
         """Whether rows are grouped by the label itself: several keys share one."""
         return self.stored in (MODEL, PERMASLUG)

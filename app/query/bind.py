@@ -38,11 +38,12 @@ def reader_of(principal: Principal) -> Reader:
 @final
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A question that its caller may ask, restricted to what it may see. Made by `bind` only."""
+    """A question that its caller may ask, restricted to what it may see: `shows_tenants`, their names. Made by `bind` only."""
 
     question: Question
     grouping: Grouping | None
     tenant_key: int | None
+    shows_tenants: bool = True
 
 
 def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound:
@@ -61,7 +62,7 @@ def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound
         private += [part.number for part in parts_of(question.where) if isinstance(part, Bounded) and part.number in _PRIVATE_NUMBERS]
         if private:
             raise ForbiddenError(f"a gateway key may not use {', '.join(sorted(set(private)))}")
-    return Bound(question, grouping, reader.tenant_key)
+    return Bound(question, grouping, reader.tenant_key, reader.sees_private)
 
 
 def _refuse_undefined(question: Question) -> None:

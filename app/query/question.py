@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from app.cube.usage_dimensions import UsageDimension
 from app.cube.usage_metrics import UsageMetric
@@ -18,6 +18,8 @@ MAX_TOP: Final = 1_000
 """Groups that a top may keep."""
 MAX_GROUPED: Final = 8
 """Dimensions that rows may be grouped by at once."""
+MAX_CONDITIONS: Final = 8
+"""Bounds of rows' numbers, and keys of an order."""
 MAX_FILLED: Final = 200_000
 """Rows that filling the gaps may come to: groups times buckets."""
 
@@ -68,7 +70,8 @@ class Question:
 class Grouping:
     """How a question's requests make rows, and which rows are asked for. `buckets` None: not by time.
 
-    Rows are ordered by `order`, then by bucket, then by labels in code point order, so that every order is total.
+    Rows are ordered by `order`, then by bucket, then by labels in code point order, so that every order is total. `after`: only rows
+    behind this position, a value for each of what rows are ordered by (of a bucket, its first instant).
     """
 
     by: tuple[UsageDimension, ...] = ()
@@ -78,7 +81,7 @@ class Grouping:
     having: tuple[Having, ...] = ()
     order: tuple[Order, ...] = ()
     first: int = 100
-    skip: int = 0
+    after: tuple[Any, ...] | None = None
 
     def read_metrics(self) -> tuple[UsageMetric, ...]:
         """Return the metrics that are computed beside those that are asked for: `metrics`, and that of the top."""

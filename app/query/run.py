@@ -15,7 +15,9 @@ from app.domain.fields import Unit
 from app.domain.time_range import format_seconds
 from app.query.bind import Bound
 from app.query.cover import Scan, count_expected, cover
-from app.query.question import MAX_FILLED, Grouping
+from app.query.limits import TooManyFilledError, fillable_groups
+from app.query.order import SortKey, label, position_of, sort_keys
+from app.query.question import Grouping
 from app.query.sql import Compared, Statement, select_previous_rest, select_rest, select_rows, select_totals
 
 STATEMENT_SECONDS: Final = 30
@@ -43,6 +45,10 @@ class Row:
     numbers: Numbers
     previous: Numbers | None = None
     """Of the same group in the compared range."""
+    place: int = 0
+    """Among the rows of all pages, from 1 on."""
+    position: tuple[Any, ...] = ()
+    """What it is ordered by: the next page begins behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +110,14 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
         return Answer(rest=rest, previous_rest=await _all_of(connection, compared) if asked.with_previous_rest else None)
     rows = await _fetch(connection, select_rows(bound, grouping, scans, compared))
     rest = await _one(connection, metrics, select_rest(bound, grouping, scans)) if asked.with_rest else None
-    row_count = rows[0][-1] if rows else 0
-    if grouping.fill and row_count > MAX_FILLED:
-        raise BadInputError(
-            f"filling the gaps makes {row_count} rows, more than {MAX_FILLED}: group by less, or ask for a longer interval", "fill"
-        )
+    row_count, group_count = rows[0][:2]
+    if group_count is not None and group_count > fillable_groups(grouping):
+        raise TooManyFilledError(group_count)
     previous_rest = None
     if asked.with_previous_rest and compared is not None:
         previous_rest = await _one(connection, metrics, select_previous_rest(bound, grouping, scans, compared))
-    shaped = tuple(_row(grouping, metrics, row, has_previous=compared is not None) for row in rows)
+    shape = _RowShape(grouping, metrics, sort_keys(grouping, label(bound, grouping), metrics + grouping.metrics()), compared is not None)
+    shaped = tuple(shape.row(*row[2:]) for row in rows if row[2] is not None)
     return Answer(rows=shaped, row_count=row_count, rest=rest, previous_rest=previous_rest)
 
 
@@ -153,17 +158,31 @@ async def _fetch(connection: Connection, statement: Statement) -> list[tuple[Any
     return await cursor.fetchall()
 
 
-def _row(grouping: Grouping, metrics: Sequence[UsageMetric], row: tuple[Any, ...], *, has_previous: bool) -> Row:
-    bucket, is_other, *cells = row
-    width = 2 * len(grouping.by)
-    labels = [Label(None) if is_other else Label(cells[place], cells[place + 1]) for place in range(0, width, 2)]
-    numbers = _numbers(metrics, cells[width:])
-    previous = _numbers(metrics, cells[width + len(metrics) :]) if has_previous else None
-    return Row(bucket - 1 if grouping.buckets is not None else None, is_other, tuple(labels), numbers, previous)
+@dataclass(frozen=True, slots=True)
+class _RowShape:
+    """What the columns of `select_rows` are."""
+
+    grouping: Grouping
+    metrics: tuple[UsageMetric, ...]
+    order: Sequence[SortKey]
+    has_previous: bool
+
+    def row(self, place: int, number: int, is_other: bool, *cells: Any) -> Row:
+        bucket = None if self.grouping.buckets is None else number - 1
+        labels, width = 2 * len(self.grouping.by), len(self.metrics)
+        return Row(
+            bucket,
+            is_other,
+            tuple(Label(None) if is_other else Label(cells[at], cells[at + 1]) for at in range(0, labels, 2)),
+            _numbers(self.metrics, cells[labels : labels + width]),
+            _numbers(self.metrics, cells[labels + width : labels + 2 * width]) if self.has_previous else None,
+            place,
+            position_of(self.grouping, self.order, cells[labels + width * (1 + self.has_previous) :]),
+        )
 
 
 def _numbers(metrics: Sequence[UsageMetric], cells: Sequence[Any]) -> Numbers:
-    return {metric.name: _shape(metric.unit, cell) for metric, cell in zip(metrics, cells, strict=False)}
+    return {metric.name: _shape(metric.unit, cell) for metric, cell in zip(metrics, cells, strict=True)}
 
 
 def _shape(unit: Unit, cell: Any) -> Any:

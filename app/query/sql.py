@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from app.cube.dimensions import Grain
 from app.cube.metrics import REQUEST_COUNT
-from app.cube.usage_dimensions import RECORD_NUMBERS, UsageDimension
+from app.cube.usage_dimensions import RECORD_NUMBERS
 from app.cube.usage_metrics import SCAN_COLUMNS, UsageMetric
 from app.domain.time_range import TimeRange
 from app.query.bind import Bound
 from app.query.cover import Scan
 from app.query.filters import All, Bounded, Condition, Match, Named, Not, Some
-from app.query.question import Grouping, Order, Top
-
-_OTHER_KEY: Final = "-1"
-_OTHER_TEXT: Final = "''"
+from app.query.labels import Labelled
+from app.query.limits import fillable_groups
+from app.query.order import SortKey, follows, label, located, sort_keys
+from app.query.question import Grouping, Top
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +46,6 @@ class _Values:
         return f"%({name})s::{type_}"
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A dimension of the rows: the names of its keys in `src`, and how its label is found. `is_text`: its key is the label."""
-
-    dimension: UsageDimension
-    place: int
-
-    @property
-    def expressions(self) -> list[str]:
-        """SQL over a scanned table `s` (and `m`, its model) giving the keys."""
-        stored = self.dimension.stored
-        if stored is None:
-            return [self.dimension.of_record]
-        if self.dimension.is_labelled_by_row:
-            return [f"m.{stored.label}"]
-        return ["s.tenant_id", f"s.{stored.key}"] if stored.in_tenant else [f"s.{stored.key}"]
-
-    @property
-    def keys(self) -> list[str]:
-        """Names of the keys."""
-        return [f"k{self.place}_{number}" for number in range(len(self.expressions))]
-
-    @property
-    def label(self) -> str:
-        """SQL over a group `g` and the joins, giving the label: text, or a number; null: there is none."""
-        stored = self.dimension.stored
-        if stored is None or stored.table is None:
-            return f"g.{self.keys[0]}"
-        return f"nullif(g.{self.keys[0]}, '')" if self.dimension.is_labelled_by_row else f"l{self.place}.{stored.label}"
-
-    @property
-    def joins(self) -> str:
-        """SQL that brings the label's table beside a group `g`, and the tenant's where names are a tenant's."""
-        stored = self.dimension.stored
-        if stored is None or stored.table is None or self.dimension.is_labelled_by_row:
-            return ""
-        if not stored.in_tenant:
-            return f" LEFT JOIN {stored.table} l{self.place} ON l{self.place}.id = g.{self.keys[0]}"
-        return (
-            f" LEFT JOIN {stored.table} l{self.place} ON l{self.place}.tenant_id = g.{self.keys[0]} AND l{self.place}.id = g.{self.keys[1]}"
-            f" LEFT JOIN tenants t{self.place} ON t{self.place}.id = g.{self.keys[0]}"
-        )
-
-    @property
-    def sort_keys(self) -> list[str]:
-        """SQL over a group and the joins: what orders its labels, by code point."""
-        if self.dimension.stored is None or self.dimension.stored.table is None:
-            return [self.label]
-        keys = [f'{self.label} COLLATE "C"']
-        return [*keys, f't{self.place}.external_id COLLATE "C"'] if self.dimension.stored.in_tenant else keys
-
-    @property
-    def other(self) -> list[str]:
-        """Values of the keys in the group that holds all others."""
-        return [_OTHER_TEXT if self.dimension.is_labelled_by_row else _OTHER_KEY for _ in self.expressions]
-
-
 def select_totals(bound: Bound, scans: Sequence[Scan]) -> Statement:
     """Return the SELECT of one row: the question's metrics over everything in range and scope, whatever the grouping."""
     values = _Values()
@@ -122,13 +65,14 @@ class Compared:
 def select_rows(bound: Bound, grouping: Grouping, scans: Sequence[Scan], compared: Compared | None = None) -> Statement:
     """Return the SELECT of one page.
 
-    Columns: bucket from 1 on (0: not by time), whether it is the group of all others, for each dimension its label and, where names are
-    a tenant's, the tenant's surrogate (else null), each metric of the question, with `compared` each metric of the same group there,
-    and how many rows there are in all.
+    Columns: how many rows there are on all pages; of how many groups gaps are filled (null: not; no more are filled than may be); the row's
+    place on all pages from 1 on (null: the page is empty), bucket from 1 on (0: not by time), whether it is the group of all others, for
+    each dimension its label and, where names are a tenant's, the tenant's surrogate (else null), each metric of the question, with
+    `compared` each metric of the same group there, and what the row is ordered by.
     """
     chain = _Chain.of(bound, grouping, scans, compared)
     metrics = bound.question.metrics
-    columns = ["page.bucket", "page.is_other", *(f"c{place}, o{place}" for place in range(len(grouping.by)))]
+    columns = ["page.place", "page.bucket", "page.is_other", *(f"c{place}, o{place}" for place in range(len(grouping.by)))]
     columns += [f"page.n{place}" for place in range(len(metrics))]
     joined = ""
     if compared is not None:
@@ -136,9 +80,11 @@ def select_rows(bound: Bound, grouping: Grouping, scans: Sequence[Scan], compare
         keys = ", ".join(chain.keys)
         groups = f"SELECT {keys}{_numbered(metrics)} FROM earlier_member WHERE NOT is_hidden GROUP BY {keys}"
         joined = f" LEFT JOIN ({groups}) earlier ON {chain.matched('earlier', 'page')}"
+    columns += [f"page.{key.column}" for key in chain.order]
+    counts = f"SELECT (SELECT count(*) FROM placed) AS row_count, {chain.groups} AS group_count"
     return Statement(
-        f"/* app:usage_rows */ {chain.sql} SELECT {', '.join(columns)}, (SELECT count(*) FROM placed) AS row_count"
-        f" FROM (SELECT * FROM placed WHERE {chain.on_page}) page{joined} ORDER BY place",
+        f"/* app:usage_rows */ {chain.sql} SELECT counted.*, {', '.join(columns)}"
+        f" FROM ({counts}) counted LEFT JOIN ({chain.page}) page ON true{joined} ORDER BY place",
         chain.values.given,
     )
 
@@ -155,7 +101,7 @@ def select_previous_rest(bound: Bound, grouping: Grouping, scans: Sequence[Scan]
 
 def _rest(name: str, members: str, bound: Bound, chain: _Chain) -> Statement:
     return Statement(
-        f"/* app:{name} */ {chain.sql}, page AS (SELECT {', '.join(chain.keys)} FROM placed WHERE {chain.on_page})"
+        f"/* app:{name} */ {chain.sql}, page AS ({chain.page})"
         f" SELECT {_numbers(bound.question.metrics)} FROM {members} LEFT JOIN page ON {chain.matched('page', members)}"
         " WHERE page.bucket IS NULL",
         chain.values.given,
@@ -164,17 +110,19 @@ def _rest(name: str, members: str, bound: Bound, chain: _Chain) -> Statement:
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """The parts up to `placed`, and the condition on `place` that the page's rows meet; with `compared` also `earlier_member`."""
+    """The parts up to `placed`, and the SELECT of the page's rows; with `compared` also `earlier_member`."""
 
     sql: str
-    on_page: str
+    page: str
     labelled: list[Labelled]
+    order: list[SortKey]
+    is_filled: bool
     values: _Values
 
     @classmethod
     def of(cls, bound: Bound, grouping: Grouping, scans: Sequence[Scan], compared: Compared | None = None) -> _Chain:
         values = _Values()
-        labelled = [Labelled(dimension, place) for place, dimension in enumerate(grouping.by)]
+        labelled = label(bound, grouping)
         metrics = [*bound.question.metrics, *grouping.metrics()]
         columns = _columns([*bound.question.metrics, *grouping.read_metrics()])
         parts = {"src": _source(bound, scans, labelled, grouping, columns, values)}
@@ -183,17 +131,26 @@ class _Chain:
         parts["member"] = _members(grouping.top, labelled, columns, "src")
         parts["grouped"] = _groups(metrics, labelled)
         if grouping.fill and grouping.buckets is not None:
-            parts["filled"] = _filled(metrics, labelled, len(grouping.buckets), values)
+            group = ", ".join(["is_other", *(key for one in labelled for key in one.keys)])
+            parts["every_group"] = f"SELECT DISTINCT {group} FROM grouped" if labelled else "SELECT false AS is_other"
+            parts["filled"] = _filled(metrics, labelled, grouping, values)
         parts["named"] = _named(labelled, "filled" if "filled" in parts else "grouped")
-        parts["placed"] = _placed(bound, grouping, labelled, values)
+        keys = sort_keys(grouping, labelled, metrics)
+        parts["placed"] = _placed(grouping, keys, metrics, values)
         if compared is not None:
             # The groups of the range's top are those of the compared range too.
             columns = _columns(compared.bound.question.metrics)
             parts["earlier"] = _source(compared.bound, compared.scans, labelled, compared.bound.grouping, columns, values)
             parts["earlier_member"] = _members(grouping.top, labelled, columns, "earlier")
         sql = "WITH " + ", ".join(f"{name} AS ({part})" for name, part in parts.items())
-        low, high = values.add(grouping.skip, "bigint"), values.add(grouping.skip + grouping.first, "bigint")
-        return cls(sql, f"place > {low} AND place <= {high}", labelled, values)
+        after = "true" if grouping.after is None else follows(keys, located(grouping, keys), values.add)
+        page = f"SELECT * FROM placed WHERE {after} ORDER BY place LIMIT {values.add(grouping.first, 'bigint')}"
+        return cls(sql, page, labelled, keys, "filled" in parts, values)
+
+    @property
+    def groups(self) -> str:
+        """SQL giving of how many groups the gaps are filled; null if they are not."""
+        return "(SELECT count(*) FROM every_group)" if self.is_filled else "NULL::bigint"
 
     @property
     def keys(self) -> list[str]:
@@ -297,7 +254,7 @@ def _matches(named: Named, values: _Values) -> str:
 def _top(top: Top, labelled: Sequence[Labelled], values: _Values) -> str:
     keys = [key for one in labelled for key in one.keys]
     buckets = ["bucket"] if top.per_bucket else []
-    sort = ", ".join(["g.n DESC NULLS LAST", *(f"{key} NULLS LAST" for one in labelled for key in one.sort_keys)])
+    sort = ", ".join(["g.n DESC NULLS LAST", *(f"{key} NULLS LAST" for one in labelled for key, _ in one.sort_keys)])
     partition = "PARTITION BY g.bucket " if top.per_bucket else ""
     groups = ", ".join([*buckets, *keys])
     grouped = f"SELECT {groups}, {top.metric.expression} AS n FROM src GROUP BY {groups}"
@@ -336,14 +293,15 @@ def _groups(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled]) -> str
     return f"SELECT {keys}{_numbered(metrics)} FROM member WHERE NOT is_hidden GROUP BY {keys} HAVING sum({REQUEST_COUNT.name}) > 0"
 
 
-def _filled(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled], buckets: int, values: _Values) -> str:
+def _filled(metrics: Sequence[UsageMetric], labelled: Sequence[Labelled], grouping: Grouping, values: _Values) -> str:
     keys = ["is_other", *(key for one in labelled for key in one.keys)]
-    groups = f"SELECT DISTINCT {', '.join(keys)} FROM grouped" if labelled else "SELECT false AS is_other"
     numbers = "".join(f", {_of_nothing(metric, f'grouped.n{place}')} AS n{place}" for place, metric in enumerate(metrics))
     matched = " AND ".join(["grouped.bucket = every.bucket", *(f"grouped.{key} = groups.{key}" for key in keys)])
+    groups = f"SELECT * FROM every_group LIMIT {values.add(fillable_groups(grouping), 'bigint')}"
+    last = values.add(len(grouping.buckets or ()), "integer")
     return (
         f"SELECT every.bucket, {', '.join(f'groups.{key}' for key in keys)}{numbers} FROM ({groups}) groups"
-        f" CROSS JOIN generate_series(1, {values.add(buckets, 'integer')}) AS every (bucket) LEFT JOIN grouped ON {matched}"
+        f" CROSS JOIN generate_series(1, {last}) AS every (bucket) LEFT JOIN grouped ON {matched}"
     )
 
 
@@ -352,26 +310,14 @@ def _named(labelled: Sequence[Labelled], source: str) -> str:
     for one in labelled:
         tenant = f"nullif(g.{one.keys[0]}, -1)" if len(one.keys) > 1 else "NULL::integer"
         labels += f", {one.label} AS c{one.place}, {tenant} AS o{one.place}"
-        labels += "".join(f", {key} AS s{one.place}_{number}" for number, key in enumerate(one.sort_keys))
+        labels += "".join(f", {key} AS s{one.place}_{number}" for number, (key, _) in enumerate(one.sort_keys))
     return f"SELECT g.*{labels} FROM {source} g{''.join(one.joins for one in labelled)}"
 
 
-def _placed(bound: Bound, grouping: Grouping, labelled: Sequence[Labelled], values: _Values) -> str:
-    places = {id(metric): place for place, metric in reversed(list(enumerate([*bound.question.metrics, *grouping.metrics()])))}
-    sorts = [f"s{one.place}_{number} NULLS LAST" for one in labelled for number in range(len(one.sort_keys))]
-
-    def sort(order: Order) -> list[str]:
-        direction = "DESC" if order.descending else "ASC"
-        if order.metric is not None:
-            return [f"n{places[id(order.metric)]} {direction} NULLS LAST"]
-        if order.dimension is None:
-            return [f"bucket {direction}"]
-        one = next(one for one in labelled if one.dimension is order.dimension)
-        return ["is_other", *(f"s{one.place}_{number} {direction} NULLS LAST" for number in range(len(one.sort_keys)))]
-
-    keys = [*(part for order in grouping.order for part in sort(order)), "bucket", "is_other", *sorts]
+def _placed(grouping: Grouping, keys: Sequence[SortKey], metrics: Sequence[UsageMetric], values: _Values) -> str:
     having = "".join(
-        f" AND n{places[id(condition.metric)]} {condition.operator} {values.add(condition.value, 'numeric')}"
+        f" AND n{metrics.index(condition.metric)} {condition.operator} {values.add(condition.value, 'numeric')}"
         for condition in grouping.having
     )
-    return f"SELECT *, row_number() OVER (ORDER BY {', '.join(keys)}) AS place FROM named WHERE true{having}"
+    order = ", ".join(key.sorting for key in keys)
+    return f"SELECT *, row_number() OVER ({f'ORDER BY {order}' if order else ''}) AS place FROM named WHERE true{having}"

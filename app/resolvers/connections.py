@@ -121,21 +121,3 @@ def decode_cursor(listing: Listing[Any], cursor: str) -> tuple[str, ...]:
     except (ValueError, TypeError, binascii.Error):
         raise BadInputError("the cursor is not one that this list gave", "after") from None
     return tuple(position)
-
-
-def encode_position(list_name: str, place: int) -> str:
-    """Return a place in a list of rows, which have no names, as URL-safe text."""
-    return base64.urlsafe_b64encode(orjson.dumps([list_name, place])).decode().rstrip("=")
-
-
-def decode_position(list_name: str, cursor: str) -> int:
-    """Return the place that a cursor names: so many rows lie before it. BadInputError: it is of another list."""
-    try:
-        if len(cursor) > _MAX_CURSOR:
-            raise ValueError
-        name, place = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        if name != list_name or type(place) is not int or not 0 < place < 2**31:
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error):
-        raise BadInputError("the cursor is not one that the same question gave", "after") from None
-    return place

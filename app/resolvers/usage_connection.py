@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import strawberry
 
-from app.domain.calendar import Bucket, Interval, first_buckets, parse_zone, split_buckets
+from app.domain.calendar import Bucket, Interval, first_buckets, parse_zone
 from app.domain.errors import BadInputError
 from app.domain.time_range import TimeRange, format_instant
 from app.execution.selection import selected_names, selections_of
 from app.query.bind import Bound, bind
-from app.query.cover import cover
+from app.query.labels import Labelled
+from app.query.limits import LimitError, Timing, TooManyFilledError, check_conditions, check_counts, check_filled, split
+from app.query.order import sort_keys
 from app.query.question import MAX_ROWS, Grouping, Question
-from app.query.run import Answer, Asked, Numbers, expect_rows
-from app.resolvers.connections import PageInfo, decode_position, encode_position
+from app.query.run import Answer, Asked, Numbers
+from app.resolvers.connections import PageInfo
 from app.resolvers.context import ResolverInfo
-from app.resolvers.points import points_for_question
 from app.resolvers.scalars import BigInt, Instant
+from app.resolvers.usage_cursors import Cursors
 from app.resolvers.usage_enums import Weekday
 from app.resolvers.usage_grouping import (
     After,
@@ -37,38 +38,19 @@ from app.resolvers.usage_grouping import (
     read_top,
 )
 from app.resolvers.usage_numbers import UsageMetrics, shape_numbers
+from app.resolvers.usage_plan import NO_PLAN, UsagePlan, shape_plan, shape_refused
 from app.resolvers.usage_rows import TimeBucket, UsageRow, shape_row
 from app.resolvers.usage_selection import SelectedMetrics, joined, read_metrics
 from app.resolvers.usage_subject import Subject, load
 
 DEFAULT_ROWS: Final = 100
-_MAX_CONDITIONS: Final = 8
 _PLAN_ONLY: Final = {"plan", "__typename"}
 
 
 @strawberry.type(description="A row and its place in the list.")
 class UsageRowEdge:
-    cursor: str = strawberry.field(description="Its place, opaque; for the same arguments.")
+    cursor: str = strawberry.field(description="Its place among the rows of the same arguments, opaque: by values, not by a number.")
     node: UsageRow = strawberry.field(description="The row.")
-
-
-@strawberry.type(description="A stored table that a question is answered from, and the stretches of time that are read there.")
-class UsageSource:
-    name: str = strawberry.field(description="The table: `usage_records`, the single records, or a rollup of them.")
-    ranges: list[InstantSpan] = strawberry.field(description="What is read there, ascending.")
-
-
-@strawberry.type(description="A stretch of time, half-open.")
-class InstantSpan:
-    start: Instant = strawberry.field(description="First instant.")
-    end: Instant = strawberry.field(description="The instant after the last one.")
-
-
-@strawberry.type(description="How rows are computed. If nothing else is selected beside it, nothing is read and nothing paid.")
-class UsagePlan:
-    sources: list[UsageSource] = strawberry.field(description="From where; each instant of the range is read in one of them.")
-    rows: BigInt = strawberry.field(description="Rows of them that are expected to be read.")
-    points: BigInt = strawberry.field(description="What it costs.")
 
 
 @strawberry.type(description="One page of rows.")
@@ -94,6 +76,7 @@ class _Selected:
     previous: SelectedMetrics
     previous_rest: SelectedMetrics
     names: frozenset[str]
+    of_edges: frozenset[str]
     has_previous: bool
 
     @classmethod
@@ -111,12 +94,60 @@ class _Selected:
             previous=read_metrics(raw, previous),
             previous_rest=read_metrics(raw, under(("previousRest",))),
             names=selected_names(selected, raw.fragments),
+            of_edges=selected_names(under(("edges",)), raw.fragments),
             has_previous=bool(previous),
         )
 
     @property
+    def is_compared(self) -> bool:
+        """Whether anything is shown of a compared range."""
+        return bool(self.has_previous or "previousRest" in self.names or self.rows.changes or self.rest.changes)
+
+    @property
     def together(self) -> SelectedMetrics:
+        """What all of them need."""
         return joined(self.rows, self.rest, self.previous, self.previous_rest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The arguments of rows, read."""
+
+    subject: Subject
+    grouping: Grouping
+    timing: Timing | None
+
+    @property
+    def cursors(self) -> Cursors:
+        """The cursors of all pages of the same rows; the range counts as it was given, since it may end now."""
+        grouping, timing, subject = replace(self.grouping, buckets=None, first=0, after=None), self.timing, self.subject
+        width = None if timing is None else (timing.interval, timing.week_start)
+        labelled = [Labelled(dimension, place, subject.reader.sees_private) for place, dimension in enumerate(grouping.by)]
+        kinds = [key.kind for key in sort_keys(self.grouping, labelled, grouping.metrics())]
+        return Cursors((subject.given, subject.zone, subject.where, subject.reader, grouping, width), kinds)
+
+    def asked(self, selected: _Selected) -> Asked:
+        """Return the question with what is asked beside it."""
+        subject, question = self.subject, self.subject.question(selected.together)
+        is_compared = subject.ranges.previous is not None
+        return Asked(
+            bind(question, self.grouping, subject.reader),
+            with_rest="rest" in selected.names,
+            compared=self._compared(question) if is_compared and selected.is_compared else None,
+            with_previous_rest=is_compared and ("previousRest" in selected.names or bool(selected.rest.changes)),
+        )
+
+    def _compared(self, question: Question) -> Bound | None:
+        """Return the question of the compared range. Its buckets are those of the report, by position."""
+        window, uncut = self.subject.ranges.previous, self.subject.ranges.previous_uncut
+        if window is None or uncut is None:
+            return None
+        buckets, timing = None, self.timing
+        if timing is not None:
+            # One more than there are, for all that comes later and so belongs to none.
+            count = len(self.grouping.buckets or ()) + 1
+            buckets = tuple(first_buckets(uncut, timing.interval, timing.zone, timing.week_start, count))
+        return bind(replace(question, range=window), Grouping(by=self.grouping.by, buckets=buckets), self.subject.reader)
 
 
 async def resolve_rows(
@@ -134,69 +165,46 @@ async def resolve_rows(
 ) -> UsageRowConnection:
     """Compute one page of rows, with the numbers that are selected."""
     subject: Subject = root.subject
-    if not 1 <= first <= MAX_ROWS:
-        raise BadInputError(f"first must be from 1 to {MAX_ROWS}", "first")
-    dimensions = read_dimensions(by)
-    buckets = None
-    if interval is not None:
-        width = Interval(interval.value)
-        buckets = tuple(split_buckets(subject.ranges.range, width, parse_zone(subject.zone), list(Weekday).index(week_start)))
-    elif fill:
-        raise BadInputError("fill needs interval", "fill")
-    grouping = Grouping(
-        by=dimensions,
-        buckets=buckets,
-        fill=fill,
-        top=read_top(top, dimensions, buckets),
-        having=tuple(condition for given in having or () for condition in read_having(given)),
-        order=tuple(read_order(given, dimensions, buckets) for given in order_by or ()),
-        first=first,
-    )
-    if len(grouping.having) > _MAX_CONDITIONS or len(grouping.order) > _MAX_CONDITIONS:
-        raise BadInputError(f"having and order_by may hold at most {_MAX_CONDITIONS} conditions each", "having")
-    list_name = _list_name(subject, grouping, interval, week_start)
-    grouping = replace(grouping, skip=0 if after is None else decode_position(list_name, after))
     selected = _Selected.of(info)
-    question = subject.question(selected.together)
-    asked = Asked(
-        bind(question, grouping, subject.reader),
-        with_rest="rest" in selected.names,
-        compared=_compared(subject, selected, question, grouping, interval, week_start),
-        with_previous_rest=subject.ranges.previous is not None and ("previousRest" in selected.names or bool(selected.rest.changes)),
-    )
-    if selected.names <= _PLAN_ONLY:
-        return _connect(subject, asked, list_name, _Answers(Answer(), {}, {}), info)
-    current = (*selected.rows.shares, *selected.rest.shares)
-    earlier = (*selected.previous.shares, *selected.previous_rest.shares) if subject.ranges.previous is not None else ()
-    answer, totals, previous = await load(
-        info,
-        asked,
-        subject.totals(tuple(dict.fromkeys(current))) if current else None,
-        subject.totals(tuple(dict.fromkeys(earlier)), subject.ranges.previous) if earlier else None,
-    )
-    return _connect(subject, asked, list_name, _Answers(answer, totals.totals or {}, previous.totals or {}), info)
-
-
-def _compared(
-    subject: Subject, selected: _Selected, question: Question, grouping: Grouping, interval: Any, week_start: Weekday
-) -> Bound | None:
-    """Return the question of the compared range, if anything of it is shown. Its buckets are those of the report, by position."""
-    window, uncut = subject.ranges.previous, subject.ranges.previous_uncut
-    is_shown = selected.has_previous or "previousRest" in selected.names or selected.rows.changes or selected.rest.changes
-    if window is None or uncut is None or not is_shown:
-        return None
-    buckets = None
-    if grouping.buckets is not None:
-        # One more than there are, for all that comes later and so belongs to none.
-        count = len(grouping.buckets) + 1
-        buckets = tuple(first_buckets(uncut, Interval(interval.value), parse_zone(subject.zone), list(Weekday).index(week_start), count))
-    return bind(replace(question, range=window), Grouping(by=grouping.by, buckets=buckets), subject.reader)
-
-
-def _list_name(subject: Subject, grouping: Grouping, interval: Any, week_start: Weekday) -> str:
-    """Return a digest of what decides the rows and their order; not the range, which may end now."""
-    decisive = (subject.zone, subject.where, subject.reader, replace(grouping, buckets=None, first=0), interval, week_start)
-    return hashlib.blake2b(repr(decisive).encode(), digest_size=9).hexdigest()
+    is_plan_only = selected.names <= _PLAN_ONLY
+    try:
+        if first < 1:
+            raise BadInputError(f"first must be from 1 to {MAX_ROWS}", "first")
+        if fill and interval is None:
+            raise BadInputError("fill needs interval", "fill")
+        dimensions = read_dimensions(by)
+        kept = read_top(top, dimensions, is_by_time=interval is not None)
+        conditions = [read_having(given) for given in having or ()]
+        order = [read_order(given, dimensions, is_by_time=interval is not None) for given in order_by or ()]
+        check_counts(first, dimensions, kept)
+        check_conditions(conditions, order)
+        timing = None
+        if interval is not None:
+            zone = parse_zone(subject.zone)
+            timing = Timing(subject.ranges.range, Interval(interval.value), zone, list(Weekday).index(week_start))
+        grouping = Grouping(
+            by=dimensions,
+            buckets=None if timing is None else split(timing),
+            fill=fill,
+            top=kept,
+            having=tuple(condition for given in conditions for condition in given),
+            order=tuple(order),
+            first=first,
+        )
+        if timing is not None:
+            check_filled(grouping, timing)
+        rows = _Rows(subject, grouping, timing)
+        if after is not None:
+            rows = replace(rows, grouping=replace(grouping, after=rows.cursors.decode(after)))
+        asked = rows.asked(selected)
+        if is_plan_only:
+            return _connect(rows, selected, _Answers(Answer(), {}, {}), shape_plan(asked), info)
+        answers = await _load(rows, selected, asked, info)
+        return _connect(rows, selected, answers, shape_plan(asked) if "plan" in selected.names else NO_PLAN, info)
+    except LimitError as error:
+        if not is_plan_only:
+            raise
+        return _connect(_Rows(subject, Grouping(), None), selected, _Answers(Answer(), {}, {}), shape_refused(error.refusal), info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +216,27 @@ class _Answers:
     previous_totals: Numbers
 
 
-def _connect(subject: Subject, asked: Asked, list_name: str, answers: _Answers, info: ResolverInfo) -> UsageRowConnection:
-    grouping, answer = asked.bound.grouping or Grouping(), answers.page
-    buckets = [_shape_bucket(bucket, subject.ranges.range, info) for bucket in grouping.buckets or ()]
+async def _load(rows: _Rows, selected: _Selected, asked: Asked, info: ResolverInfo) -> _Answers:
+    subject, window = rows.subject, rows.subject.ranges.previous
+    current = (*selected.rows.shares, *selected.rest.shares)
+    earlier = (*selected.previous.shares, *selected.previous_rest.shares) if window is not None else ()
+    try:
+        answer, totals, previous = await load(
+            info,
+            asked,
+            subject.totals(tuple(dict.fromkeys(current))) if current else None,
+            subject.totals(tuple(dict.fromkeys(earlier)), window) if earlier else None,
+        )
+    except TooManyFilledError as error:
+        if rows.timing is not None:
+            check_filled(rows.grouping, rows.timing, error.groups)
+        raise
+    return _Answers(answer, totals.totals or {}, previous.totals or {})
+
+
+def _connect(rows: _Rows, selected: _Selected, answers: _Answers, plan: UsagePlan, info: ResolverInfo) -> UsageRowConnection:
+    grouping, answer = rows.grouping, answers.page
+    buckets = [_shape_bucket(bucket, rows.subject.ranges.range, info) for bucket in grouping.buckets or ()] if answer.rows else []
     nodes = [
         shape_row(
             row,
@@ -221,33 +247,27 @@ def _connect(subject: Subject, asked: Asked, list_name: str, answers: _Answers, 
         )
         for row in answer.rows
     ]
-    edges = [UsageRowEdge(cursor=encode_position(list_name, place), node=node) for place, node in enumerate(nodes, grouping.skip + 1)]
+    cursors = rows.cursors
+    has_cursors = "cursor" in selected.of_edges
     return UsageRowConnection(
-        edges=edges,
+        edges=[
+            UsageRowEdge(cursor=cursors.encode(row.position) if has_cursors else "", node=node)
+            for row, node in zip(answer.rows, nodes, strict=True)
+        ]
+        if selected.of_edges
+        else [],
         nodes=nodes,
         page_info=PageInfo(
-            has_next_page=grouping.skip + len(nodes) < answer.row_count,
-            has_previous_page=grouping.skip > 0,
-            start_cursor=edges[0].cursor if edges else None,
-            end_cursor=edges[-1].cursor if edges else None,
+            has_next_page=bool(answer.rows) and answer.rows[-1].place < answer.row_count,
+            has_previous_page=answer.rows[0].place > 1 if answer.rows else answer.row_count > 0,
+            start_cursor=cursors.encode(answer.rows[0].position) if answer.rows else None,
+            end_cursor=cursors.encode(answer.rows[-1].position) if answer.rows else None,
         ),
         total_count=BigInt(answer.row_count),
         rest=shape_numbers(answer.rest or {}, answers.totals, answer.previous_rest),
         previous_rest=None if answer.previous_rest is None else shape_numbers(answer.previous_rest, answers.previous_totals),
-        plan=_shape_plan(asked),
+        plan=plan,
     )
-
-
-def _shape_plan(asked: Asked) -> UsagePlan:
-    sources = [
-        UsageSource(
-            name=scan.table,
-            ranges=[InstantSpan(start=Instant(format_instant(span.start)), end=Instant(format_instant(span.end))) for span in scan.spans],
-        )
-        for scan in cover(asked.bound)
-    ]
-    rows = expect_rows(asked)
-    return UsagePlan(sources=sources, rows=BigInt(rows), points=BigInt(points_for_question(rows)))
 
 
 def _shape_bucket(bucket: Bucket, window: TimeRange, info: ResolverInfo) -> TimeBucket:

@@ -10,7 +10,6 @@ from strawberry import UNSET
 
 from app.cube.usage_dimensions import USAGE_DIMENSIONS, UsageDimension
 from app.cube.usage_metrics import METRICS_BY_NAME
-from app.domain.calendar import Bucket
 from app.domain.errors import BadInputError
 from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Having, Order, Top
 from app.resolvers.arguments import read_decimal_argument
@@ -63,19 +62,19 @@ After = Annotated[str | None, strawberry.argument(description="Only rows behind 
 
 def read_dimensions(by: list[Any]) -> tuple[UsageDimension, ...]:
     dimensions = tuple(_BY_NAME[name.value] for name in by)
-    if len(dimensions) > MAX_GROUPED or len(set(dimensions)) < len(dimensions):
-        raise BadInputError(f"by may hold at most {MAX_GROUPED} dimensions, each once", "by")
+    if len(set(dimensions)) < len(dimensions):
+        raise BadInputError("by may hold each dimension once", "by")
     return dimensions
 
 
-def read_top(given: TopInput | None, by: tuple[UsageDimension, ...], buckets: tuple[Bucket, ...] | None) -> Top | None:
+def read_top(given: TopInput | None, by: tuple[UsageDimension, ...], *, is_by_time: bool) -> Top | None:
     if given is None:
         return None
     if not by:
         raise BadInputError("top needs dimensions in by", "top")
-    if not 1 <= given.count <= MAX_TOP:
+    if given.count < 1:
         raise BadInputError(f"top.count must be from 1 to {MAX_TOP}", "top")
-    if given.per is TopScope.BUCKET and buckets is None:
+    if given.per is TopScope.BUCKET and not is_by_time:
         raise BadInputError("top.per BUCKET needs interval", "top")
     return Top(given.count, METRICS_BY_NAME[given.order_by.value], given.per is TopScope.BUCKET, given.other)
 
@@ -93,7 +92,7 @@ def read_having(given: MetricCondition) -> list[Having]:
     return found
 
 
-def read_order(given: UsageOrder, by: tuple[UsageDimension, ...], buckets: tuple[Bucket, ...] | None) -> Order:
+def read_order(given: UsageOrder, by: tuple[UsageDimension, ...], *, is_by_time: bool) -> Order:
     chosen = [name for name in ("metric", "dimension", "bucket") if getattr(given, name) not in (UNSET, None, False)]
     if len(chosen) != 1:
         raise BadInputError("order_by needs exactly one of metric, dimension and bucket", "order_by")
@@ -101,7 +100,7 @@ def read_order(given: UsageOrder, by: tuple[UsageDimension, ...], buckets: tuple
     if chosen == ["metric"]:
         return Order(descending, metric=METRICS_BY_NAME[_chosen(given.metric).value])
     if chosen == ["bucket"]:
-        if buckets is None:
+        if not is_by_time:
             raise BadInputError("order_by.bucket needs interval", "order_by")
         return Order(descending)
     dimension = _BY_NAME[_chosen(given.dimension).value]

@@ -81,7 +81,7 @@ async def report_on(
     """Return the report on the requests that meet a condition and a filter. ForbiddenError: the key asks no questions of its own."""
     ranges = resolve_ranges(range_, compare_to, parse_zone(time_zone), info.context.now)
     return UsageReport(
-        subject=Subject(ranges, time_zone, All((about, read_filter(where))), reader_of(await info.context.principal())),
+        subject=Subject(range_, ranges, time_zone, All((about, read_filter(where))), reader_of(await info.context.principal())),
         range=_shape_range(ranges.range, time_zone),
         previous_range=None if ranges.previous is None else _shape_range(ranges.previous, time_zone),
     )

@@ -12,7 +12,7 @@ from app.query.filters import Condition
 from app.query.question import Question
 from app.query.run import Answer, Asked, Numbers
 from app.resolvers.context import ResolverInfo, loaders_of
-from app.resolvers.usage_range import ReportRanges
+from app.resolvers.usage_range import ReportRanges, TimeRangeInput
 from app.resolvers.usage_selection import SelectedMetrics
 
 
@@ -20,6 +20,7 @@ from app.resolvers.usage_selection import SelectedMetrics
 class Subject:
     """The arguments of a report, read, and its caller."""
 
+    given: TimeRangeInput
     ranges: ReportRanges
     zone: str
     where: Condition

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,12 +21,13 @@ from app.query.bind import Reader, bind
 from app.query.cover import cover
 from app.query.filters import All, Bound, Bounded, Condition, Match, Named, Not, Some
 from app.query.question import Grouping, Having, Order, Question, Top
-from app.query.run import Answer, Asked, run_questions
+from app.query.run import Answer, Asked, Row, run_questions
 from app.write.batch import Ingestor
 from tests import naive_usage
 from tests.factories import first_of_each, make_batch, make_record
 
 MIDNIGHT = datetime(2026, 3, 29, tzinfo=UTC)  # the day on which Berlin's clocks go forward
+MAX_PAGED = 6  # rows that pages are followed for
 _ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe", "America/New_York", "Pacific/Kiritimati"]
 
 
@@ -126,7 +127,6 @@ def _questions(draw: st.DrawFn, records: list[UsageRecord]) -> tuple[Question, G
         having=tuple(draw(st.lists(having, max_size=1))),
         order=tuple(draw(st.lists(st.one_of(orders), max_size=2))),
         first=draw(st.sampled_from([1, 2, 5, 10_000])),
-        skip=draw(st.sampled_from([0, 0, 0, 1, 3])),
     )
     return Question(window, metrics, where), grouping
 
@@ -173,43 +173,71 @@ async def answers(database: Database, asked: list[Asked]) -> list[Answer]:
 async def test_every_question_equals_the_records(database: Database, data: st.DataObject) -> None:
     records = await _store(database, data.draw(st.lists(_records(), max_size=40)))
     tenants = await _tenant_keys(database)
-    names = {key: name for name, key in tenants.items()}
     for _ in range(8):
         question, grouping = data.draw(_questions(records))
-        tenant = data.draw(st.sampled_from([None, *tenants]))
-        reader = Reader(None if tenant is None else tenants[tenant], sees_private=True)
+        caller = data.draw(st.sampled_from([None, *tenants]))
+        reader = Reader(None if caller is None else tenants[caller], sees_private=True)
         compared = data.draw(_compared(question, grouping))
-        earlier = None if compared is None else bind(*compared, reader)
-        asked = Asked(bind(question, grouping, reader), with_rest=True, compared=earlier, with_previous_rest=earlier is not None)
-        totals, rows = await answers(database, [Asked(bind(question, None, reader)), asked])
-        for scan in cover(bind(question, grouping, reader)):
+        await _Asking(database, records, tenants, caller, reader).check(question, grouping, compared)
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """One caller's questions of a database, compared with the records in it."""
+
+    database: Database
+    records: list[UsageRecord]
+    tenants: dict[str, int]
+    caller: str | None
+    reader: Reader
+
+    def about(self, question: Question) -> list[UsageRecord]:
+        return naive_usage.asked_of(question, self.records, self.caller)
+
+    async def check(self, question: Question, grouping: Grouping, compared: tuple[Question, Grouping] | None) -> None:
+        """Compare the totals and all pages."""
+        for scan in cover(bind(question, grouping, self.reader)):
             event("records" if scan.rollup is None else scan.rollup.name)
-        about = naive_usage.asked_of(question, records, tenant)
+        event("compared" if compared is not None else "alone")
+        (totals,) = await answers(self.database, [Asked(bind(question, None, self.reader))])
+        about = self.about(question)
         assert totals.totals == naive_usage.numbers(question, about)
         expected = naive_usage.Rows(question, grouping, about)
-        found = [
-            (
-                (
-                    row.bucket,
-                    row.is_other,
-                    tuple(_label(names, dimension, label) for dimension, label in zip(grouping.by, row.labels, strict=True)),
-                ),
-                row.numbers,
-            )
-            for row in rows.rows
-        ]
-        assert found == [(group, naive_usage.numbers(question, members)) for group, members in expected.page()]
-        if found:
-            assert rows.row_count == len(expected.ordered)
-        assert rows.rest == naive_usage.numbers(question, expected.rest())
+        skip = 0
+        while True:
+            page = await self._check_page(question, grouping, compared, expected, skip)
+            skip += len(page.rows)
+            if not page.rows or skip >= MAX_PAGED:
+                break
+            event("later page")
+            # Behind the last row, whatever was before it.
+            grouping = replace(grouping, after=page.rows[-1].position)
+
+    async def _check_page(
+        self, question: Question, grouping: Grouping, compared: tuple[Question, Grouping] | None, expected: naive_usage.Rows, skip: int
+    ) -> Answer:
+        earlier = None if compared is None else bind(*compared, self.reader)
+        asked = Asked(bind(question, grouping, self.reader), with_rest=True, compared=earlier, with_previous_rest=earlier is not None)
+        (answer,) = await answers(self.database, [asked])
+        names = {key: name for name, key in self.tenants.items()}
+        found = [(self._group(grouping, row, names), row.numbers) for row in answer.rows]
+        page = expected.page(skip)
+        assert found == [(group, naive_usage.numbers(question, members)) for group, members in page]
+        assert answer.row_count == len(expected.ordered)
+        assert [row.place for row in answer.rows] == list(range(skip + 1, skip + 1 + len(page)))
+        assert answer.rest == naive_usage.numbers(question, expected.rest(skip))
         if compared is None:
-            assert all(row.previous is None for row in rows.rows)
-            assert rows.previous_rest is None
-            continue
-        event("compared")
-        before = expected.earlier(naive_usage.asked_of(compared[0], records, tenant), compared[1].buckets)
-        assert rows.previous_rest == naive_usage.numbers(question, before.pop(None))
-        assert [row.previous for row in rows.rows] == [naive_usage.numbers(question, before[group]) for group, _ in expected.page()]
+            assert all(row.previous is None for row in answer.rows)
+            assert answer.previous_rest is None
+            return answer
+        before = expected.earlier(self.about(compared[0]), compared[1].buckets, skip)
+        assert answer.previous_rest == naive_usage.numbers(question, before.pop(None))
+        assert [row.previous for row in answer.rows] == [naive_usage.numbers(question, before[group]) for group, _ in page]
+        return answer
+
+    def _group(self, grouping: Grouping, row: Row, names: dict[int, str]) -> naive_usage.Group:
+        labels = (_label(names, dimension, label) for dimension, label in zip(grouping.by, row.labels, strict=True))
+        return row.bucket, row.is_other, tuple(labels)
 
 
 def _label(names: dict[int, str], dimension: UsageDimension, label: Any) -> Any:
