@@ -49,7 +49,7 @@ def _requests(reads: Reads) -> dict[str, tuple[str, Sequence[bytes]]]:
     """By name: which application is asked, and what."""
     return {
         "hello, bare ASGI": (_HELLO, [encode_request("GET", "/", {})]),
-        "network statistics, not kept": (_FACTORY, [encode_request("GET", NETWORK_PATH, {})]),
+        "network statistics, not cached": (_FACTORY, [encode_request("GET", NETWORK_PATH, {})]),
         "/healthz": (_FACTORY, [encode_request("GET", "/healthz", {})]),
         "small, 30 + 10 rows": (_FACTORY, rest_small(reads)),
         "big, 1,530 rows": (_FACTORY, rest_big(reads)),

@@ -123,7 +123,7 @@ BASES: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def documented_fields() -> list[tuple[str, str]]:
-    table = GUIDE.split("## What becomes what")[1].split("## Models")[0]
+    table = GUIDE.split("## Mapping")[1].split("## Models")[0]
     pairs = []
     for names, sources in ROW.findall(table):
         for path in PATH.findall(sources):
