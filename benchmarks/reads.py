@@ -23,7 +23,7 @@ from app.analytics.snapshot import take_snapshot
 from app.analytics.usage import UsageQuestion, fetch_usage
 from app.auth.keys import NewKey, generate_key
 from app.db.engine import Database
-from app.db.pipeline import Asked, Rows
+from app.db.pipeline import Rows, Select
 from app.domain.principal import Role, Scope
 from app.domain.time_range import DateWindow, system_clock
 from app.domain.usage import UsageRecord
@@ -180,7 +180,7 @@ def noting_statements() -> Iterator[list[Statement]]:
     noted: list[Statement] = []
     original = fetch.ask  # type: ignore[attr-defined]
 
-    async def ask(connection: Any, questions: Sequence[Asked]) -> list[Rows]:
+    async def ask(connection: Any, questions: Sequence[Select]) -> list[Rows]:
         noted.extend(
             Statement(question.sql.removeprefix("/* app:").partition(" */")[0], question.sql, question.values) for question in questions
         )

@@ -37,7 +37,7 @@ def recorded() -> Iterator[Statements]:
 
     encode = pipeline._encode
 
-    def note(session: Any, question: pipeline.Asked) -> Any:
+    def note(session: Any, question: pipeline.Select) -> Any:
         statements.append(question.sql)
         return encode(session, question)
 

@@ -11,7 +11,7 @@ from app.analytics.select import CompiledSelect, select_model_cards, select_rank
 from app.analytics.top_users import asks_for_top_users, try_top_users
 from app.cube.rollups import BY_DAY_ALL
 from app.db.engine import Connection, Database
-from app.db.pipeline import Asked, Planning, Rows, ask
+from app.db.pipeline import Planning, Rows, Select, ask
 from app.domain.errors import ConnectionLostError
 from app.domain.fields import Unit
 from app.domain.time_range import DateWindow
@@ -51,16 +51,16 @@ async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     raise AssertionError("the last statement is always proven")
 
 
-def _asked(statement: CompiledSelect, parameters: Mapping[str, Any], planning: Planning = Planning.AS_IT_LIKES) -> Asked:
-    return Asked(statement.sql, {**statement.constants, **parameters}, planning)
+def _asked(statement: CompiledSelect, parameters: Mapping[str, Any], planning: Planning = Planning.AUTO) -> Select:
+    return Select(statement.sql, {**statement.constants, **parameters}, planning)
 
 
-async def _ask_in_transaction(connection: Connection, question: Asked) -> Rows:
-    cursor = await connection.execute(question.sql, question.values, prepare=question.planning is not Planning.EACH_TIME, binary=True)
+async def _ask_in_transaction(connection: Connection, question: Select) -> Rows:
+    cursor = await connection.execute(question.sql, question.values, prepare=question.planning is not Planning.CUSTOM, binary=True)
     return await cursor.fetchall()
 
 
-async def _ask(database: Database, questions: Sequence[Asked]) -> list[Rows]:
+async def _ask(database: Database, questions: Sequence[Select]) -> list[Rows]:
     try:
         async with database.read_connection() as connection:
             return await ask(connection, questions)
@@ -69,7 +69,7 @@ async def _ask(database: Database, questions: Sequence[Asked]) -> list[Rows]:
             return await ask(connection, questions)
 
 
-def _first_question(plan: Plan) -> Asked:
+def _first_question(plan: Plan) -> Select:
     shape = plan.shape
     if asks_for_top_users(shape):
         return next(_top_users(plan))
@@ -79,13 +79,13 @@ def _first_question(plan: Plan) -> Asked:
 def _planning_of(shape: Shape) -> Planning:
     if shape.condensed is not None:
         is_keyed = shape.in_tenant or any(dimension.in_tenant for dimension, _ in shape.filters)
-        return Planning.ONCE if is_keyed else Planning.AS_IT_LIKES
+        return Planning.GENERIC if is_keyed else Planning.AUTO
     # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
-    return Planning.EACH_TIME if shape.rollup is BY_DAY_ALL and not shape.in_tenant else Planning.AS_IT_LIKES
+    return Planning.CUSTOM if shape.rollup is BY_DAY_ALL and not shape.in_tenant else Planning.AUTO
 
 
-def _top_users(plan: Plan) -> Iterator[Asked]:
-    return (_asked(statement, values, Planning.ONCE) for statement, values in try_top_users(plan))
+def _top_users(plan: Plan) -> Iterator[Select]:
+    return (_asked(statement, values, Planning.GENERIC) for statement, values in try_top_users(plan))
 
 
 def _shape(plan: Plan, rows: Rows) -> Rows | None:

@@ -9,8 +9,8 @@ from typing import Final
 
 from app.auth.keys import hash_key, same_secret
 from app.db.engine import Database
-from app.db.pipeline import Asked, ask
-from app.db.shares import SERVICE, asker
+from app.db.pipeline import Select, ask
+from app.db.shares import SERVICE, current_workload
 from app.domain.errors import UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 
@@ -54,7 +54,7 @@ class _KeyLookups:
         return await asyncio.shield(found)
 
     async def _read_waiting(self) -> None:
-        asker.set(SERVICE)  # a task of its own, for all who wait
+        current_workload.set(SERVICE)  # a task of its own, for all who wait
         while self._waiting or self._guesses:
             asked, self._waiting = self._waiting, {}
             for digest in list(islice(self._guesses, GUESSES_AT_ONCE)):
@@ -78,7 +78,7 @@ class _KeyLookups:
 
     async def _read(self, digests: list[bytes]) -> dict[bytes, _Found]:
         async with self._database.read_connection() as connection:
-            (rows,) = await ask(connection, [Asked(_SELECT, {"digests": digests})])
+            (rows,) = await ask(connection, [Select(_SELECT, {"digests": digests})])
         return {
             key_hash: (Principal(key_id, Role(role), tenant_id, tenant_key), expires_at)
             for key_hash, key_id, role, tenant_id, tenant_key, expires_at in rows

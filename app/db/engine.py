@@ -1,4 +1,4 @@
-"""The way to the database: one pool, `read_connection()` for questions, `transaction()` for the only commits there are."""
+"""The connection pool: `read_connection()` for queries, `transaction()` for writes. Nothing else commits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from app.db.shares import Shares, Turns, asker
+from app.db.shares import Shares, Turns, current_workload
 from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, NoConnectionFreeError, UnavailableError
 
 log = logging.getLogger(__name__)
 
 NOT_STORABLE: Final = re.compile("[\0\ud800-\udfff]")
-"""What no text of PostgreSQL holds: NUL, and halves of surrogate pairs."""
+"""Characters that PostgreSQL cannot store in text: NUL, and halves of surrogate pairs."""
 
 Connection = AsyncConnection[TupleRow]
 
@@ -32,23 +32,23 @@ _OUT_OF_RESOURCES = ("53", "58030")  # SQLSTATEs begin so: insufficient resource
 async def _configure(connection: Connection) -> None:
     await connection.set_autocommit(True)
     connection.prepare_threshold = 1
-    # JIT: servers compile by default what they expect to take long, for a second, and then it takes milliseconds.
+    # JIT off: by default the server compiles statements with a high estimate for a second, and they then run for milliseconds.
     await connection.execute(
         f"SET timezone = 'UTC'; SET statement_timeout = '{_STATEMENT_TIMEOUT}'; SET lock_timeout = '10s'; SET jit = off"
     )
 
 
 def is_connection_lost(error: psycopg.Error) -> bool:
-    """Tell whether the server went away or refuses for now, as opposed to a statement that it judged wrong."""
+    """Tell whether the server is gone or refuses connections, as opposed to an error of the statement."""
     if isinstance(error, psycopg.errors.AdminShutdown | psycopg.errors.CrashShutdown | psycopg.errors.CannotConnectNow):
         return True
     return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and error.sqlstate is None
 
 
 class Database:
-    """A pool of connections to one PostgreSQL. Opened inside the event loop that uses it; it may be opened while the server is down.
+    """A pool of connections to one PostgreSQL. Open it in the event loop that uses it; the server may be down then.
 
-    `is_shared`: questions of many callers take turns, and what else there is has connections of its own; `shares.asker` says who asks.
+    `is_shared`: connections are granted by fair shares (`Shares`), to the workload in `shares.current_workload`.
     """
 
     def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10, is_shared: bool = False) -> None:
@@ -69,7 +69,7 @@ class Database:
         )
 
     async def open(self) -> None:
-        """Start filling the pool; returns at once, whether or not the server answers."""
+        """Start to fill the pool; return at once, whether or not the server is up."""
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
@@ -85,7 +85,7 @@ class Database:
 
     @asynccontextmanager
     async def read_connection(self) -> AsyncIterator[Connection]:
-        """Lend an autocommit connection. UnavailableError: no server; DatabaseBusyError: none is free, in time."""
+        """Lend an autocommit connection. UnavailableError: no server; DatabaseBusyError: none became free in time."""
         async with self._lend() as connection:
             yield connection
 
@@ -97,16 +97,16 @@ class Database:
 
     @asynccontextmanager
     async def consistent_reads(self) -> AsyncIterator[Connection]:
-        """Lend a connection on which every question sees the same instant of the database."""
+        """Lend a connection in a read-only transaction: all its queries see one snapshot."""
         async with self._lend() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
     @asynccontextmanager
     async def _lend(self) -> AsyncIterator[Connection]:
-        turns, asked_by = self.turns, asker.get()
+        turns, workload = self.turns, current_workload.get()
         if turns is not None:
-            await turns.take(asked_by)
+            await turns.take(workload)
         try:
             async with self._pool.connection() as connection:
                 self._lent += 1
@@ -124,9 +124,9 @@ class Database:
             raise BadInputError("text must be well-formed Unicode") from error
         except psycopg.Error as error:
             if isinstance(error, psycopg.DataError) and "NUL" in str(error):
-                raise BadInputError("text may not hold NUL characters") from error
+                raise BadInputError("text must not contain NUL characters") from error
             if (error.sqlstate or "").startswith(_OUT_OF_RESOURCES):
-                log.error("the database is short of something: %s", error)
+                log.error("the database is out of resources: %s", error)
                 raise DatabaseBusyError("The database is out of disk, memory or connections; try again") from error
             if is_connection_lost(error):
                 await self._pool.check()
@@ -134,4 +134,4 @@ class Database:
             raise
         finally:
             if turns is not None:
-                turns.give_back(asked_by)
+                turns.give_back(workload)

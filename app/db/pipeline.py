@@ -1,7 +1,6 @@
-"""Several SELECTs in one round trip, all of one instant of the database: PostgreSQL's pipeline by prepared statements.
+"""Several SELECTs in one round trip and one snapshot: libpq's pipeline mode with prepared statements.
 
-The shortest way that libpq has. psycopg's cursors do the same for twice the time, which is as much as everything else a small answer
-takes. Says nothing of what is asked; errors are psycopg's.
+psycopg's cursors take twice the time for the same, which is as much as all other work of a small answer. Errors are psycopg's.
 """
 
 from __future__ import annotations
@@ -27,50 +26,50 @@ from psycopg.waiting import Ready, Wait
 Rows = list[tuple[Any, ...]]
 
 MAX_PREPARED: Final = 500
-"""Statements that a connection keeps; what is asked beyond them is planned each time."""
+"""Prepared statements per connection; further statements are not prepared."""
 
 _BINARY: Final = Format.BINARY
 _NUMERIC: Final = adapters.types["numeric"].oid
-"""A Decimal is made of its binary form in three steps of Python's, and of its text in one, which takes a third of the time."""
+"""Making a Decimal from text takes a third of the time of making it from the binary format."""
 _QUICK_AS_TEXT: Final = frozenset(
     adapters.types[name].oid for name in ("numeric", "int2", "int4", "int8", "text", "varchar", "date", "bool")
 )
 _BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _COMMIT: Final = b"COMMIT"
 # What fails in between ends the transaction, and undoes the setting with it.
-_PLAN_ONCE: Final = (b"SET plan_cache_mode = force_generic_plan", b"SET max_parallel_workers_per_gather = 0")
-_PLAN_AS_BEFORE: Final = (b"RESET plan_cache_mode", b"RESET max_parallel_workers_per_gather")
+_GENERIC_PLAN: Final = (b"SET plan_cache_mode = force_generic_plan", b"SET max_parallel_workers_per_gather = 0")
+_RESET_PLAN: Final = (b"RESET plan_cache_mode", b"RESET max_parallel_workers_per_gather")
 _PLACEHOLDER = re.compile(r"%(?:%|\((\w+)\)s)")
 
 
 class Planning(Enum):
-    """When PostgreSQL plans a statement that a connection asks again and again."""
+    """The `plan_cache_mode` of a prepared statement."""
 
-    AS_IT_LIKES = auto()
-    """By what it expects either way to cost: anew for each execution, or once for all values."""
-    ONCE = auto()
-    """Once for all values. For what is read by keys, whatever they are, in less time than it takes to plan it, or to start a helper."""
-    EACH_TIME = auto()
-    """Anew with each execution. For what is to be read one way or another depending on the values."""
+    AUTO = auto()
+    """PostgreSQL chooses between the generic plan and custom plans, by estimated cost."""
+    GENERIC = auto()
+    """One plan for all values, without parallel workers. For reads by key, which take less time than planning or starting a worker."""
+    CUSTOM = auto()
+    """A plan for each execution. For statements with a best plan that depends on the values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A SELECT with psycopg's named placeholders, and their values."""
+class Select:
+    """A SELECT with psycopg's named placeholders, their values and the plan cache mode."""
 
     sql: str
     values: Mapping[str, Any]
-    planning: Planning = Planning.AS_IT_LIKES
+    planning: Planning = Planning.AUTO
 
 
 @dataclass(slots=True)
 class _Session:
-    """What a connection remembers: how values are written and read, and its statements by text and types."""
+    """State of a connection: its adapters, and its prepared statements by text and types."""
 
     transformer: abc.Transformer
     prepared: dict[tuple[str, tuple[int, ...]], bytes] = field(default_factory=dict)
     formats: dict[tuple[str, tuple[int, ...]], Format] = field(default_factory=dict)
-    """In which form the rows of a statement are read quickest, known from its first answer."""
+    """The fastest format of the rows of a statement, known after its first answer."""
 
 
 _sessions: WeakKeyDictionary[AsyncConnection[TupleRow], _Session] = WeakKeyDictionary()
@@ -94,22 +93,19 @@ def number_placeholders(sql: str) -> tuple[bytes, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class _Message:
-    """A question as it is sent. `key`: of its prepared statement; None: it is not prepared. `once`: it is to be planned once.
-
-    `result`: the form of its rows.
-    """
+    """A SELECT to send. `key`: of its prepared statement; None: not prepared. `generic`: with a generic plan. `result`: format of its rows."""
 
     text: bytes
     values: Sequence[Any]
     types: tuple[int, ...]
     formats: Sequence[Any]
     key: tuple[str, tuple[int, ...]] | None
-    once: bool
+    generic: bool
     statement: tuple[str, tuple[int, ...]]
     result: Format
 
 
-async def ask(connection: AsyncConnection[TupleRow], questions: Sequence[Asked]) -> list[Rows]:
+async def ask(connection: AsyncConnection[TupleRow], questions: Sequence[Select]) -> list[Rows]:
     """Return the rows of each question, all of one instant. The connection must be in autocommit, idle and the caller's alone."""
     session = _sessions.get(connection)
     if session is None:
@@ -122,7 +118,7 @@ async def ask(connection: AsyncConnection[TupleRow], questions: Sequence[Asked])
         return await _ask(connection, session, questions)
 
 
-async def _ask(connection: AsyncConnection[TupleRow], session: _Session, questions: Sequence[Asked]) -> list[Rows]:
+async def _ask(connection: AsyncConnection[TupleRow], session: _Session, questions: Sequence[Select]) -> list[Rows]:
     pgconn = connection.pgconn
     messages = [_encode(session, question) for question in questions]
     new: list[tuple[str, tuple[int, ...]]] = []
@@ -147,16 +143,16 @@ async def _ask(connection: AsyncConnection[TupleRow], session: _Session, questio
     return [_rows_of(session, message, results[place]) for message, place in zip(messages, places, strict=True)]
 
 
-def _encode(session: _Session, question: Asked) -> _Message:
+def _encode(session: _Session, question: Select) -> _Message:
     text, names = number_placeholders(question.sql)
     transformer = session.transformer
     values = transformer.dump_sequence([question.values[name] for name in names], [PyFormat.AUTO] * len(names))
     types = transformer.types or ()
     key = (question.sql, types)
-    is_kept = question.planning is not Planning.EACH_TIME and (key in session.prepared or len(session.prepared) < MAX_PREPARED)
-    once = is_kept and question.planning is Planning.ONCE
+    is_prepared = question.planning is not Planning.CUSTOM and (key in session.prepared or len(session.prepared) < MAX_PREPARED)
+    generic = is_prepared and question.planning is Planning.GENERIC
     result = session.formats.get(key, _BINARY)
-    return _Message(text, values, types, transformer.formats or (), key if is_kept else None, once, key, result)
+    return _Message(text, values, types, transformer.formats or (), key if is_prepared else None, generic, key, result)
 
 
 def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: list[tuple[str, tuple[int, ...]]]) -> list[int]:
@@ -167,8 +163,8 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
         pgconn.send_query_params(_BEGIN, None, result_format=_BINARY)
         sent += 1
     for message in messages:
-        if message.once:
-            sent += _send_all(pgconn, _PLAN_ONCE)
+        if message.generic:
+            sent += _send_all(pgconn, _GENERIC_PLAN)
         if message.key is None:
             pgconn.send_query_params(
                 message.text, message.values, param_types=message.types, param_formats=message.formats, result_format=message.result
@@ -183,8 +179,8 @@ def _send(pgconn: PGconn, session: _Session, messages: Sequence[_Message], new: 
             pgconn.send_query_prepared(name, message.values, param_formats=message.formats, result_format=message.result)
         places.append(sent)
         sent += 1
-        if message.once:
-            sent += _send_all(pgconn, _PLAN_AS_BEFORE)
+        if message.generic:
+            sent += _send_all(pgconn, _RESET_PLAN)
     if len(messages) > 1:
         pgconn.send_query_params(_COMMIT, None, result_format=_BINARY)
     pgconn.pipeline_sync()

@@ -1,6 +1,6 @@
-"""Who gets a connection to the database, and when: every purpose has connections of its own, and questions take turns by caller.
+"""Fair shares of the connection pool: connections are reserved by purpose, and queries get them in turns by caller.
 
-Decides, lends nothing itself: `engine` has the pool. For one event loop.
+Only decides who is next: `engine` has the pool. For one event loop.
 """
 
 from __future__ import annotations
@@ -16,91 +16,90 @@ from typing import Final
 from app.domain.errors import NoConnectionFreeError
 
 WAIT_SECONDS: Final = 10.0
-"""How long anybody waits for a connection before being told that none is free."""
+"""How long a workload waits for a connection before NoConnectionFreeError."""
 
-
-FREE_QUESTIONS: Final = 4
-"""Questions of one request that begin as soon as there is a connection, as a dashboard's do."""
+UNPACED_QUERIES: Final = 4
+"""Queries of one request that start as soon as a connection is free, such as those of a dashboard."""
 
 PACE_SECONDS: Final = 0.02
-"""How far apart all other questions begin while records are being written: what many aliases ask must not fill the event loop."""
+"""Time between the starts of all other queries while records are written, so that many aliases cannot block the event loop."""
 
 _WRITING_SECONDS: Final = 1.0
-"""For so long after a write began, records count as being written: the next one is likely on its way."""
+"""Records count as being written until this time after the start of a write: another write is likely to follow."""
 
 
 class Purpose(IntEnum):
-    """What a connection is for. Each but questions has connections that no number of questions takes."""
+    """What a connection is used for. Each purpose except queries has reserved connections."""
 
     SERVICE = 0
-    """Authentication, readiness, whether cached answers are still right: short, and every request waits for them."""
+    """Authentication, readiness, validity of cached answers: short, and every request waits for them."""
     INGEST = 1
     """The write of usage records."""
     BACKGROUND = 2
-    """Jobs and commands: whatever no caller waits for."""
-    QUESTION = 3
-    """What a caller asks or changes."""
+    """Jobs and commands: no caller waits for them."""
+    QUERY = 3
+    """Queries and mutations of a caller."""
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request of a caller; `begun`: its questions that got a connection so far."""
+    """One request of a caller. `begun`: number of its queries that have had a connection."""
 
     begun: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """On whose behalf work is done. `caller`: a key or an address."""
+class Workload:
+    """What needs a connection. `caller`: a key or an address."""
 
     purpose: Purpose
     caller: Hashable = None
     request: Request | None = None
 
 
-SERVICE: Final = Asker(Purpose.SERVICE)
-INGEST: Final = Asker(Purpose.INGEST)
-BACKGROUND: Final = Asker(Purpose.BACKGROUND)
+SERVICE: Final = Workload(Purpose.SERVICE)
+INGEST: Final = Workload(Purpose.INGEST)
+BACKGROUND: Final = Workload(Purpose.BACKGROUND)
 
-asker: ContextVar[Asker] = ContextVar("asker", default=BACKGROUND)
-"""Of the work under way. A task that is started by a request works for it, until it says otherwise."""
+current_workload: ContextVar[Workload] = ContextVar("workload", default=BACKGROUND)
+"""The workload of the current task. Tasks that a request starts inherit it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """How many of a pool's connections may be held at a time, by purpose. Questions and background together hold `common` at most."""
+    """Maximum of connections in use, by purpose. Queries and background together use at most `common`."""
 
     service: int
     ingest: int
     common: int
     background: int
-    questions: int
+    queries: int
     caller: int
-    """Of the questions' connections, those of one caller."""
+    """Maximum of one caller, of the connections for queries."""
     request: int
-    """Of a caller's connections, those of one request."""
+    """Maximum of one request, of the connections of its caller."""
 
     @classmethod
     def of(cls, connections: int) -> Shares:
-        """Return the shares of a pool of so many connections, 4 or more: questions get 4 of 10, and of more all but 6."""
-        # Two write at a time. One look of the service that hangs, at a table that is locked, is not to stop authentication.
+        """Return the shares of a pool of 4 or more connections: queries get 4 of 10, and all but 6 of more."""
+        # Two writes run at a time. One service query that hangs, such as on a locked table, must not stop authentication.
         service = ingest = 1 if connections < 8 else 2
         common = connections - service - ingest
-        questions = max(1, common - 2)
-        # A job may hold two, one for its lock: with 4 connections it takes the questions' only one for that while.
+        queries = max(1, common - 2)
+        # A job may use two, one for its lock: with 4 connections it then takes the only one for queries.
         background = max(2, common - 1)
-        return cls(service, ingest, common, background, questions, caller=(questions + 1) // 2, request=(questions + 2) // 3)
+        return cls(service, ingest, common, background, queries, caller=(queries + 1) // 2, request=(queries + 2) // 3)
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    asker: Asker
+    workload: Workload
     turn: asyncio.Future[None]
-    is_in_line: bool = True
+    is_queued: bool = True
 
 
-class _Line:
-    """Who waits for a purpose: callers take turns, and so do the requests of one caller; within a request, first come first served."""
+class _Queue:
+    """Workloads that wait for one purpose: callers take turns, and so do the requests of one caller; a request is first in, first out."""
 
     def __init__(self) -> None:
         self._callers: OrderedDict[Hashable, OrderedDict[Request | None, deque[_Waiter]]] = OrderedDict()
@@ -109,33 +108,33 @@ class _Line:
         return bool(self._callers)
 
     def add(self, waiter: _Waiter) -> None:
-        """Let one wait."""
-        requests = self._callers.setdefault(waiter.asker.caller, OrderedDict())
-        requests.setdefault(waiter.asker.request, deque()).append(waiter)
+        """Append a waiter."""
+        requests = self._callers.setdefault(waiter.workload.caller, OrderedDict())
+        requests.setdefault(waiter.workload.request, deque()).append(waiter)
 
     def remove(self, waiter: _Waiter) -> None:
-        """Take one out who waits no more."""
-        waiter.is_in_line = False
-        self._callers[waiter.asker.caller][waiter.asker.request].remove(waiter)
-        self._clear(waiter.asker)
+        """Remove a waiter that has given up."""
+        waiter.is_queued = False
+        self._callers[waiter.workload.caller][waiter.workload.request].remove(waiter)
+        self._clear(waiter.workload)
 
-    def pop(self, may_have: Callable[[Hashable], bool], may_have_for: Callable[[Request | None], bool]) -> _Waiter | None:
-        """Take out whose turn it is, of the callers and the requests that may have more; None: none of them may.
+    def pop(self, admits_caller: Callable[[Hashable], bool], admits_request: Callable[[Request | None], bool]) -> _Waiter | None:
+        """Remove and return the next waiter, of the callers and requests that may use more connections; None: there is none.
 
-        Those that may not are passed over. They are few: each holds a connection.
+        Others are skipped. They are few: each uses a connection.
         """
         for caller, requests in self._callers.items():
-            for request, waiters in requests.items() if may_have(caller) else ():
-                if may_have_for(request):
+            for request, waiters in requests.items() if admits_caller(caller) else ():
+                if admits_request(request):
                     waiter = waiters.popleft()
-                    waiter.is_in_line = False
+                    waiter.is_queued = False
                     requests.move_to_end(request)
                     self._callers.move_to_end(caller)
-                    self._clear(waiter.asker)
+                    self._clear(waiter.workload)
                     return waiter
         return None
 
-    def _clear(self, left: Asker) -> None:
+    def _clear(self, left: Workload) -> None:
         requests = self._callers[left.caller]
         if not requests[left.request]:
             del requests[left.request]
@@ -144,7 +143,7 @@ class _Line:
 
 
 class Turns:
-    """The connections of one pool, by who holds them."""
+    """Counts the connections of one pool by workload, and decides who gets the next one."""
 
     def __init__(self, shares: Shares, *, wait_seconds: float = WAIT_SECONDS, pace_seconds: float = PACE_SECONDS) -> None:
         self._shares = shares
@@ -156,54 +155,59 @@ class Turns:
         self._writing_until = 0.0
         self._paced_until = 0.0
         self._resuming: asyncio.TimerHandle | None = None
-        self._lines = [_Line() for _ in Purpose]
+        self._queues = [_Queue() for _ in Purpose]
 
     def held(self, purpose: Purpose) -> int:
-        """Return how many connections a purpose holds."""
+        """Return the number of connections in use for a purpose."""
         return self._held[purpose]
 
-    async def take(self, asked_by: Asker) -> None:
-        """Return when there is a connection for who asks; `give_back` it. NoConnectionFreeError: not in time."""
-        line = self._lines[asked_by.purpose]
-        if not line and self._has_room(asked_by.purpose) and self._may_have(asked_by.caller) and self._may_have_for(asked_by.request):
-            self._count(asked_by, 1)
+    async def take(self, workload: Workload) -> None:
+        """Wait until the workload may use a connection; `give_back` it. NoConnectionFreeError: not in time."""
+        queue = self._queues[workload.purpose]
+        if (
+            not queue
+            and self._has_room(workload.purpose)
+            and self._admits_caller(workload.caller)
+            and self._admits_request(workload.request)
+        ):
+            self._count(workload, 1)
             return
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(asked_by, loop.create_future())
-        line.add(waiter)
-        self._serve()  # others in the line may be there because they hold as much as they may
+        waiter = _Waiter(workload, loop.create_future())
+        queue.add(waiter)
+        self._serve()  # the queue may consist of workloads that are at their maximum
         patience = loop.call_later(self._wait_seconds, self._give_up, waiter)
         try:
             await waiter.turn
         except asyncio.CancelledError:
-            if waiter.is_in_line:
-                line.remove(waiter)
+            if waiter.is_queued:
+                queue.remove(waiter)
             elif not waiter.turn.cancelled() and waiter.turn.exception() is None:
-                self.give_back(asked_by)  # its turn came as it went
+                self.give_back(workload)  # it got its turn while it was cancelled
             raise
         finally:
             patience.cancel()
 
-    def give_back(self, asked_by: Asker) -> None:
-        """Let others have the connection that was taken."""
-        self._count(asked_by, -1)
-        if any(self._lines):
+    def give_back(self, workload: Workload) -> None:
+        """Release a connection that `take` granted."""
+        self._count(workload, -1)
+        if any(self._queues):
             self._serve()
 
     def _give_up(self, waiter: _Waiter) -> None:
-        if waiter.is_in_line and not waiter.turn.done():
-            self._lines[waiter.asker.purpose].remove(waiter)
+        if waiter.is_queued and not waiter.turn.done():
+            self._queues[waiter.workload.purpose].remove(waiter)
             waiter.turn.set_exception(NoConnectionFreeError())
 
     def _serve(self) -> None:
         for purpose in Purpose:
-            line = self._lines[purpose]
-            while line and self._has_room(purpose):
-                waiter = line.pop(self._may_have, self._may_have_for)
+            queue = self._queues[purpose]
+            while queue and self._has_room(purpose):
+                waiter = queue.pop(self._admits_caller, self._admits_request)
                 if waiter is None:
                     break
-                if not waiter.turn.done():  # it may be cancelled, and not have noticed yet
-                    self._count(waiter.asker, 1)
+                if not waiter.turn.done():  # a cancelled waiter is removed later
+                    self._count(waiter.workload, 1)
                     waiter.turn.set_result(None)
 
     def _has_room(self, purpose: Purpose) -> bool:
@@ -212,19 +216,19 @@ class Turns:
             return held[purpose] < shares.service
         if purpose is Purpose.INGEST:
             return held[purpose] < shares.ingest
-        at_most = shares.questions if purpose is Purpose.QUESTION else shares.background
-        return held[purpose] < at_most and held[Purpose.BACKGROUND] + held[Purpose.QUESTION] < shares.common
+        at_most = shares.queries if purpose is Purpose.QUERY else shares.background
+        return held[purpose] < at_most and held[Purpose.BACKGROUND] + held[Purpose.QUERY] < shares.common
 
-    def _may_have(self, caller: Hashable) -> bool:
+    def _admits_caller(self, caller: Hashable) -> bool:
         return caller is None or self._callers.get(caller, 0) < self._shares.caller
 
-    def _may_have_for(self, request: Request | None) -> bool:
+    def _admits_request(self, request: Request | None) -> bool:
         if request is None:
             return True
-        return self._requests.get(request, 0) < self._shares.request and (request.begun < FREE_QUESTIONS or self._keeps_pace())
+        return self._requests.get(request, 0) < self._shares.request and (request.begun < UNPACED_QUERIES or self._is_in_pace())
 
-    def _keeps_pace(self) -> bool:
-        """Tell whether a question that is not free may begin now; if not, look again when it may."""
+    def _is_in_pace(self) -> bool:
+        """Tell whether a paced query may start now; if not, schedule the time when it may."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         if now >= self._paced_until or not (self._held[Purpose.INGEST] or now < self._writing_until):
@@ -237,19 +241,19 @@ class Turns:
         self._resuming = None
         self._serve()
 
-    def _note(self, asked_by: Asker) -> None:
-        if asked_by.purpose is Purpose.INGEST:
+    def _note(self, workload: Workload) -> None:
+        if workload.purpose is Purpose.INGEST:
             self._writing_until = asyncio.get_running_loop().time() + _WRITING_SECONDS
-        elif asked_by.request is not None:
-            asked_by.request.begun += 1
-            if asked_by.request.begun > FREE_QUESTIONS:
+        elif workload.request is not None:
+            workload.request.begun += 1
+            if workload.request.begun > UNPACED_QUERIES:
                 self._paced_until = asyncio.get_running_loop().time() + self._pace_seconds
 
-    def _count(self, asked_by: Asker, change: int) -> None:
+    def _count(self, workload: Workload, change: int) -> None:
         if change > 0:
-            self._note(asked_by)
-        self._held[asked_by.purpose] += change
-        for counts, key in ((self._callers, asked_by.caller), (self._requests, asked_by.request)):
+            self._note(workload)
+        self._held[workload.purpose] += change
+        for counts, key in ((self._callers, workload.caller), (self._requests, workload.request)):
             if key is not None:
                 count = counts[key] = counts.get(key, 0) + change
                 if not count:

@@ -14,7 +14,7 @@ import fastapi
 from app.auth.authenticate import Authenticator, presented_key
 from app.auth.quota import CallerLimits, RankingsQuota, address_subject
 from app.db.engine import Database
-from app.db.shares import Asker, Purpose, Request, asker
+from app.db.shares import Purpose, Request, Workload, current_workload
 from app.domain.errors import (
     MissingCredentialsError,
     NotFoundError,
@@ -106,7 +106,7 @@ class RequestContext:
             self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
         except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
             self._admitted = error
-        asker.set(Asker(Purpose.QUESTION, self._caller, Request()))
+        current_workload.set(Workload(Purpose.QUERY, self._caller, Request()))
 
     async def principal(self) -> Principal:
         """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""

@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db.engine import Connection, Database
-from app.db.pipeline import Asked, ask
-from app.db.shares import SERVICE, asker
+from app.db.pipeline import Select, ask
+from app.db.shares import SERVICE, current_workload
 from app.domain.errors import RateLimitedError, TokengraphError, UnauthenticatedError
 from app.execution.cache import AnswerMemory, Made, Versions
 from app.execution.engine import MAX_CACHED_LENGTH, MAX_DOCUMENTS, Answer, Demand, DocumentEngine, Prepared
@@ -112,9 +112,9 @@ class AnswerCache:
 
 def _reader(database: Database, statement: str) -> Callable[[], Awaitable[Hashable | None]]:
     async def read() -> Hashable | None:
-        asker.set(SERVICE)  # a task of its own, for all who wait
+        current_workload.set(SERVICE)  # a task of its own, for all who wait
         async with database.read_connection() as connection:
-            (rows,) = await ask(connection, [Asked(statement, {})])
+            (rows,) = await ask(connection, [Select(statement, {})])
         return None if not rows or rows[0][0] is None else rows[0]
 
     return read

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import answer_headers
-from app.db.shares import asker
+from app.db.shares import current_workload
 from app.domain.errors import StoppingError, TokengraphError
 from app.http.answer_headers import KEY_HEADERS, complete_headers
 from app.request.context import RequestContext, Services
@@ -85,7 +85,7 @@ class Gate:
         if inner is not scope:
             receive, answer = without_body(send_noted)
         preflight = self._cross_origin.preflight(scope)
-        before = asker.set(asker.get())
+        before = current_workload.set(current_workload.get())
         try:
             if preflight is not None:
                 await preflight(scope, receive, send_noted)
@@ -110,6 +110,6 @@ class Gate:
             log.exception("request %s failed", request_id.decode("ascii"))
             await refuse(inner, TokengraphError())(inner, receive, answer)
         finally:
-            asker.reset(before)
+            current_workload.reset(before)
             route = getattr(inner.get("route"), "path", "none")
             self._metrics.observe_request(scope["method"], route, status or 500, perf_counter() - started)

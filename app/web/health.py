@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from app.auth.keys import same_secret
 from app.db.engine import Database
 from app.db.migrate import HEAD_REVISION
-from app.db.shares import SERVICE, asker
+from app.db.shares import SERVICE, current_workload
 from app.domain.errors import DatabaseBusyError, UnauthenticatedError, UnavailableError
 from app.graph.quarantine import count_waiting_by_source
 from app.http.answer import json_response
@@ -75,7 +75,7 @@ class Readiness:
         return await asyncio.shield(self._question)
 
     async def _ask(self) -> str | None:
-        asker.set(SERVICE)
+        current_workload.set(SERVICE)
         try:
             async with self._database.read_connection() as connection:
                 cursor = await connection.execute("SELECT to_regclass('alembic_version') IS NOT NULL")

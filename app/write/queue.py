@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from app.db.shares import INGEST, asker
+from app.db.shares import INGEST, current_workload
 from app.domain.errors import OverloadedError, UnavailableError
 from app.domain.usage import ParsedBatch
 from app.write.batch import Ingestor
@@ -92,7 +92,7 @@ class IngestQueue:
             await asyncio.gather(*self._writers, return_exceptions=True)
 
     async def _write_groups(self) -> None:
-        asker.set(INGEST)  # a task of its own, for all whose batches wait
+        current_workload.set(INGEST)  # a task of its own, for all whose batches wait
         while self._waiting:
             group = self._next_group()
             try:

@@ -14,7 +14,7 @@ from app.auth.authenticate import GUESSES_AT_ONCE, Authenticator, presented_key
 from app.auth.store import KeyRequest, create_key, list_keys, revoke_key
 from app.db import pipeline
 from app.db.engine import Connection, Database
-from app.db.pipeline import Asked
+from app.db.pipeline import Select
 from app.domain.errors import BadInputError, NotFoundError, UnauthenticatedError, UnavailableError
 from app.domain.principal import Principal, Role
 from tests.clock import NOW
@@ -109,7 +109,7 @@ async def test_guesses_are_looked_up_few_at_a_time_and_behind_everybody_else(dat
     made = [await create_key(database, KeyRequest(Role.ADMIN), NOW) for _ in range(3)]
     asked: list[int] = []
 
-    async def ask(connection: Connection, questions: list[Asked]) -> Any:
+    async def ask(connection: Connection, questions: list[Select]) -> Any:
         asked.append(len(questions[0].values["digests"]))
         return await pipeline.ask(connection, questions)
 

@@ -31,7 +31,7 @@ async def stalled_questions(database_url: str) -> AsyncIterator[None]:
 async def held(turns: Turns, connections: int) -> None:
     """Wait until questions hold so many connections."""
     async with asyncio.timeout(60):
-        while turns.held(Purpose.QUESTION) < connections:  # noqa: ASYNC110 - there is no event of it
+        while turns.held(Purpose.QUERY) < connections:  # noqa: ASYNC110 - there is no event of it
             await asyncio.sleep(0.01)
 
 
@@ -53,7 +53,7 @@ async def test_questions_hold_their_share_and_what_is_reserved_is_there(
     sender = await gateway.key("ingest")
     async with stalled_questions(database_url):
         asking = [asyncio.create_task(gateway.graphql(HEAVY, headers)) for headers in tenants[:2] for _ in range(4)]
-        await held(turns, SHARES.questions)
+        await held(turns, SHARES.queries)
         answers = [
             await gateway.client.post("/v1/ingest/usage", json=[{**RECORD, "request_id": f"r{number}"}], headers=sender)
             for number in range(3)
@@ -63,12 +63,12 @@ async def test_questions_hold_their_share_and_what_is_reserved_is_there(
         assert {answer.status_code for answer in ready} == {200}
         wrong = await gateway.client.get("/v1/customer/analytics", headers={"X-API-Key": "wrong"})
         assert wrong.status_code == 401
-        assert turns.held(Purpose.QUESTION) == SHARES.questions
+        assert turns.held(Purpose.QUERY) == SHARES.queries
         assert not any(task.done() for task in asking)
     for answer in await asyncio.gather(*asking):
         assert "errors" not in answer
         assert len(answer["data"]) == 30
-    assert turns.held(Purpose.QUESTION) == 0
+    assert turns.held(Purpose.QUERY) == 0
 
 
 async def test_a_caller_who_waits_in_vain_is_told_that_the_gateway_is_busy(
@@ -89,7 +89,7 @@ async def test_a_caller_who_waits_in_vain_is_told_that_the_gateway_is_busy(
             for headers in tenants[:2]
             for number in range(SHARES.caller)
         ]
-        await held(turns, SHARES.questions)
+        await held(turns, SHARES.queries)
         answer = await gateway.graphql("{ gatewayStats { totalRequests } }", admin)
         (error,) = answer["errors"]
         assert (error["message"], error["extensions"]) == (BUSY, {"code": "BUSY", "retryAfter": 2})

@@ -18,7 +18,7 @@ import pytest
 
 from app.db import pipeline
 from app.db.engine import Database
-from app.db.pipeline import Asked
+from app.db.pipeline import Select
 from app.domain.usage import UsageRecord
 from app.settings import Settings
 from app.summaries.closing import close_days
@@ -100,12 +100,12 @@ async def headers_of(gateway: Gateway, name: str) -> dict[str, str]:
 
 
 @contextmanager
-def noted_questions() -> Iterator[list[list[Asked]]]:
+def noted_questions() -> Iterator[list[list[Select]]]:
     """Give the list to which the questions of each round trip are added."""
-    trips: list[list[Asked]] = []
+    trips: list[list[Select]] = []
     original = pipeline._ask
 
-    async def note(connection: Any, session: Any, questions: Sequence[Asked]) -> Any:
+    async def note(connection: Any, session: Any, questions: Sequence[Select]) -> Any:
         trips.append(list(questions))
         return await original(connection, session, questions)
 
@@ -114,7 +114,7 @@ def noted_questions() -> Iterator[list[list[Asked]]]:
         yield trips
 
 
-async def rows_read(database: Database, asked: Asked) -> int:
+async def rows_read(database: Database, asked: Select) -> int:
     """Return how many rows a statement's scans meet, those that a condition drops included."""
     async with database.transaction() as connection:
         await connection.execute("SET LOCAL enable_seqscan = off")  # which is cheaper for tables as small as these

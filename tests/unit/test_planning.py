@@ -22,11 +22,11 @@ OF_TENANT = Scope(tenant_key=7, identities=True)
 @pytest.mark.parametrize(
     ("question", "scope", "planning"),
     [
-        (Question("days", TENANT_METRICS, RANGE, bucket=Bucket.DAY), OF_TENANT, Planning.ONCE),
-        (Question("groups", TENANT_METRICS, RANGE, (MODEL, CALLER_KEY)), OF_TENANT, Planning.AS_IT_LIKES),
-        (Question("groups", TENANT_METRICS, RANGE, (MODEL, CALLER_KEY)), ALL, Planning.EACH_TIME),
-        (Question("project", TENANT_METRICS[:1], RANGE, filters=((PROJECT, "p"),)), ALL, Planning.ONCE),
-        (Question("total", TENANT_METRICS[:1], RANGE), ALL, Planning.AS_IT_LIKES),
+        (Question("days", TENANT_METRICS, RANGE, bucket=Bucket.DAY), OF_TENANT, Planning.GENERIC),
+        (Question("groups", TENANT_METRICS, RANGE, (MODEL, CALLER_KEY)), OF_TENANT, Planning.AUTO),
+        (Question("groups", TENANT_METRICS, RANGE, (MODEL, CALLER_KEY)), ALL, Planning.CUSTOM),
+        (Question("project", TENANT_METRICS[:1], RANGE, filters=((PROJECT, "p"),)), ALL, Planning.GENERIC),
+        (Question("total", TENANT_METRICS[:1], RANGE), ALL, Planning.AUTO),
     ],
 )
 def test_planning(question: Question, scope: Scope, planning: Planning) -> None:
