@@ -18,7 +18,7 @@ from app.write.catalog import load_catalog, parse_catalog, publish_models
 
 @catalog.command("load")
 def load_file(file: Annotated[Path, typer.Argument(help="A JSON array of entries.", exists=True, dir_okay=False, readable=True)]) -> None:
-    """Add and change entries. A first price holds for all time, a changed one from now on. Loading the same file again changes nothing."""
+    """Add and update entries. A first price applies to all time, a later one from now on. Loading the same file again changes nothing."""
     try:
         value = orjson.loads(file.read_bytes())
     except orjson.JSONDecodeError as error:
@@ -30,8 +30,8 @@ def load_file(file: Annotated[Path, typer.Argument(help="A JSON array of entries
 
 @catalog.command("publish")
 def publish(pattern: Annotated[str, typer.Argument(help="A glob over model ids and permaslugs, such as 'openai/*'.")]) -> None:
-    """Make the known models that match public."""
+    """Make the matching known models public."""
     published = run_with_database(load(), lambda database: publish_models(database, pattern))
     for permaslug in published:
         typer.echo(permaslug)
-    typer.echo(f"{len(published)} published" if published else "nothing that matches is private", err=True)
+    typer.echo(f"{len(published)} published" if published else "no private model matches", err=True)

@@ -12,7 +12,7 @@ from app.settings import load
 
 @database.command("upgrade")
 def upgrade_database() -> None:
-    """Bring the database to the newest schema."""
+    """Migrate the database to the newest schema."""
     with open_server(load()) as (url, _):
         changed = upgrade(url)
     typer.echo(f"{'migrated to' if changed else 'already at'} revision {HEAD_REVISION}")

@@ -1,6 +1,6 @@
-"""`tokengraph demo`: a gateway with something to see. Demo data if the database is empty, one key per role printed, then it serves.
+"""`tokengraph demo`: loads demo data into an empty database, prints one key per role, serves.
 
-It keeps its data in a folder of its own inside the data folder, so that `serve` never shows demo data.
+Its data is in a separate folder inside the data folder, so that `serve` never shows demo data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from app.auth.store import KeyRequest, create_key
 from app.cli.main import app
 from app.cli.rollups import progress_bar
 from app.cli.serve import Listen, run_server
-from app.cli.server import bind, leave_on_sigterm
+from app.cli.server import bind, exit_on_sigterm
 from app.cli.session import open_migrated
 from app.db.engine import Database
 from app.demo.generate import DEMO_TENANT, demo_catalog, generate_demo
@@ -53,13 +53,13 @@ _ROLES: dict[str, KeyRequest] = {
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
-    records: Annotated[int, typer.Option(help="Demo records, if the database is empty.", min=0)] = RECORDS,
-    reset: Annotated[bool, typer.Option("--reset", help="Remove the demo's data and keys first.")] = False,
+    records: Annotated[int, typer.Option(help="Number of demo records for an empty database.", min=0)] = RECORDS,
+    reset: Annotated[bool, typer.Option("--reset", help="Delete the demo's data and keys first.")] = False,
 ) -> None:
     """Load demo data if the database is empty, print a key per role, and serve."""
-    leave_on_sigterm()
-    settings = in_folder_of_its_own(load(workers=1))
-    sockets = bind(host, port)  # before data is loaded for minutes
+    exit_on_sigterm()
+    settings = with_demo_folder(load(workers=1))
+    sockets = bind(host, port)  # first: loading takes minutes
     address = f"http://{host}:{sockets[0].getsockname()[1]}"
     if reset:
         reset_demo(settings)
@@ -72,8 +72,8 @@ def demo(
         run_server(settings.model_copy(update={"database_url": url}), server, listen)
 
 
-def in_folder_of_its_own(settings: Settings) -> Settings:
-    """Return the settings with the demo's data folder. Each database of the operator has one: a load is completed where it began."""
+def with_demo_folder(settings: Settings) -> Settings:
+    """Return the settings with the demo's data folder, one per database URL: an interrupted load is completed in its database."""
     folder = settings.data_dir / "demo"
     if settings.database_url is not None:
         folder /= hashlib.sha256(settings.database_url.encode()).hexdigest()[:16]
@@ -81,9 +81,9 @@ def in_folder_of_its_own(settings: Settings) -> Settings:
 
 
 def reset_demo(settings: Settings) -> None:
-    """Remove the demo's data and keys. BadInputError: they are in a database of the operator; EmbeddedServerError: a process uses them."""
+    """Delete the demo's data and keys. BadInputError: they are in the operator's database; EmbeddedServerError: a process uses them."""
     if settings.database_url is not None:
-        raise BadInputError("--reset removes the embedded demo database only: empty the one of TOKENGRAPH_DATABASE_URL yourself")
+        raise BadInputError("--reset deletes only the embedded demo database; empty the database of TOKENGRAPH_DATABASE_URL yourself")
     EmbeddedServer(settings.data_dir).remove()
     for file in (_loading_file(settings), _keys_file(settings)):
         file.unlink(missing_ok=True)
@@ -106,7 +106,7 @@ async def _prepare(settings: Settings, url: str, records: int) -> tuple[int, dic
 async def load_demo(database: Database, marker: Path, count: int, clock: Clock) -> int:
     """Load `count` demo records into an empty database; return how many were written, 0 if it is not empty.
 
-    `marker` remembers what is being loaded, so that a load that was cut off is completed by the next one.
+    `marker` stores what is being loaded, so that the next call completes an interrupted load.
     """
     if marker.exists():
         plan = json.loads(marker.read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ async def load_demo(database: Database, marker: Path, count: int, clock: Clock) 
         async def write_some() -> None:
             nonlocal written
             while True:
-                # The writers share one generator: each batch is made by whoever is free, one at a time.
+                # The writers share one generator: only one of them takes a batch at a time.
                 async with taking:
                     batch = await asyncio.to_thread(_next_batch, records)
                 if batch is None:
@@ -149,24 +149,24 @@ def _next_batch(records: Iterator[UsageRecord]) -> ParsedBatch | None:
 
 
 async def demo_keys(database: Database, file: Path, now: datetime) -> dict[str, str]:
-    """Return a working key per role: those of an earlier start, kept in `file` (owner only), or new ones."""
+    """Return a valid key per role: those stored in `file` (readable by its owner only) by an earlier start, or new ones."""
     try:
-        kept: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
+        stored: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        kept = {}
+        stored = {}
     keys = {}
     for role, request in _ROLES.items():
-        secret = kept.get(role)
-        if secret is None or not await _opens(database, secret, now):
+        secret = stored.get(role)
+        if secret is None or not await _is_valid(database, secret, now):
             secret = (await create_key(database, request, now)).secret
         keys[role] = secret
-    if keys != kept:
+    if keys != stored:
         file.parent.mkdir(parents=True, exist_ok=True)
         _write_private(file, keys)
     return keys
 
 
-async def _opens(database: Database, secret: str, now: datetime) -> bool:
+async def _is_valid(database: Database, secret: str, now: datetime) -> bool:
     try:
         await Authenticator(database, None).authenticate(secret, now)
     except UnauthenticatedError:
@@ -188,7 +188,7 @@ def _announce(url: str, where: str, keys: dict[str, str]) -> None:
         ("Daily rankings", f"{url}/api/v1/datasets/rankings-daily"),
         ("REST documentation", f"{url}/docs"),
         ("Health, readiness, metrics", f"{url}/healthz  {url}/readyz  {url}/metrics"),
-        ("Demo data, and no other, in", where),
+        ("Demo data in", where),
         ("", ""),
         *((f"{role} key", f"{key}  (tenant {DEMO_TENANT})" if role == "tenant" else key) for role, key in keys.items()),
     ]

@@ -1,4 +1,4 @@
-"""`tokengraph documents`: trust the documents of a client's manifest, list what is trusted. It works beside a running server."""
+"""`tokengraph documents`: register the documents of a client's manifest, list trusted documents. A server may be running."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.web.documents import documents_path, manifest_files, read_manifest
 _CLIENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 _TOLD = 20
 
-documents = typer.Typer(help="Trusted documents: what clients may run by an id.", no_args_is_help=True)
+documents = typer.Typer(help="Trusted documents, which clients run by id.", no_args_is_help=True)
 app.add_typer(documents, name="documents")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -38,18 +38,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @documents.command("sync")
 def sync(
     manifest: Annotated[Path, typer.Argument(help="An Apollo manifest, or a JSON object of texts by id (Relay, graphql-codegen).")],
-    client: Annotated[
-        str, typer.Option(metavar="NAME", help="Whose documents these are; each client's are kept by themselves.")
-    ] = "default",
-    prune: Annotated[bool, typer.Option("--prune", help="Drop the client's documents that the manifest does not have.")] = False,
+    client: Annotated[str, typer.Option(metavar="NAME", help="Client that uses the documents; each client has its own set.")] = "default",
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the client's documents that are not in the manifest.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trust the documents of a manifest: all of them, or none if one of them is wrong. Doing it again changes nothing."""
+    """Register the documents of a manifest: all of them, or none if one is invalid. Running it again changes nothing."""
     if not _CLIENT.fullmatch(client):
         raise BadInputError("--client must be 1 to 64 letters, digits, dots, dashes and underscores, and may not begin with a dot")
     given = _read(manifest)
     if not given:
-        raise BadInputError(f"{printable(manifest)} holds no document; nothing was changed")
+        raise BadInputError(f"{printable(manifest)} has no documents; nothing was changed")
     _validate(given)
     folder = documents_path(load())
     with _locked(folder):
@@ -70,7 +68,7 @@ def sync(
 
 @documents.command("list")
 def list_documents(as_json: AsJson = False) -> None:
-    """List the trusted documents by client and id. Exit 1 if one of them would be refused."""
+    """List the trusted documents by client and id. Exit 1 if one of them is invalid."""
     folder = documents_path(load())
     engine = build_engine(build_schema())
     rows: list[tuple[str, Document, Prepared]] = []
@@ -95,12 +93,12 @@ def list_documents(as_json: AsJson = False) -> None:
 
 
 def _print_table(rows: list[tuple[str, Document, Prepared]]) -> None:
-    table = Table("id", "client", "operations", "characters", "refused because")
+    table = Table("id", "client", "operations", "characters", "error")
     for client, document, prepared in rows:
         operations = ", ".join(kind if name is None else f"{kind} {name}" for name, kind in _operations(prepared))
         error = prepared.errors[0].message if prepared.errors else ""
         cells = (document.id, client, operations, f"{len(document.text):,}", error)
-        # As texts, so that nothing that a manifest holds is taken for markup; ids whole, to be copied.
+        # As Text, because a manifest must not be parsed as markup; ids are not wrapped, so that they can be copied.
         table.add_row(*(Text(printable(cell), no_wrap=number == 0) for number, cell in enumerate(cells)))
     console = Console()
     (console if console.is_terminal else Console(width=400)).print(table)
@@ -108,7 +106,7 @@ def _print_table(rows: list[tuple[str, Document, Prepared]]) -> None:
 
 
 def _operations(prepared: Prepared) -> list[tuple[str | None, str]]:
-    alone = len(prepared.operations) == 1  # by no name, in a document without one
+    alone = len(prepared.operations) == 1  # without a name
     return [(name, kind.value) for name, kind in prepared.operations.items() if name is not None or alone]
 
 
@@ -133,15 +131,15 @@ def _validate(given: tuple[Document, ...]) -> None:
         place = "" if not error.locations else f" (line {error.locations[0].line})"
         typer.echo(f"{printable(document.id)}: {printable(error.message)}{place}", err=True)
     if wrong:
-        raise BadInputError(f"{len(wrong):,} of {len(given):,} documents do not fit the schema; nothing was stored")
+        raise BadInputError(f"{len(wrong):,} of {len(given):,} documents are invalid in the schema; nothing was stored")
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the folder, which is made if need be."""
+    """Lock the folder for changes by this process; create it if needed."""
     try:
         if folder.exists() and not folder.is_dir():
-            raise BadInputError(f"{printable(folder)} is one manifest, which is itself what is trusted: replace the file, or set a folder")
+            raise BadInputError(f"{printable(folder)} is a single manifest: replace the file, or set a folder")
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
@@ -152,17 +150,17 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _merge(folder: Path, name: str, given: tuple[Document, ...], *, prune: bool) -> Merge:
-    kept: tuple[Document, ...] = ()
+    stored: tuple[Document, ...] = ()
     try:
-        asked = {document.id: document for document in given}
+        by_id = {document.id: document for document in given}
         for file in _files(folder):
             found = _read(file)
             if file.name == name:
-                kept = found
+                stored = found
             for document in found:
-                if document.id in asked and asked[document.id] != document:
+                if document.id in by_id and by_id[document.id] != document:
                     raise ManifestError(f"{conflict_of(document)} ({printable(file)})")
-        merge = merge_documents(kept, given, prune=prune)
+        merge = merge_documents(stored, given, prune=prune)
         parse_manifest(encode_manifest(merge.documents))  # a server must be able to read it
         return merge
     except ManifestError as error:
@@ -170,7 +168,7 @@ def _merge(folder: Path, name: str, given: tuple[Document, ...], *, prune: bool)
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Put content in a file's place at once, so that no server reads half of it."""
+    """Replace a file atomically, so that no server reads a part of it."""
     draft = file.with_name(f".{file.name}.new")
     try:
         with draft.open("wb") as opened:

@@ -1,4 +1,4 @@
-"""`tokengraph ingest`: files of requests through the one write, with a progress bar and a receipt."""
+"""`tokengraph ingest`: loads files of usage records, with a progress bar and a receipt."""
 
 from __future__ import annotations
 
@@ -27,46 +27,46 @@ from app.ingest.tables import ReadOptions
 from app.settings import load
 from app.write.batch import Ingestor
 
-_MAX_LEFT_OUT = 10
+_MAX_SKIPPED = 10
 
 
 @app.command("ingest")
 def ingest(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, directories; '-' is standard input (NDJSON by default).")],
-    file_format: Annotated[FileFormat | None, typer.Option("--format", help="By the file's name if not given.")] = None,
-    source: Annotated[SourceName | None, typer.Option(help="What the rows are; recognised by their columns if not given.")] = None,
+    file_format: Annotated[FileFormat | None, typer.Option("--format", help="Format of the files; default: by their extension.")] = None,
+    source: Annotated[SourceName | None, typer.Option(help="Format of the rows; default: recognised by their columns.")] = None,
     map_file: Annotated[
-        Path | None, typer.Option("--map", metavar="FILE.yaml", help="Which columns hold what, for any other table.")
+        Path | None, typer.Option("--map", metavar="FILE.yaml", help="Mapping of columns to fields, for any other table.")
     ] = None,
-    tenant: Annotated[str | None, typer.Option(help="The tenant of requests that name none; others are refused.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Tenant of requests that name none; other tenants are refused.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the receipt as JSON.")] = False,
     is_followed: Annotated[
-        bool, typer.Option("--follow", help="Go on with what is appended to NDJSON files, until Ctrl-C or SIGTERM.")
+        bool, typer.Option("--follow", help="Read lines that are appended to NDJSON files, until Ctrl-C or SIGTERM.")
     ] = False,
 ) -> None:
-    """Write files of requests.
+    """Load files of usage records.
 
-    A load that was cut off is completed by running it again. Exit 1 if anything was rejected or quarantined, or a file could not be read.
+    Run it again to complete an interrupted load. Exit 1 if a record was rejected or quarantined, or a file could not be read.
     """
     if tenant is not None and TENANT_PATTERN.fullmatch(tenant) is None:
         raise BadInputError("--tenant must be 1 to 128 of A-Z a-z 0-9 . _ : @ / -")
     if map_file is not None and source is not None:
-        raise BadInputError("--map says itself what the rows are: leave --source out")
+        raise BadInputError("--map and --source exclude each other")
     options = ReadOptions(system_clock(), tenant, source if map_file is None else read_map(map_file))
     if is_followed:
         _refuse_to_follow(files, file_format)
-        with _told_at_the_end(as_json) as total:
+        with _printed_receipt(as_json) as total:
             follow_files(files, options, total)
         return
     found = find_files(files, file_format)
-    _name_left_out(found)
-    with _told_at_the_end(as_json) as total:
+    _warn_skipped(found)
+    with _printed_receipt(as_json) as total:
         run_with_database(load(), lambda database: _write_all(database, found, options, total))
 
 
 @contextmanager
-def _told_at_the_end(as_json: bool) -> Iterator[FilesReceipt]:
-    """Yield a receipt to add to; print it whatever happens, because what went in before an error is in."""
+def _printed_receipt(as_json: bool) -> Iterator[FilesReceipt]:
+    """Yield a receipt to add to; print it also after an error, because earlier batches are stored."""
     total = FilesReceipt()
     try:
         yield total
@@ -89,14 +89,14 @@ async def _write_all(database: Database, found: Found, options: ReadOptions, tot
                     total.add(printable(path), part.parsed, await ingestor.ingest(part.parsed))
                     bar.update(task, completed=part.bytes_read)
             except BadInputError as error:
-                # The other files are read all the same: to run again for one is to read all of them.
+                # The other files are still read: running again for one file reads all of them.
                 total.failures.append(error.message)
 
 
 def _refuse_to_follow(files: list[Path], file_format: FileFormat | None) -> None:
-    """Raise BadInputError for what cannot be followed."""
+    """Raise BadInputError for files and formats that cannot be followed."""
     if file_format not in (None, "ndjson"):
-        raise BadInputError("--follow reads NDJSON: of other formats the end must be there")
+        raise BadInputError("--follow reads NDJSON only: other formats must be complete")
     for path in files:
         if is_compressed(path):
             raise BadInputError(f"{printable(path)}: a compressed file cannot be followed; read it once, without --follow")
@@ -104,11 +104,11 @@ def _refuse_to_follow(files: list[Path], file_format: FileFormat | None) -> None
             raise BadInputError(f"{printable(path)}: --follow takes files, not directories")
 
 
-def _name_left_out(found: Found) -> None:
-    names = [printable(path) for path in found.left_out[:_MAX_LEFT_OUT]]
+def _warn_skipped(found: Found) -> None:
+    names = [printable(path) for path in found.left_out[:_MAX_SKIPPED]]
     if names:
         more = len(found.left_out) - len(names)
-        typer.echo(f"not read, because their names say no known format: {', '.join(names)}{f' and {more} more' if more else ''}", err=True)
+        typer.echo(f"not read, because of an unknown extension: {', '.join(names)}{f' and {more} more' if more else ''}", err=True)
 
 
 def _progress() -> Progress:

@@ -1,4 +1,4 @@
-"""`tokengraph ingest --follow`: signals, waiting for the database, and words for whoever watches."""
+"""`tokengraph ingest --follow`: signals, waiting for the database, and messages."""
 
 from __future__ import annotations
 
@@ -34,32 +34,32 @@ _START_PAUSE: Final = 2.0
 
 
 def follow_files(files: Sequence[Path], options: ReadOptions, total: FilesReceipt) -> None:
-    """Write what files hold and what is appended to them, until Ctrl-C, SIGTERM or the end of standard input; sum it up in `total`."""
-    # The pool tells of every try to connect; here it is said once.
+    """Write the lines of files, and those appended later, until Ctrl-C, SIGTERM or the end of standard input; add to `total`."""
+    # The pool logs every attempt to connect; here it is reported once.
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     watches = [Watch(PipeTail(sys.stdin.buffer) if is_standard_input(path) else FileTail(path), LineParser(options)) for path in files]
     for sign in _SIGNALS:
-        signal.signal(sign, _leave)
-    total.tells_at_once = True
+        signal.signal(sign, _interrupt)
+    total.prints_at_once = True
     try:
         lost = _follow_when_reachable(watches, total)
     except _Stopped:
         lost = 0
     if lost:
-        total.failures.append(f"{lost} records were read and could not be written: follow again from the beginning")
+        total.failures.append(f"{lost} records were read but not written: follow again from the beginning")
 
 
 def _follow_when_reachable(watches: Sequence[Watch], total: FilesReceipt) -> int:
-    """Follow once the database can be reached; afterwards it is waited for with the batch in hand."""
-    is_told = False
+    """Follow once the database can be reached; later the follower waits for it with the current batch."""
+    is_reported = False
     while True:
         try:
             with open_migrated(load()) as (url, server):
                 return asyncio.run(_follow(url, server, watches, total))
         except UnavailableError as error:
-            if not is_told:
-                _tell_waiting(error)
-            is_told = True
+            if not is_reported:
+                _report_waiting(error)
+            is_reported = True
             time.sleep(_START_PAUSE)
 
 
@@ -67,7 +67,7 @@ class _Stopped(BaseException):
     """Raised by a signal before the event loop takes them over."""
 
 
-def _leave(*_: object) -> None:
+def _interrupt(*_: object) -> None:
     raise _Stopped
 
 
@@ -76,7 +76,7 @@ async def _follow(url: str, server: EmbeddedServer | None, watches: Sequence[Wat
     loop = asyncio.get_running_loop()
 
     def stop_once() -> None:
-        # The second signal ends the process, should what is under way not come to its end.
+        # The second signal ends the process, if the current batch does not finish.
         stop.set()
         for sign in _SIGNALS:
             loop.remove_signal_handler(sign)
@@ -86,7 +86,7 @@ async def _follow(url: str, server: EmbeddedServer | None, watches: Sequence[Wat
         loop.add_signal_handler(sign, stop_once)
     for watch in watches:
         if isinstance(watch.tail, FileTail) and not watch.tail.is_there():
-            typer.echo(f"{watch.tail.name} is not there yet; waiting for it", err=True)
+            typer.echo(f"{watch.tail.name} does not exist yet; waiting for it", err=True)
     try:
         async with Database(url, min_size=1, max_size=2) as database:
             ingestor = Ingestor(database)
@@ -103,14 +103,14 @@ async def _follow(url: str, server: EmbeddedServer | None, watches: Sequence[Wat
             def report(tail: Tail, batch: ParsedBatch, receipt: Receipt) -> None:
                 total.add(tail.name, batch, receipt)
 
-            return await Follower(watches, write, report, _tell_waiting, system_clock).run(stop)
+            return await Follower(watches, write, report, _report_waiting, system_clock).run(stop)
     finally:
         for watch in watches:
             watch.tail.close()
 
 
-def _tell_waiting(error: UnavailableError | None) -> None:
+def _report_waiting(error: UnavailableError | None) -> None:
     if error is None:
-        typer.echo("the database is back", err=True)
+        typer.echo("the database can be reached again", err=True)
     else:
         typer.echo("the database cannot be reached; waiting for it", err=True)

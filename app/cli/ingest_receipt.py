@@ -1,4 +1,4 @@
-"""The receipt of many files: the sums of their batches' receipts and the first errors, in words and as JSON."""
+"""The receipt of several files: the sums of their batches' receipts and the first errors, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ class FilesReceipt:
     errors: list[dict[str, Any]] = field(default_factory=list)
     reasons: list[dict[str, Any]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
-    """What kept a file, or the rest of it, from being read."""
+    """Why a file, or the rest of it, could not be read."""
     unknown_fields: set[str] = field(default_factory=set)
     private_models: set[str] = field(default_factory=set)
-    tells_at_once: bool = False
-    """Whether what is wrong is printed as it comes, and not at the end."""
+    prints_at_once: bool = False
+    """Whether errors are printed when they occur, not at the end."""
 
     @property
     def is_clean(self) -> bool:
-        """Whether everything went in, now or before."""
+        """Whether all records are stored."""
         return not (self.rejected or self.quarantined or self.failures)
 
     def add(self, name: str, parsed: ParsedBatch, receipt: Receipt) -> None:
-        """Take in the receipt of a batch of the file `name`."""
+        """Add the receipt of a batch of the file `name`."""
         self.received += receipt.received
         self.inserted += receipt.inserted
         self.duplicates += receipt.duplicates
         self.rejected += receipt.rejected
         self.quarantined += receipt.quarantined
-        told = len(self.errors), len(self.reasons)
+        before = len(self.errors), len(self.reasons)
         for error in receipt.errors[: MAX_ERRORS - len(self.errors)]:
             self.errors.append({"file": name, "index": error.index, "field": error.field, "message": error.message})
         for item in parsed.quarantined[: MAX_ERRORS - len(self.reasons)]:
             for reason in item.reasons[: MAX_ERRORS - len(self.reasons)]:
                 self.reasons.append({"file": name, "index": item.index, "field": reason.field, "message": reason.message})
-        if self.tells_at_once:
-            _print_errors(self.errors[told[0] :], self.reasons[told[1] :])
+        if self.prints_at_once:
+            _print_errors(self.errors[before[0] :], self.reasons[before[1] :])
         _add_names(self.unknown_fields, receipt.unknown_fields)
         _add_names(self.private_models, receipt.private_models)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented receipt, over all files; what is not always there only if there is any of it."""
+        """Return the documented receipt over all files; optional members only if they are not empty."""
         answer: dict[str, Any] = {
             "received": self.received,
             "inserted": self.inserted,
@@ -91,7 +91,7 @@ def _print_errors(errors: Iterable[dict[str, Any]], reasons: Iterable[dict[str, 
 
 
 def print_receipt(receipt: FilesReceipt) -> None:
-    """Print the sums, and on standard error what is wrong."""
+    """Print the sums to standard output, and errors to standard error."""
     if receipt.received:
         counts = {
             "received": receipt.received,
@@ -101,7 +101,7 @@ def print_receipt(receipt: FilesReceipt) -> None:
             **({"quarantined": receipt.quarantined} if receipt.quarantined else {}),
         }
         typer.echo("  ".join(f"{name} {count:,}" for name, count in counts.items()))
-    if not receipt.tells_at_once:
+    if not receipt.prints_at_once:
         _print_errors(receipt.errors, receipt.reasons)
     for failure in receipt.failures:
         typer.echo(f"error: {failure}", err=True)

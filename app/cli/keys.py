@@ -1,4 +1,4 @@
-"""`tokengraph keys`: make, import, list, revoke. They work beside a running server."""
+"""`tokengraph keys`: create, import, list, revoke. A server may be running."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TENANT_PATTERN = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
 
 
 def parse_expiry(text: str | None) -> datetime | None:
-    """Read an ISO 8601 instant; one without offset is UTC. BadInputError: it is none."""
+    """Parse an ISO 8601 instant; without an offset it is UTC. BadInputError: invalid."""
     if text is None:
         return None
     try:
@@ -40,10 +40,10 @@ def _request(role: Role, tenant: str | None, name: str, expires: str | None) -> 
     return KeyRequest(role=role, tenant_id=tenant, name=name, expires_at=parse_expiry(expires))
 
 
-KeyRole = Annotated[Role, typer.Option("--role", help="What the key may do.")]
-KeyTenant = Annotated[str | None, typer.Option("--tenant", help="The tenant it belongs to; made if new.")]
-KeyName = Annotated[str, typer.Option("--name", help="A note on what it is for.")]
-KeyExpiry = Annotated[str | None, typer.Option("--expires", help="ISO 8601 instant from which it opens nothing.")]
+KeyRole = Annotated[Role, typer.Option("--role", help="Permissions of the key.")]
+KeyTenant = Annotated[str | None, typer.Option("--tenant", help="The tenant of the key; created if new.")]
+KeyName = Annotated[str, typer.Option("--name", help="A note on the use of the key.")]
+KeyExpiry = Annotated[str | None, typer.Option("--expires", help="ISO 8601 instant at which the key expires.")]
 
 
 @keys.command("create")
@@ -54,13 +54,13 @@ def create(
     expires: KeyExpiry = None,
     as_json: Annotated[bool, typer.Option("--json", help='Print {"id":...,"key":...}.')] = False,
 ) -> None:
-    """Make a key. It is shown once: only a hash is kept."""
+    """Create a key. It is shown once: only a hash is stored."""
     request = _request(role, tenant, name, expires)
     made = run_with_database(load(), lambda database: create_key(database, request, system_clock()))
     if as_json:
         typer.echo(json.dumps({"id": made.id, "key": made.secret}))
     else:
-        typer.echo(f"{made.secret}\n\nid {made.id}, role {role.value}. Keep it: it cannot be shown again.")
+        typer.echo(f"{made.secret}\n\nid {made.id}, role {role.value}. Save it: it cannot be shown again.")
 
 
 @keys.command("import")
@@ -69,13 +69,13 @@ def import_all(
     tenant: KeyTenant = None,
     name: KeyName = "",
     expires: KeyExpiry = None,
-    stdin: Annotated[bool, typer.Option("--stdin", help="Read the keys from standard input, one a line.")] = False,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read the keys from standard input, one per line.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help='Print {"imported":[ids],"known":N}.')] = False,
 ) -> None:
-    """Let keys of another system work here, with any prefix. Only a hash is kept. All or none; importing again changes nothing."""
+    """Import keys of another system, with any prefix. Only hashes are stored. All keys or none; importing again changes nothing."""
     request = _request(role, tenant, name, expires)
     if not stdin:
-        raise BadInputError("keys are read from standard input, so that they show in no list of processes: add --stdin")
+        raise BadInputError("keys are read from standard input, because arguments are visible in process lists: add --stdin")
     lines = sys.stdin.read().splitlines()
     added, known = run_with_database(load(), lambda database: import_keys(database, request, lines, system_clock()))
     if as_json:
@@ -83,7 +83,7 @@ def import_all(
         return
     for key in added:
         typer.echo(f"{key.id}\t{key.prefix}…")
-    typer.echo(f"{len(added)} imported, {known} were here already", err=True)
+    typer.echo(f"{len(added)} imported, {known} existed already", err=True)
 
 
 @keys.command("list")
@@ -120,6 +120,6 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON 
 
 @keys.command("revoke")
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="The id that `keys list` shows.")]) -> None:
-    """Revoke a key, at once and for good. What it asked stays attributed to it."""
+    """Revoke a key, immediately and permanently. Its past requests stay attributed to it."""
     run_with_database(load(), lambda database: revoke_key(database, key_id, system_clock()))
     typer.echo(f"{key_id} is revoked")

@@ -1,4 +1,4 @@
-"""The `tokengraph` command: its groups, and how its errors are told."""
+"""The `tokengraph` command: its groups and error output."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ app = typer.Typer(
     add_completion=False,
 )
 keys = typer.Typer(help="API keys of this gateway.", no_args_is_help=True)
-catalog = typer.Typer(help="The model catalog: names, prices, what is public.", no_args_is_help=True)
-rollups = typer.Typer(help="Prove that the rollups equal the records, or derive them anew.", no_args_is_help=True)
+catalog = typer.Typer(help="The model catalog: names, prices, public models.", no_args_is_help=True)
+rollups = typer.Typer(help="Verify that the rollups equal the records, or rebuild them.", no_args_is_help=True)
 database = typer.Typer(help="The database's schema.", no_args_is_help=True)
 schema = typer.Typer(help="The GraphQL schema.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
@@ -37,7 +37,7 @@ def _register() -> None:
 
 
 def main() -> None:
-    """Run the command line. An error of ours is one line on standard error and exit code 1; so is a database that cannot be reached."""
+    """Run the command line. A TokengraphError, such as an unreachable database, is one line on standard error and exit code 1."""
     _register()
     try:
         app(standalone_mode=True)

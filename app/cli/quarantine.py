@@ -1,4 +1,4 @@
-"""`tokengraph quarantine`: look at records that were kept aside, release them, drop them. It works beside a running server."""
+"""`tokengraph quarantine`: list, show, release and drop quarantined records. A server may be running."""
 
 from __future__ import annotations
 
@@ -40,23 +40,23 @@ from app.write.quarantine import QUARANTINE_LIMIT
 _LISTED = 100
 _TOLD = 100
 
-quarantine = typer.Typer(help="Records that wait for a decision.", no_args_is_help=True)
+quarantine = typer.Typer(help="Quarantined records.", no_args_is_help=True)
 app.add_typer(quarantine, name="quarantine")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="ID...", help="The ids that `quarantine list` shows.")]
-AllOf = Annotated[str | None, typer.Option("--all-of", metavar="SOURCE", help="All records of a source that wait, in place of ids.")]
+AllOf = Annotated[str | None, typer.Option("--all-of", metavar="SOURCE", help="All waiting records of a source, instead of ids.")]
 
 
 @quarantine.command("list")
 def list_waiting(
-    source: Annotated[str | None, typer.Option(help="Only what came in by this way, such as otlp.")] = None,
-    tenant: Annotated[str | None, typer.Option(help="Only of this tenant: the sender's, or else the one that the record names.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=QUARANTINE_LIMIT, help="Records at most.")] = _LISTED,
-    include_resolved: Annotated[bool, typer.Option("--all", help="Also what was released or dropped.")] = False,
+    source: Annotated[str | None, typer.Option(help="Only records of this source, such as otlp.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only records of this tenant: the sender's, else that of the record.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=QUARANTINE_LIMIT, help="Maximum number of records.")] = _LISTED,
+    include_resolved: Annotated[bool, typer.Option("--all", help="Include released and dropped records.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the records that wait, oldest first."""
+    """List waiting records, oldest first."""
     wanted = QuarantineFilter(source, tenant, include_resolved)
 
     async def work(database: Database) -> tuple[list[QuarantinedRow], int]:
@@ -66,25 +66,25 @@ def list_waiting(
     if as_json:
         typer.echo(json.dumps([_as_json(row) for row in rows]))
         return
-    table = Table("id", "received", "source", "tenant", "request", "what is wrong", *(["decided"] if include_resolved else []))
+    table = Table("id", "received", "source", "tenant", "request", "errors", *(["decided"] if include_resolved else []))
     for row in rows:
-        told = [_told_reason(reason) for reason in _reasons(row)]
+        texts = [_format_reason(reason) for reason in _reasons(row)]
         cells = [
             str(row.id),
             format_seconds(row.received_at),
             row.source,
             row.tenant_id or "",
             row.request_id or "",
-            "".join(told[:1]) + (f" (and {len(told) - 1} more)" if len(told) > 1 else ""),
+            "".join(texts[:1]) + (f" (and {len(texts) - 1} more)" if len(texts) > 1 else ""),
             *([row.resolution or ""] if include_resolved else []),
         ]
-        # As texts, so that nothing that a sender wrote is taken for markup; ids whole, to be copied.
+        # As Text, because values of senders must not be parsed as markup; ids are not wrapped, so that they can be copied.
         table.add_row(*(Text(printable(cell), no_wrap=number == 0) for number, cell in enumerate(cells)))
     console = Console()
     if console.is_terminal:
         console.print(table)
     else:
-        # Written to a file or a pipe there is no width to keep to.
+        # A file or a pipe has no width.
         Console(width=400).print(table)
     typer.echo(f"{waiting:,} {'record waits' if waiting == 1 else 'records wait'}")
 
@@ -93,7 +93,7 @@ def list_waiting(
 def show(
     record_id: Annotated[str, typer.Argument(metavar="ID", help="An id that `quarantine list` shows.")], as_json: AsJson = False
 ) -> None:
-    """Show one record: its values as they were read, and what is wrong with them."""
+    """Show one record: its values as they were read, and the errors."""
     known, _ = read_ids([record_id])
     row = run_with_database(load(), lambda database: fetch_quarantined_record(database, known[0])) if known else None
     if row is None:
@@ -103,9 +103,9 @@ def show(
         return
     decided = "waits" if row.resolved_at is None else f"{row.resolution} at {format_seconds(row.resolved_at)}"
     sender = "" if row.sender_tenant_id is None else f", by a key of tenant {row.sender_tenant_id}"
-    typer.echo(f"{row.id}: {decided}; came in by {row.source} at {format_seconds(row.received_at)}{sender}")
+    typer.echo(f"{row.id}: {decided}; received from {row.source} at {format_seconds(row.received_at)}{sender}")
     for reason in _reasons(row):
-        typer.echo(f"  wrong: {_told_reason(reason)}")
+        typer.echo(f"  error: {_format_reason(reason)}")
     for name, value in row.record.items():
         typer.echo(f"  {printable(name)} = {printable(json.dumps(value, ensure_ascii=False))}")
 
@@ -115,12 +115,12 @@ def release(
     ids: Ids = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Put a value in the place of what was kept; FIELD= takes it away. Repeatable."),
+        typer.Option("--set", metavar="FIELD=VALUE", help="Replace a stored value; FIELD= removes it. Repeatable."),
     ] = None,
     all_of: AllOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write records that wait, with changes, and mark them released. Exit 1 if any of them is not released by then."""
+    """Write waiting records, with changes, and mark them as released. Exit 1 if any of them is not released."""
     changes = parse_settings(settings or [])
     _check_choice(ids, all_of)
     if all_of is not None and changes.get("request_id") is not None:
@@ -134,7 +134,7 @@ def release(
     try:
         run_with_database(load(), work)
     finally:
-        _tell_release(total, as_json)
+        _print_release(total, as_json)
     if total.still_quarantined or total.dropped_before or total.not_found:
         raise typer.Exit(1)
 
@@ -143,13 +143,13 @@ def release(
 def drop(
     ids: Ids = None,
     all_of: AllOf = None,
-    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask before all of a source are dropped.")] = False,
+    is_sure: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation with --all-of.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop records that wait: they are in no sum, and there is no way back. Exit 1 if any of them is not dropped by then."""
+    """Drop waiting records; they cannot be restored. Exit 1 if any of them is not dropped."""
     _check_choice(ids, all_of)
     if all_of is not None and not is_sure:
-        typer.confirm(f"Drop all records of {printable(all_of)} that wait?", abort=True, err=True)
+        typer.confirm(f"Drop all waiting records of {printable(all_of)}?", abort=True, err=True)
     total = DropReceipt()
 
     async def work(database: Database) -> None:
@@ -159,13 +159,13 @@ def drop(
     try:
         run_with_database(load(), work)
     finally:
-        _tell_drop(total, as_json)
+        _print_drop(total, as_json)
     if total.released_before or total.not_found:
         raise typer.Exit(1)
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, object]:
-    """Read `field=value` texts into changes by field name; an empty value takes one away. BadInputError: no such field, or twice."""
+    """Parse `field=value` into changes by field name; an empty value removes one. BadInputError: unknown or repeated field."""
     changes: dict[str, object] = {}
     for text in settings:
         name, equals, value = text.partition("=")
@@ -183,7 +183,7 @@ def _check_choice(ids: list[str] | None, all_of: str | None) -> None:
 
 
 async def _chosen(database: Database, ids: list[str], all_of: str | None) -> AsyncIterator[list[str]]:
-    """Give the ids in portions that one call takes; of a source, those that wait now, each once."""
+    """Yield the ids in parts of at most MAX_IDS; of a source, the ids of its waiting records, each once."""
     if all_of is None:
         for first in range(0, len(ids), MAX_IDS):
             yield ids[first : first + MAX_IDS]
@@ -210,7 +210,7 @@ def _add_drop(total: DropReceipt, part: DropReceipt) -> None:
     total.not_found += part.not_found
 
 
-def _tell_release(total: ReleaseReceipt, as_json: bool) -> None:
+def _print_release(total: ReleaseReceipt, as_json: bool) -> None:
     counts = {
         "released": total.released,
         "duplicates": total.duplicates,
@@ -221,29 +221,29 @@ def _tell_release(total: ReleaseReceipt, as_json: bool) -> None:
         still = [{"id": item.id, "reasons": [_reason_json(reason) for reason in item.reasons]} for item in total.still_quarantined]
         typer.echo(json.dumps({**counts, "still_quarantined": still, "not_found": total.not_found}))
         return
-    _tell_counts({**counts, "still quarantined": len(total.still_quarantined), "not found": len(total.not_found)})
+    _print_counts({**counts, "still quarantined": len(total.still_quarantined), "not found": len(total.not_found)})
     for item in total.still_quarantined[:_TOLD]:
         for reason in item.reasons:
-            typer.echo(f"{item.id}: {_told_reason(reason)}", err=True)
-    _tell_not_found(total.not_found)
+            typer.echo(f"{item.id}: {_format_reason(reason)}", err=True)
+    _print_not_found(total.not_found)
 
 
-def _tell_drop(total: DropReceipt, as_json: bool) -> None:
+def _print_drop(total: DropReceipt, as_json: bool) -> None:
     counts = {"dropped": total.dropped, "released_before": total.released_before, "dropped_before": total.dropped_before}
     if as_json:
         typer.echo(json.dumps({**counts, "not_found": total.not_found}))
         return
-    _tell_counts({**counts, "not found": len(total.not_found)})
-    _tell_not_found(total.not_found)
+    _print_counts({**counts, "not found": len(total.not_found)})
+    _print_not_found(total.not_found)
 
 
-def _tell_counts(counts: dict[str, int]) -> None:
+def _print_counts(counts: dict[str, int]) -> None:
     first, *others = counts.items()
-    told = [first, *((name, count) for name, count in others if count)]
-    typer.echo("  ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in told))
+    texts = [first, *((name, count) for name, count in others if count)]
+    typer.echo("  ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in texts))
 
 
-def _tell_not_found(ids: list[str]) -> None:
+def _print_not_found(ids: list[str]) -> None:
     for text in ids[:_TOLD]:
         typer.echo(f"{printable(text)}: no quarantined record has this id", err=True)
 
@@ -252,7 +252,7 @@ def _reasons(row: QuarantinedRow) -> list[Reason]:
     return [Reason(reason["field"], reason["message"]) for reason in row.reasons]
 
 
-def _told_reason(reason: Reason) -> str:
+def _format_reason(reason: Reason) -> str:
     return printable(reason.message if reason.field is None else f"{reason.field} {reason.message}")
 
 

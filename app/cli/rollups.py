@@ -1,4 +1,4 @@
-"""`tokengraph rollups` and `tokengraph snapshot`: proof, repair, and the snapshot on demand."""
+"""`tokengraph rollups` and `tokengraph snapshot`: verification, rebuild, and the network snapshot."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from app.write.state import fetch_write_state
 
 _SHOWN = 100
 
-From = Annotated[str | None, typer.Option("--from", help="First UTC date, YYYY-MM-DD; all there is if not given.")]
-To = Annotated[str | None, typer.Option("--to", help="Last UTC date, inclusive.")]
+From = Annotated[str | None, typer.Option("--from", help="First UTC date, YYYY-MM-DD; default: the first record.")]
+To = Annotated[str | None, typer.Option("--to", help="Last UTC date, inclusive; default: the last record.")]
 
 
 def progress_bar() -> Progress:
-    """Return the progress bar of long work, on standard error."""
+    """Return a progress bar on standard error."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -53,8 +53,8 @@ async def _chosen_range(database: Database, first: str | None, last: str | None)
     return chosen if chosen.start < chosen.end else None
 
 
-async def _kept_part(database: Database, whole: TimeRange | None) -> tuple[TimeRange | None, datetime | None]:
-    """The part of a range that records are kept of, and the instant from which they are (None: all are)."""
+async def _retained_part(database: Database, whole: TimeRange | None) -> tuple[TimeRange | None, datetime | None]:
+    """Return the part of a range with retained records, and the first retained instant (None: all are retained)."""
     since = (await fetch_write_state(database)).records_since
     if whole is None or since is None:
         return whole, since
@@ -64,7 +64,7 @@ async def _kept_part(database: Database, whole: TimeRange | None) -> tuple[TimeR
 def _describe(difference: Difference) -> str:
     key = ", ".join(f"{name}={value}" for name, value in difference.key.items())
     if difference.stored is None or difference.expected is None:
-        return f"{difference.rollup} ({key}): {'missing' if difference.stored is None else 'should not be there'}"
+        return f"{difference.rollup} ({key}): {'missing' if difference.stored is None else 'must not exist'}"
     wrong = [
         f"{name} is {difference.stored[name]}, the records give {value}"
         for name, value in difference.expected.items()
@@ -75,10 +75,10 @@ def _describe(difference: Difference) -> str:
 
 @rollups.command("verify")
 def verify(first: From = None, last: To = None) -> None:
-    """Compare every rollup with the records that are kept; exit 1 and list what differs."""
+    """Compare every rollup with the retained records; exit 1 and list the differences."""
 
     async def work(database: Database) -> tuple[int, list[Difference], datetime | None]:
-        whole, since = await _kept_part(database, await _chosen_range(database, first, last))
+        whole, since = await _retained_part(database, await _chosen_range(database, first, last))
         chunks = [] if whole is None else chunks_of(whole)
         found: list[Difference] = []
         with progress_bar() as bar:
@@ -91,22 +91,22 @@ def verify(first: From = None, last: To = None) -> None:
 
     checked, differences, since = run_with_database(load(), work)
     if since is not None:
-        typer.echo(f"records are kept from {format_instant(since)} on: older rollups have nothing to be compared with")
+        typer.echo(f"records are retained from {format_instant(since)} on: older rollups were not compared")
     for difference in differences:
         typer.echo(_describe(difference))
     if differences:
         more = " or more" if len(differences) == _SHOWN else ""
-        typer.echo(f"{len(differences)}{more} rollup rows differ; `tokengraph rollups rebuild` derives them anew", err=True)
+        typer.echo(f"{len(differences)}{more} rollup rows differ; `tokengraph rollups rebuild` rebuilds them", err=True)
         raise typer.Exit(1)
     typer.echo(f"the rollups equal the records ({checked} months of rollups checked)")
 
 
 @rollups.command("rebuild")
 def rebuild_all(first: From = None, last: To = None) -> None:
-    """Derive the rollups anew from the records that are kept. Writers wait for a month at a time, readers do not wait."""
+    """Rebuild the rollups from the retained records. Writers wait for a month at a time, readers do not wait."""
 
     async def work(database: Database) -> int:
-        whole, since = await _kept_part(database, await _chosen_range(database, first, last))
+        whole, since = await _retained_part(database, await _chosen_range(database, first, last))
         for text, name in ((first, "--from"), (last, "--to")):
             if text is not None and since is not None and midnight(parse_date(text, name)) < since:
                 raise BadInputError(not_kept(since))

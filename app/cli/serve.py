@@ -1,4 +1,4 @@
-"""`tokengraph serve`: migrates, serves, runs the jobs, and keeps the embedded server alive."""
+"""`tokengraph serve`: migrates, serves, runs the jobs, and restarts the embedded server if it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.main import app
-from app.cli.server import Server, Supervisor, allow_connections, bind, leave_on_sigterm
+from app.cli.server import Server, Supervisor, allow_connections, bind, exit_on_sigterm
 from app.cli.session import open_migrated
 from app.embedded.server import EmbeddedServer
 from app.settings import Settings, load
@@ -24,7 +24,7 @@ _WATCH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where to serve, bound already, and what to say once it does."""
+    """Bound sockets to serve on, and a callback for the start."""
 
     sockets: list[socket.socket]
     announce: Callable[[], None]
@@ -37,7 +37,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Processes; more than one needs TOKENGRAPH_REDIS_URL.", min=1, max=64)] = None,
 ) -> None:
     """Migrate the database, serve, and run the jobs. No demo data."""
-    leave_on_sigterm()
+    exit_on_sigterm()
     settings = load(**({} if workers is None else {"workers": workers}))
     sockets = bind(host, port)
     url = f"http://{host}:{sockets[0].getsockname()[1]}"
@@ -47,9 +47,9 @@ def serve(
 
 
 def run_server(settings: Settings, server: EmbeddedServer | None, listen: Listen) -> None:
-    """Serve until a signal. `settings.database_url` is set; `server`: the embedded one, to be started again if it dies."""
+    """Serve until a signal. `settings.database_url` is set; `server`: the embedded one, which is restarted if it ends."""
     stopped = threading.Event()
-    watch = threading.Thread(target=_keep_alive, args=(server, stopped), daemon=True) if server is not None else None
+    watch = threading.Thread(target=_restart_if_ended, args=(server, stopped), daemon=True) if server is not None else None
     if watch is not None:
         watch.start()
     try:
@@ -100,10 +100,10 @@ def _serve_in_workers(settings: Settings, sockets: list[socket.socket], announce
         Supervisor(config, sockets, announce).run()
 
 
-def _keep_alive(server: EmbeddedServer | None, stopped: threading.Event) -> None:
+def _restart_if_ended(server: EmbeddedServer | None, stopped: threading.Event) -> None:
     while server is not None and not stopped.wait(_WATCH_SECONDS):
         try:
             if server.ensure_running():
-                typer.echo("the embedded PostgreSQL had stopped; it runs again", err=True)
+                typer.echo("the embedded PostgreSQL had stopped; it was restarted", err=True)
         except Exception as error:
             typer.echo(f"the embedded PostgreSQL cannot be started: {error}", err=True)

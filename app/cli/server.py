@@ -1,4 +1,4 @@
-"""The HTTP server's processes: sockets that are bound before anything long, workers that are ready before it is said, an end that comes."""
+"""The processes of the HTTP server: sockets bound first, an announcement when all workers are ready, a bounded shutdown."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from app.domain.errors import BadInputError
 from app.web.http_protocol import BoundedConfig
 
 CLOSING_SECONDS: Final = 10.0
-"""After open requests were ended: for what was taken to be written and connections to be closed. Then the process is ended."""
+"""Time after open requests were cancelled, to write accepted records and close connections. Then the process is ended."""
 
 _OTHER_FILES: Final = 256
-"""Files and connections of a process beside those of callers."""
+"""Files and connections of a process other than client connections."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Return sockets bound to all addresses of a host; nobody can connect before a server listens. BadInputError: it cannot be done."""
+    """Return sockets bound to all addresses of a host, not yet listening. BadInputError: they cannot be bound."""
     bound: list[socket.socket] = []
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
@@ -42,12 +42,12 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for one in bound:
             one.close()
-        raise BadInputError(f"{host} port {port} cannot be listened on: {error.strerror}. Choose another with --port") from None
+        raise BadInputError(f"{host} port {port} cannot be bound: {error.strerror}. Choose another with --port") from None
     return bound
 
 
 def allow_connections(wanted: int) -> int:
-    """Let this process and its workers open as many files as that takes, as far as the system lets it; return how many connections fit."""
+    """Raise the limit of open files for `wanted` connections as far as allowed; return how many connections fit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -57,10 +57,10 @@ def allow_connections(wanted: int) -> int:
 
 
 class Server(uvicorn.Server):
-    """The server of this process. Says when it listens; ends within a stated time after a signal, even if its event loop is stuck."""
+    """The server of this process. Announces when it listens; ends within a fixed time after a signal, even if its event loop hangs."""
 
     def __init__(self, config: BoundedConfig, announce: Callable[[], None], end: Callable[[], None]) -> None:
-        """`end`: ends the process at once; called from a thread if the time is over."""
+        """`end`: ends the process immediately; called from a thread after the time limit."""
         super().__init__(config)
         self._announce = announce
         self._end = end
@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
             self._announce()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop."""
+        """Start the shutdown."""
         if not self.should_exit:
             overdue = threading.Timer(self._patience, self._end)
             overdue.daemon = True
@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
 
 
 class Supervisor(Multiprocess):
-    """The parent of several workers. Says when all of them serve; ends those that do not end in time."""
+    """The parent of several workers. Announces when all of them serve; kills those that do not end in time."""
 
     def __init__(self, config: BoundedConfig, sockets: list[socket.socket], announce: Callable[[], None]) -> None:
         super().__init__(config, sockets)
@@ -97,7 +97,7 @@ class Supervisor(Multiprocess):
             self._announce = None
 
     def join_all(self) -> None:
-        """Wait for the workers to end, and kill those that do not."""
+        """Wait for the workers to end; kill those that do not."""
         deadline = time.monotonic() + self._patience
         for process in self.processes:
             process.process.join(max(0.0, deadline - time.monotonic()))
@@ -112,6 +112,6 @@ class Supervisor(Multiprocess):
             sys.exit(STARTUP_FAILURE)
 
 
-def leave_on_sigterm() -> None:
-    """Let SIGTERM unwind the process, so that the embedded server is left; uvicorn raises it again after its own shutdown."""
+def exit_on_sigterm() -> None:
+    """Make SIGTERM raise SystemExit, so that the embedded server is released; uvicorn raises the signal again after its own shutdown."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

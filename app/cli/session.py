@@ -1,4 +1,4 @@
-"""What every command that needs data begins with: a server (the operator's, or the embedded one), migrated, and a way to it."""
+"""Database access of commands: the operator's server or the embedded one, migrated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @contextmanager
 def open_server(settings: Settings) -> Iterator[tuple[str, EmbeddedServer | None]]:
-    """Yield a URL, and the embedded server that was joined if none was given. The last to leave the embedded server stops it."""
+    """Yield a URL, and the embedded server if no URL is set. The last process that uses the embedded server stops it."""
     if settings.database_url is not None:
         yield settings.database_url, None
         return
@@ -31,14 +31,14 @@ def open_server(settings: Settings) -> Iterator[tuple[str, EmbeddedServer | None
 
 @contextmanager
 def open_migrated(settings: Settings) -> Iterator[tuple[str, EmbeddedServer | None]]:
-    """Yield as `open_server` does, after bringing the schema up to date."""
+    """Migrate the database, then yield as `open_server`."""
     with open_server(settings) as (url, server):
         upgrade(url)
         yield url, server
 
 
 def run_with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) -> T:
-    """Run `work` in an event loop of its own, on a migrated database."""
+    """Run `work` on a migrated database, in a new event loop."""
 
     async def run(url: str) -> T:
         async with Database(url, min_size=1, max_size=4) as database:

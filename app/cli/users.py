@@ -1,4 +1,4 @@
-"""`tokengraph users`: erase who one is. It works beside a running server."""
+"""`tokengraph users`: erase the identity of a user. A server may be running."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from app.cli.session import run_with_database
 from app.settings import load
 from app.write.erase import erase_user
 
-users = typer.Typer(help="End users, as records name them.", no_args_is_help=True)
+users = typer.Typer(help="End users of the records.", no_args_is_help=True)
 app.add_typer(users, name="users")
 
 
 @users.callback()
 def group() -> None:
-    """Keep `erase` a command of the group, though it is the only one."""
+    """Make `erase` a subcommand although it is the only one."""
 
 
 @users.command("erase")
-def erase(user_id: Annotated[str, typer.Argument(metavar="ID", help="The user's id, as records carry it.")]) -> None:
-    """Erase a user's id and names, for good. What the user used stays counted under an anonymous id."""
+def erase(user_id: Annotated[str, typer.Argument(metavar="ID", help="The `user_id` of the records.")]) -> None:
+    """Erase a user's id and names permanently. Usage stays counted under an anonymous id."""
     erased = run_with_database(load(), lambda database: erase_user(database, user_id))
     if erased.anonymous_id is not None:
         known = "1 tenant" if erased.tenants == 1 else f"{erased.tenants} tenants"
-        typer.echo(f"erased: the user is {erased.anonymous_id} from now on, without a name, to {known}")
+        typer.echo(f"erased: the user is now {erased.anonymous_id}, without a name, in {known}")
     typer.echo(f"{erased.quarantined_records} quarantined records lost the user's id and name")

@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema: once among all processes, in one transaction, giving up rather than waiting on a lock."""
+"""Migrates a database to the newest schema: in one process, in one transaction, with a lock timeout."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD_REVISION = "0007"
-"""The revision this code needs; a test holds it equal to the newest script, so that start-up need not load Alembic."""
+"""The revision that this code needs. A test compares it with the newest script, so that start-up does not load Alembic."""
 
 _LOCK = 0x746F6B656E67  # "tokeng"
 
 
 def include_object(item: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
-    """Tell whether Alembic compares this object: not the monthly partitions, which are made as records need them."""
+    """Tell whether Alembic compares this object: monthly partitions are excluded."""
     return not (kind == "table" and reflected and name is not None and name.startswith("usage_records_"))
 
 
 def alembic_config() -> Config:
-    """Return Alembic's configuration: of the source tree, or of the installed package."""
+    """Return Alembic's configuration, of the source tree or of the installed package."""
     from alembic.config import Config
 
     package = Path(__file__).parent
@@ -33,7 +33,7 @@ def alembic_config() -> Config:
 
 
 def current_revision(url: str) -> str | None:
-    """Return the revision a database is at; None: never migrated. UnavailableError: no connection."""
+    """Return the revision of a database; None: never migrated. UnavailableError: no connection."""
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
             if connection.execute("SELECT to_regclass('alembic_version')").fetchone() == (None,):
@@ -45,7 +45,7 @@ def current_revision(url: str) -> str | None:
 
 
 def upgrade(url: str) -> bool:
-    """Migrate the database to the newest revision; True if there was anything to do.
+    """Migrate the database to the newest revision; return True if it was not current.
 
     Processes that start together take turns at an advisory lock of the transaction. A migration that cannot get its table lock within
     10 seconds fails and leaves everything as it was.

@@ -1,4 +1,4 @@
-"""The tables, declared: catalog, identity, keys, records, snapshot as SQLModel; `rollup_tables` derives the rollups from the cube.
+"""The tables as SQLModel: catalog, identities, keys, records, snapshot. `rollup_tables` derives the rollups from the cube.
 
 Migrations create them (a test holds both equal). Keys of a tenant's table begin with or contain the tenant, no triggers, and no
 foreign key on the facts, so that the schema can be distributed by tenant.
@@ -42,7 +42,7 @@ def _instant() -> Any:
 
 
 def _name() -> Any:
-    """Text that sorts by code point."""
+    """Text, sorted by code point."""
     return Field(sa_type=Text(collation="C"))
 
 
@@ -51,7 +51,7 @@ def _surrogate() -> Any:
 
 
 class Provider(SQLModel, table=True):
-    """A company that serves models. `slug` is what records say, `name` what people read."""
+    """A company that serves models. `slug` is its name in records, `name` its display name."""
 
     __tablename__ = "providers"
     __table_args__: ClassVar[Any] = (UniqueConstraint("slug"),)
@@ -63,9 +63,9 @@ class Provider(SQLModel, table=True):
 class Model(SQLModel, table=True):
     """One served model: a public id and the dated permaslug and variant under it.
 
-    `entry_id` is the catalog entry whose prices, name and publicity hold for it: itself when it is listed, the entry of its public id
-    when it is not, null when the catalog knows neither. `is_public` is the entry's, kept here for the readers; `ranked_public`: what it was
-    when the closed days were ranked. Where they differ, those rankings are not to be used.
+    `entry_id` is the catalog entry with its prices, name and visibility: itself if it is listed, else the entry of its public id, null if
+    the catalog has neither. `is_public` is a copy of the entry's; `ranked_public` is its value when the closed days were ranked. If they
+    differ, those rankings must not be used.
     """
 
     __tablename__ = "models"
@@ -73,7 +73,7 @@ class Model(SQLModel, table=True):
         UniqueConstraint("public_id", "permaslug"),
         Index("models_permaslug", "permaslug"),
         Index("models_ranking_stale", "id", postgresql_where="is_ranking_stale"),
-        # Which entry holds for a model: what records named without the catalog may be many under one public id.
+        # Models of one catalog entry: many unlisted models may have the same public id.
         Index("models_listed_public_id", "public_id", postgresql_where="is_listed"),
         Index("models_listed_permaslug", "permaslug", postgresql_where="is_listed"),
     )
@@ -86,12 +86,12 @@ class Model(SQLModel, table=True):
     is_listed: bool
     is_public: bool
     ranked_public: bool
-    # A column, so that the server knows how few rows have it and looks into the index.
+    # A generated column has statistics, so the planner knows that few rows have it and uses the index.
     is_ranking_stale: bool | None = Field(sa_column=Column(Boolean, Computed("is_public <> ranked_public", persisted=True)))
 
 
 class ModelPrice(SQLModel, table=True):
-    """The price of a catalog entry in `[valid_from, valid_to)`. A null component contributes nothing and leaves the request unpriced."""
+    """The price of a catalog entry in `[valid_from, valid_to)`. A null component contributes 0, and the request counts as unpriced."""
 
     __tablename__ = "model_prices"
     __table_args__: ClassVar[Any] = (CheckConstraint("valid_from < valid_to", name="model_prices_period"),)
@@ -126,7 +126,7 @@ class Project(SQLModel, table=True):
 
 
 class CallerKey(SQLModel, table=True):
-    """A tenant's API key at the router, as records name it: something to group by, which opens nothing here."""
+    """A tenant's API key at the router, as named in records: a dimension, not a credential of this gateway."""
 
     __tablename__ = "caller_keys"
     __table_args__: ClassVar[Any] = (PrimaryKeyConstraint("tenant_id", "id"), UniqueConstraint("tenant_id", "external_id"))
@@ -136,7 +136,7 @@ class CallerKey(SQLModel, table=True):
 
 
 class User(SQLModel, table=True):
-    """An end user, known by one id on the whole router."""
+    """An end user, with one id for all tenants."""
 
     __tablename__ = "users"
     __table_args__: ClassVar[Any] = (UniqueConstraint("external_id"),)
@@ -145,7 +145,7 @@ class User(SQLModel, table=True):
 
 
 class TenantUser(SQLModel, table=True):
-    """A user as one tenant knows it. `username` is the newest one that the tenant's records gave, at `username_at`."""
+    """A user of one tenant. `username` is the newest one in the tenant's records, of `username_at`."""
 
     __tablename__ = "tenant_users"
     __table_args__: ClassVar[Any] = (Index("tenant_users_user", "user_id"),)
@@ -156,7 +156,7 @@ class TenantUser(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key to this gateway. Only its SHA-256 is kept; `prefix` is for recognising it in a list."""
+    """An API key of this gateway. Only its SHA-256 is stored; `prefix` identifies it in lists."""
 
     __tablename__ = "api_keys"
     __table_args__: ClassVar[Any] = (
@@ -190,7 +190,7 @@ _COUNTS = (
 
 
 class UsageRecordRow(SQLModel, table=True):
-    """One request at the router. Identity columns are surrogates, 0 where the record names none; one partition a month."""
+    """One request at the router. Identity columns are surrogate keys, 0 if the record has none. One partition per month."""
 
     __tablename__ = "usage_records"
     __table_args__: ClassVar[Any] = (
@@ -198,7 +198,7 @@ class UsageRecordRow(SQLModel, table=True):
         CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
         CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
         CheckConstraint("attempt >= 1", name="usage_records_attempt"),
-        # The last minutes of all tenants. Records come in nearly by time, so a few bytes for many of them tell where those are.
+        # For the last minutes of all tenants. Records arrive nearly in the order of time, so a block range index is small and selective.
         Index(
             "usage_records_occurred_at",
             "occurred_at",
@@ -236,9 +236,9 @@ class UsageRecordRow(SQLModel, table=True):
 
 
 class RecentRequest(SQLModel, table=True):
-    """Ids of the records taken since the last rotation: what makes a retry a duplicate when its timestamp differs.
+    """Ids of the records since the last rotation: they make a retry with another timestamp a duplicate.
 
-    `digest` is the 128-bit BLAKE2b of the request id. `recent_requests` takes the new ones; at a rotation it becomes `previous_requests`.
+    `digest` is the 128-bit BLAKE2b of the request id. New ids go to `recent_requests`; a rotation renames it to `previous_requests`.
     """
 
     __tablename__ = "recent_requests"
@@ -247,7 +247,7 @@ class RecentRequest(SQLModel, table=True):
 
 
 class PreviousRequest(SQLModel, table=True):
-    """The generation of ids before `recent_requests`."""
+    """The ids before those of `recent_requests`."""
 
     __tablename__ = "previous_requests"
     tenant_id: int = Field(sa_column=Column(Integer, primary_key=True))
@@ -264,9 +264,9 @@ class RequestRotation(SQLModel, table=True):
 
 
 class WriteState(SQLModel, table=True):
-    """What every writer must know to be current: one row. `epoch` grows whenever what writers remember may be wrong.
+    """State that every writer checks: one row. `epoch` is incremented when caches of writers may be stale.
 
-    `records_since`: the instant from which on records are kept (null: all are); older ones were dropped, and are refused.
+    `records_since`: the first retained instant (null: all records are retained); older records were dropped and are refused.
     """
 
     __tablename__ = "write_state"
@@ -277,9 +277,9 @@ class WriteState(SQLModel, table=True):
 
 
 class ClosingState(SQLModel, table=True):
-    """Which days are closed: one row. Days before `closed_until` are, but those in `reopened_days`.
+    """The closed days: one row. Days before `closed_until` are closed, except those in `reopened_days`.
 
-    What is kept of the cube holds also that day's records from before `partly_until`; it is the day's start where there are none. The
+    Summaries also contain the records of that day before `partly_until`, which is the start of the day if there are none. The
     counts are as of when that was derived, and only decide which way is shorter: `partly_cube_rows`, the cube's rows of the day, and
     `partly_hour_records`, the records before `partly_until` of its hour.
     """
@@ -301,7 +301,7 @@ class ClosingState(SQLModel, table=True):
 
 
 class ReopenedDay(SQLModel, table=True):
-    """A closed day of which what is kept is no longer true: it is to be closed anew. `marks`: how often it was marked."""
+    """A closed day with outdated summaries, which must be closed again. `marks`: number of writes that marked it."""
 
     __tablename__ = "reopened_days"
     day: date = Field(sa_column=Column(Date, primary_key=True))
@@ -309,7 +309,7 @@ class ReopenedDay(SQLModel, table=True):
 
 
 class DayRanking(SQLModel, table=True):
-    """A closed day's ranking: its first public models by tokens, and in the place after them the sum of all others, without a permaslug."""
+    """A closed day's ranking: its top public models by tokens, and after them the sum of all others, without a permaslug."""
 
     __tablename__ = "rankings_by_day"
     day: date = Field(sa_column=Column(Date, primary_key=True))
@@ -319,9 +319,9 @@ class DayRanking(SQLModel, table=True):
 
 
 class QuarantinedRecord(SQLModel, table=True):
-    """A record that contradicts itself or breaks a rule, from a source that cannot mend it; in no sum until a person releases it.
+    """A record that contradicts itself or breaks a rule, from a source that cannot correct it. It counts in no sum until it is released.
 
-    `id` is a digest of its content, so that what is sent again is not kept twice. `sender_tenant_id`: the tenant that the sender's key was
+    `id` is a digest of its content, so that a repeated record is stored once. `sender_tenant_id`: the tenant that the sender's key was
     bound to. `resolution` null: it waits.
     """
 
@@ -344,7 +344,7 @@ class QuarantinedRecord(SQLModel, table=True):
 
 
 class NetworkSnapshot(SQLModel, table=True):
-    """A stored answer of the network surface, served as it is."""
+    """A stored answer of the network root."""
 
     __tablename__ = "network_snapshots"
     generated_at: datetime = Field(sa_column=Column(DateTime(timezone=True), primary_key=True))

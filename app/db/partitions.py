@@ -1,6 +1,6 @@
-"""Monthly partitions of `usage_records`: made ahead by a job and on demand by the write that needs one, dropped whole.
+"""Monthly partitions of `usage_records`: created ahead by a job or by the write that needs one, and dropped as a whole.
 
-Which months are kept, `write_state` says; a month that is not is never made again.
+`write_state` has the first retained month; earlier partitions are never created again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from app.db.engine import Connection, Database
 
 _LOCK = 0x7061727473  # "parts"
 _NAME = re.compile(r"usage_records_(\d{4})_(\d{2})", re.ASCII)
-# Tells a partition that was detached to be dropped from one that an operator set aside.
+# A comment that distinguishes a partition detached for dropping from one that an operator detached.
 _TO_BE_DROPPED = "tokengraph: its records are no longer kept"
 
 Month = tuple[int, int]
@@ -21,12 +21,12 @@ Month = tuple[int, int]
 
 
 def month_of(instant: datetime) -> Month:
-    """Return the UTC month that an instant in UTC falls in."""
+    """Return the UTC month of an instant in UTC."""
     return instant.year, instant.month
 
 
 def next_month(month: Month) -> Month:
-    """Return the month after."""
+    """Return the next month."""
     year, number = month
     return (year + 1, 1) if number == 12 else (year, number + 1)
 
@@ -45,14 +45,14 @@ def first_instant(month: Month) -> datetime:
 
 
 async def lock_partitions(connection: Connection) -> None:
-    """Hold off whoever makes partitions, until the caller's transaction ends."""
+    """Block the creation of partitions until the caller's transaction ends."""
     await connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
 async def ensure_partitions(database: Database, months: Iterable[Month]) -> None:
-    """Make the partitions of `months` that are missing. Readers and writers of other months go on meanwhile.
+    """Create the missing partitions of `months`, without blocking readers and writers of other months.
 
-    A month that is no longer kept is left out. A writer that remembers otherwise finds no partition, and reads the state anew.
+    Months before the first retained one are skipped. A writer with a stale cache then finds no partition, and reads the state again.
     """
     for month in sorted(set(months)):
         name = f"usage_records_{month[0]:04d}_{month[1]:02d}"
@@ -64,7 +64,7 @@ async def ensure_partitions(database: Database, months: Iterable[Month]) -> None
             await lock_partitions(connection)
             if await _exists(connection, name) or not await _is_kept(connection, month):
                 continue
-            # Made aside and then attached: attaching locks the parent only against other changes of its shape.
+            # Created detached and then attached: attaching only locks the parent against other schema changes.
             await connection.execute(f"CREATE TABLE {name} (LIKE usage_records INCLUDING ALL)")
             await connection.execute(
                 f"ALTER TABLE usage_records ATTACH PARTITION {name} FOR VALUES FROM ('{start} 00:00:00+00') TO ('{end} 00:00:00+00')"
@@ -72,7 +72,7 @@ async def ensure_partitions(database: Database, months: Iterable[Month]) -> None
 
 
 async def _exists(connection: Connection, name: str) -> bool:
-    # A look at the table of tables, not to_regclass(): that one may answer from a cache older than the lock just waited for.
+    # A query of pg_class, not to_regclass(): the latter may use a cache from before the lock.
     cursor = await connection.execute(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE n.nspname = current_schema() AND c.relname = %s)",
@@ -89,13 +89,13 @@ async def _is_kept(connection: Connection, month: Month) -> bool:
 
 
 async def drop_partitions(database: Database, before: datetime) -> list[Month]:
-    """Drop the partitions that end at or before `before`, an instant up to which no record is taken any more; return their months.
+    """Drop the partitions that end at or before `before`, an instant before which records are refused; return their months.
 
-    Begins where a run that was cut off has ended. One run at a time. Readers and writers go on: a partition is detached once those are
-    through that may still see it. DatabaseBusyError: they took too long; what is left is for the next run.
+    Continues an interrupted run. One run at a time. Readers and writers are not blocked: a partition is detached after the transactions
+    that may see it. DatabaseBusyError: they took too long; the next run continues.
     """
     dropped = []
-    # Lent for questions, but it is the one that is in no transaction: a concurrent detaching has two of its own.
+    # Autocommit, because DETACH CONCURRENTLY manages its own two transactions.
     async with database.read_connection() as connection:
         for name, attached, pending in await _fetch_partitions(connection, before):
             if attached and pending:
@@ -116,7 +116,7 @@ def _month_of_partition(name: str) -> Month:
 
 
 async def _fetch_partitions(connection: Connection, before: datetime) -> list[tuple[str, bool, bool]]:
-    """Name, whether attached, whether a detaching is under way, of each that is to go; that one first, because no other may begin."""
+    """Name, whether attached, and whether a detach is pending, of each partition to drop; a pending one first, because it blocks others."""
     cursor = await connection.execute(
         "/* app:partitions */ SELECT c.relname, i.inhrelid IS NOT NULL, coalesce(i.inhdetachpending, false) AS pending FROM pg_class c"
         " LEFT JOIN pg_inherits i ON i.inhrelid = c.oid AND i.inhparent = 'usage_records'::regclass"

@@ -1,4 +1,4 @@
-"""The tables of the rollups, derived from the cube. Migrations create them (a test holds both equal)."""
+"""The tables of the rollups, derived from the cube. Migrations create them; a test compares both."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _KEY_TYPES: dict[str, Any] = {dimension.key: SmallInteger if dimension.key_type 
 
 
 _MORE_INDEXES = {
-    # The open days of those who ask without a tenant.
+    # Open days, all tenants.
     BY_DAY_ALL.name: ("day",),
-    # One model's days.
+    # Days of one model.
     BY_DAY_MODEL.name: ("model_id", "day"),
-    # All tenants, all projects of some days.
+    # All tenants or projects of some days.
     BY_DAY_TENANT.name: ("day",),
     BY_DAY_PROJECT.name: ("day",),
-    # What is closed anew, and a few days of one model.
+    # Days that are closed again, and a few days of one model.
     BY_DAY_MODEL_USER.name: ("day", "model_id"),
 }
 
@@ -61,7 +61,7 @@ def _build_rollup_table(rollup: Rollup) -> Table:
         indexes.append(Index(f"{rollup.name}_{columns[0].removesuffix('_id')}", *columns))
     is_spending = rollup in (*SPENDERS.rollups, *MODEL_SPENDERS.rollups)
     if is_spending and rollup is not BY_DAY_MODEL_USER:
-        # Each bucket's greatest, without a look at the table; the columns are the measures in their order.
+        # The top users of each bucket by index-only scans; the columns are the measures in their order.
         ranks: list[str | ColumnElement[Any]] = [desc(measure) for measure in measures]
         before = [column for column in rollup.key if column != USER.key]
         indexes.append(Index(f"{rollup.name}_greatest", *before, *ranks, postgresql_include=["user_id"]))

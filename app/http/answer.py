@@ -1,4 +1,4 @@
-"""How every route answers: JSON, with its errors in the surface's own form."""
+"""Responses of routes: JSON, with errors in the form of the URL's document."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def json_response(value: Any, status: int = 200, headers: dict[str, str] | None 
 
 
 async def answer(envelope: Envelope, request: Request, respond: Callable[[], Awaitable[Response]]) -> Response:
-    """Run a route; its errors take the surface's own form, and an unexpected one shows nothing of itself."""
+    """Run a route; return errors in the form of its document, and unexpected ones without details."""
     try:
         return await respond()
     except TokengraphError as error:
         shown = error
     except ClientDisconnect:
-        raise  # nobody is there to be answered
+        raise  # the client is gone
     except Exception:
         log.exception("request %s failed", getattr(request.state, "request_id", ""))
         shown = TokengraphError()

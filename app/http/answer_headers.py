@@ -1,4 +1,4 @@
-"""What every answer tells caches and browsers, decided in one place, on its way out. Default: it is its caller's alone."""
+"""Cache and security headers of every answer, decided in one place. By default an answer is private."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 Header = tuple[bytes, bytes]
 
 KEY_HEADERS: Final = frozenset({b"authorization", b"x-api-key"})
-"""Headers of a request that may hold a key: an answer to one that has either may be its caller's alone."""
+"""Request headers that may contain a key: the answer to such a request may be private."""
 
 PRIVATE: Final = b"private, no-store"
 
@@ -19,11 +19,11 @@ _ENCODING: Final = "Accept-Encoding"
 
 
 def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool, varies: tuple[str, ...] = ()) -> list[Header]:
-    """Return the headers of an answer with what each has to say: who may store it, what it depends on, that its type is to be believed.
+    """Return the headers of an answer, completed by Cache-Control, Vary and X-Content-Type-Options.
 
-    An answer is public if it says so and is no error, and private with a validator if it says so and has one. Any other is not stored.
-    `keyed`: whether the request had one of KEY_HEADERS. `varies`: other headers of the request that the answer depends on. Names of the
-    answer's headers are in lower case.
+    An answer is public if it is declared so and is no error, private with a validator if it is declared so and has one, else not stored.
+    `keyed`: whether the request had one of KEY_HEADERS. `varies`: other request headers that the answer depends on. Names of the
+    answer's headers are lower-case.
     """
     kept: list[Header] = []
     control = b""
@@ -49,6 +49,6 @@ def complete_headers(status: int, headers: Iterable[Header], *, keyed: bool, var
 
 @lru_cache(maxsize=256)
 def _join_vary(caller: tuple[str, ...], declared: tuple[bytes, ...], others: tuple[str, ...]) -> bytes:
-    """Return one `Vary` of all names, each once."""
+    """Return one `Vary` header with all names, each once."""
     names = [name.strip() for line in declared for name in line.decode("latin-1").split(",")]
     return ", ".join({name.lower(): name for name in (*caller, *names, *others) if name}.values()).encode("latin-1")

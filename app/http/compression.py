@@ -1,4 +1,4 @@
-"""Answers compressed as their callers accept: whole ones at once, downloads piece by piece. What is large is compressed off the event loop.
+"""Compression of answers by `Accept-Encoding`: whole bodies at once, downloads in parts. Large bodies are compressed off the event loop.
 
 Nothing here is open to guessing a secret by the length of an answer (BREACH): an answer holds no secret that outlives it, and no
 browser sends a key by itself.
@@ -19,13 +19,13 @@ from zstandard import ZstdCompressor
 from app.http.answer_headers import Header
 
 CODINGS: Final = ("zstd", "br", "gzip")
-"""Content codings, the one with the smallest answers first: 430 kB of rankings take 39, 43 and 40 kB, and 3, 2 and 2.5 ms."""
+"""Content codings, the best compression first: 430 kB of rankings take 39, 43 and 40 kB, and 3, 2 and 2.5 ms."""
 
 LEAST_BYTES: Final = 1024
-"""Shorter bodies fit into one packet as they are."""
+"""Shorter bodies fit into one packet uncompressed."""
 
 _INLINE_BYTES: Final = 32 * 1024
-"""Compressed in about a millisecond at most."""
+"""Compressing this takes about a millisecond at most."""
 
 _LONGEST_HEADER: Final = 512
 _ZSTD_LEVEL: Final = 6
@@ -37,7 +37,7 @@ _GZIP_WINDOW: Final = 31
 
 
 def choose_coding(accept_encoding: str, available: tuple[str, ...] = CODINGS) -> str | None:
-    """Return the available coding with the highest weight in an `Accept-Encoding` header, the first of equals; None: send it as it is."""
+    """Return the available coding with the highest weight in an `Accept-Encoding` header, the first of equals; None: do not compress."""
     return _choose_coding(accept_encoding, available) if len(accept_encoding) <= _LONGEST_HEADER else None
 
 
@@ -68,10 +68,10 @@ def _weight_of(parameters: list[str]) -> float:
 
 
 class Encoder(Protocol):
-    """Compresses a body piece by piece."""
+    """Compresses a body in parts."""
 
     def add(self, piece: bytes) -> bytes:
-        """Return what is to be sent after this piece: nothing, as long as little came."""
+        """Return the bytes to send after this part; may be empty."""
 
     def end(self) -> bytes:
         """Return the rest."""
@@ -108,12 +108,12 @@ def compress(body: bytes, coding: str) -> bytes:
 
 
 async def compress_apart(size: int, work: Callable[[], bytes]) -> bytes:
-    """Return what a piece of work returns that compresses this many bytes: in a thread if they are many."""
+    """Run work that compresses this many bytes, in a thread if they are many."""
     return work() if size <= _INLINE_BYTES else await asyncio.to_thread(work)
 
 
 class CodedBody:
-    """A body that is sent often. Each of its compressed forms is made once and stays, as long as all take no more than the body."""
+    """A body that is sent often. Each of its compressed forms is made once and cached, while all together are not larger than the body."""
 
     __slots__ = ("_forms", "plain")
 
@@ -123,7 +123,7 @@ class CodedBody:
 
     @property
     def size(self) -> int:
-        """Bytes of the body and, at most, of its forms."""
+        """Maximum bytes of the body and its forms."""
         return len(self.plain) * (2 if len(self.plain) >= LEAST_BYTES else 1)
 
     def take(self, coding: str) -> bytes:
@@ -135,18 +135,18 @@ class CodedBody:
                 self._forms[coding] = form
         return form
 
-    async def take_apart(self, coding: str) -> bytes:
+    async def compress_in_thread(self, coding: str) -> bytes:
         """Return the body in a coding, compressed off the event loop if it is large."""
         return self.take(coding) if coding in self._forms else await compress_apart(len(self.plain), lambda: self.take(coding))
 
 
 def read_accept_encoding(headers: Iterable[Header]) -> str:
-    """Return the header `Accept-Encoding` of a request, all of its lines."""
+    """Return the `Accept-Encoding` header of a request, its lines joined."""
     return ",".join(value.decode("latin-1") for name, value in headers if name == b"accept-encoding")
 
 
 def is_compressible(status: int, headers: Iterable[Header]) -> bool:
-    """Tell whether an answer may be compressed: a whole body of text, which nobody compressed or wants as it is."""
+    """Tell whether an answer may be compressed: a complete text body, not compressed yet and without `no-transform`."""
     if status < 200 or status in (204, 205, 206, 304):
         return False
     compressible = False
@@ -160,9 +160,9 @@ def is_compressible(status: int, headers: Iterable[Header]) -> bool:
 
 
 def coded_headers(headers: Iterable[Header], coding: str, length: int | None) -> list[Header]:
-    """Return the headers of an answer in a coding. `length`: bytes; None: not known before the end.
+    """Return the headers of an answer in a coding. `length`: bytes; None: not known yet.
 
-    A validator becomes weak: a strong one would say that the bytes are those of the body as it is.
+    A validator becomes weak: a strong one would identify the bytes of the uncompressed body.
     """
     kept: list[Header] = []
     for name, value in headers:
@@ -177,7 +177,7 @@ def coded_headers(headers: Iterable[Header], coding: str, length: int | None) ->
 
 
 class CompressionMiddleware:
-    """Compresses every answer that may be compressed, if its caller accepts it."""
+    """Compresses every answer that may be compressed, if the caller accepts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -189,7 +189,7 @@ class CompressionMiddleware:
 
 
 class _CompressedAnswer:
-    """One answer on its way out. Its headers wait for the first piece of the body, which tells whether there are more."""
+    """One answer. Its headers are sent with the first part of the body, which tells whether there are more."""
 
     def __init__(self, coding: str, send: Send) -> None:
         self._coding = coding
@@ -226,6 +226,6 @@ class _CompressedAnswer:
         piece = message.get("body", b"")
         more = message.get("more_body", False)
         made = await compress_apart(len(piece), lambda: encoder.add(piece) + (b"" if more else encoder.end()))
-        if made or not more or not self._begun:  # the first is sent even if empty: a HEAD ends there
+        if made or not more or not self._begun:  # the first part is sent even if empty: a HEAD ends there
             self._begun = True
             await self._send({"type": "http.response.body", "body": made, "more_body": more})

@@ -1,4 +1,4 @@
-"""The bodies of errors: each surface has its own document's. Pure."""
+"""Error bodies, one form per documented URL. Pure."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def gateway(error: TokengraphError) -> dict[str, Any]:
 
 
 def typed(error: TokengraphError) -> dict[str, Any]:
-    """`{"error": {"message": ..., "type": ..., "code": ...}}`: customer analytics and the ways in."""
+    """`{"error": {"message": ..., "type": ..., "code": ...}}`: customer analytics and the ingest endpoints."""
     kinds = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
     kind = kinds.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     return {"error": {"message": _message(error), "type": kind, "code": error.code.lower()}}
@@ -51,12 +51,12 @@ _ENVELOPES: Final[tuple[tuple[str, Envelope], ...]] = (
 
 
 def envelope_of(path: str) -> Envelope:
-    """Return the form of errors under a path."""
+    """Return the form of errors below a path."""
     return next((envelope for prefix, envelope in _ENVELOPES if path.startswith(prefix)), typed)
 
 
 def error_headers(error: TokengraphError) -> dict[str, str]:
-    """Return the headers that go with an error: how long to wait, which scheme to use."""
+    """Return the headers of an error: Retry-After, WWW-Authenticate."""
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, RateLimitedError):
         headers |= {

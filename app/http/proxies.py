@@ -1,4 +1,4 @@
-"""Who a request comes from behind trusted proxies. Each appends an address to `X-Forwarded-For`: what it received may be forged."""
+"""The client's address behind trusted proxies. Each proxy appends an address to `X-Forwarded-For`; earlier entries may be forged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SCHEMES: Final = frozenset({"http", "https"})
 
 
 def parse_proxies(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Return the networks of a setting like `10.0.0.0/8, ::1`. ValueError: an entry is none."""
+    """Return the networks of a setting such as `10.0.0.0/8, ::1`. ValueError: an entry is invalid."""
     return tuple(ip_network(entry.strip()) for entry in text.split(","))
 
 
 class TrustedProxies:
-    """Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed. `trusted`: addresses and networks, or `*`.
+    """Proxies that may set `X-Forwarded-For` and `X-Forwarded-Proto`. `trusted`: addresses and networks, or `*`.
 
-    With `*` whoever connects is a proxy, and the last address is the client: no other is known to be one that a proxy saw.
+    With `*` every peer is a proxy, and the last address is the client: only that one was added by the peer.
     """
 
     def __init__(self, trusted: str) -> None:
@@ -29,7 +29,7 @@ class TrustedProxies:
         self.trusts = lru_cache(maxsize=4096)(self._trusts)
 
     def resolve(self, scope: Scope) -> None:
-        """Put the client's address and scheme into the scope of a connection that a proxy made."""
+        """Replace address and scheme in the scope of a connection from a trusted proxy by those of the client."""
         peer = scope.get("client")
         if not self.is_proxy(peer[0] if peer else ""):
             return
@@ -46,7 +46,7 @@ class TrustedProxies:
             scope["client"] = (client, 0)
 
     def is_proxy(self, host: str) -> bool:
-        """Whether whoever connects from this address speaks for others."""
+        """Whether this address is a trusted proxy."""
         return self._everybody or self.trusts(host)
 
     def _client(self, hops: list[str]) -> str:
@@ -64,7 +64,7 @@ class TrustedProxies:
 
 
 def _host_of(hop: str) -> str:
-    """Return the host of `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; of anything else, itself, cut short."""
+    """Return the host of `1.2.3.4`, `1.2.3.4:80`, `::1` or `[::1]:80`; of anything else, itself, truncated."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0][:_LONGEST_HOST]
     host, _, port = hop.rpartition(":")

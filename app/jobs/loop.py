@@ -1,4 +1,4 @@
-"""Runs the jobs for as long as the process serves. A job that fails is logged and tried again; none stops the others."""
+"""Runs the jobs while the process serves. A job that fails is logged and retried; it does not stop the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RETRY = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """`run` does what is due and returns how long until it should be asked again."""
+    """`run` does the work that is due and returns the time until the next call."""
 
     name: str
     run: Callable[[], Awaitable[timedelta]]

@@ -1,4 +1,4 @@
-"""The jobs: network snapshot, partitions ahead, rotation of request ids, retention of records, forgetting what was decided."""
+"""The jobs: network snapshot, partitions, rotation of request ids, retention, removal of decided quarantine records, closing of days."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MONTHS_AHEAD = 2
 
 
 def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, record_retention: timedelta | None = None) -> tuple[Job, ...]:
-    """Return the jobs of one process. Any number of processes may run them; each thing is done once.
+    """Return the jobs of one process. Any number of processes may run them; each piece of work is done once.
 
-    `record_retention`: the age from which records go, None keeps them for ever.
+    `record_retention`: the age at which records are dropped; None: no limit.
     """
 
     async def snapshot() -> timedelta:
@@ -46,11 +46,11 @@ def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, reco
         try:
             retained = await retain_records(database, clock(), record_retention)
         except DatabaseBusyError:
-            log.warning("old records are dropped later: somebody reads or rebuilds for long")
+            log.warning("old records are dropped later: a long transaction or a rebuild blocks it")
             return timedelta(minutes=5)
         if retained is not None and retained.records_since is not None and retained.dropped:
             months = ", ".join(f"{year:04d}-{month:02d}" for year, month in retained.dropped)
-            log.info("dropped the records of %s; kept from %s on", months, format_instant(retained.records_since))
+            log.info("dropped the records of %s; records are retained from %s on", months, format_instant(retained.records_since))
         return timedelta(hours=3)
 
     async def quarantine() -> timedelta:
@@ -61,7 +61,7 @@ def build_jobs(database: Database, clock: Clock, snapshot_every: timedelta, reco
         try:
             await close_days(database, clock())
         except DatabaseBusyError:
-            log.warning("days are closed later: writes are under way for long")
+            log.warning("days are closed later: long writes block it")
         return timedelta(minutes=1)
 
     return (

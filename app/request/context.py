@@ -1,4 +1,4 @@
-"""Who asks: one context for each HTTP request, authenticated and counted once, and the services of the process. No GraphQL in it."""
+"""The context of an HTTP request: authenticated once, counted once, with the services of the process. Independent of GraphQL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NO_SUCH_TENANT = "No such tenant"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What lives as long as the process."""
+    """Services of the process."""
 
     database: Database
     clock: Clock
@@ -42,11 +42,11 @@ class Services:
     limits: CallerLimits
     ingestor: IngestQueue
     observe_receipt: Callable[[Receipt], None]
-    """Counts what became of a batch that did not come in by the ingest route."""
+    """Counts the receipt of a batch that was written by GraphQL."""
 
 
 class Charged(NamedTuple):
-    """The cost of a request's questions in points: what they cost, what the caller may use in a window, what is left of it."""
+    """The cost of a request in points, the caller's limit per window, and what is left of it."""
 
     requested: int
     budget: int
@@ -54,7 +54,7 @@ class Charged(NamedTuple):
 
 
 class RequestContext:
-    """One request's context. `now` is one instant for the whole request; the caller is looked up when a field first needs it."""
+    """One request's context. `now` is one instant for the whole request; the caller is looked up when it is first needed."""
 
     def __init__(
         self, services: Services, *, authorization: str | None, api_key: str | None, request_id: str = "", address: str = ""
@@ -68,16 +68,16 @@ class RequestContext:
         self._admitted: Principal | Exception | None = None
         self._caller: tuple[str, str] | None = None
         self.charged: Charged | None = None
-        """What was last counted of the cost of its questions; None: nothing."""
+        """The last cost that was counted; None: none."""
         self.waits_for_points = False
-        """Whether what costs more than is left waits for more instead of being refused."""
+        """Whether a cost over the rest waits instead of being refused."""
         self.loaded: dict[type, Any] = {}
-        """What layers above have read for this request, by its type. Empty it when something was changed."""
+        """Caches of the layers above, by type. Clear it after a change."""
         self._principal: asyncio.Task[Principal] | None = None
 
     @classmethod
     def of(cls, request: fastapi.Request, services: Services) -> RequestContext:
-        """Return the one context of an HTTP request. RateLimitedError: the request was counted, and was one too many."""
+        """Return the context of an HTTP request. RateLimitedError: the request exceeded a limit."""
         state = request.scope.setdefault("state", {})
         context: RequestContext | None = state.get("context")
         if context is None:
@@ -94,7 +94,7 @@ class RequestContext:
         return context
 
     async def admit(self) -> None:
-        """Count the request, for its key or else for its address, before anything is done for it. `of` raises if it is one too many.
+        """Count the request for its key, else for its address, before other work. `of` raises if it exceeds a limit.
 
         From here on the task that awaits this asks the database on behalf of that caller.
         """
@@ -103,19 +103,19 @@ class RequestContext:
             self._admitted = principal = await self._authenticate()
             self._caller = "key", principal.key_id
         except TokengraphError as error:
-            self._admitted = error.with_traceback(None)  # which would hold this context, and so cost a collection
-        except Exception as error:  # raised again to whoever needs to know the caller; what is public does not
+            self._admitted = error.with_traceback(None)  # which would reference this context, a cycle
+        except Exception as error:  # raised again where the caller is needed; public fields do not need it
             self._admitted = error
         current_workload.set(Workload(Purpose.QUERY, self._caller, Request()))
 
     async def principal(self) -> Principal:
-        """Return who asks. MissingCredentialsError: no key was sent; UnauthenticatedError: it opens nothing; RateLimitedError."""
+        """Return the principal. MissingCredentialsError: no key was sent; UnauthenticatedError: the key is invalid; RateLimitedError."""
         if isinstance(self._admitted, Principal):
             return self._admitted
         if self._admitted is not None:
             raise self._admitted
         if self._principal is None:
-            # A task, so that roots that are resolved at once look the key up once; shielded, so that none of them takes it from the others.
+            # A task, so that concurrent roots look the key up once; shielded, so that the cancellation of one does not affect the others.
             self._principal = asyncio.create_task(self._authenticate())
         return await asyncio.shield(self._principal)
 
@@ -125,7 +125,7 @@ class RequestContext:
             key = presented_key(self._authorization, self._api_key)
             if key is None:
                 raise MissingCredentialsError
-        except UnauthenticatedError:  # no key of ours was tried
+        except UnauthenticatedError:  # no key was presented
             await limits.count_anonymous(self._address, self.now)
             raise
         try:
@@ -137,7 +137,7 @@ class RequestContext:
         return principal
 
     async def tenant_named(self, tenant_id: str | None) -> str | None:
-        """Return the tenant that a request is about: the one named, or else the one that the key is bound to; None: neither.
+        """Return the tenant of a request: the one named, else the one that the key is bound to; None: neither.
 
         NotFoundError: another tenant than the key's, which is to it as one that does not exist.
         """
@@ -148,11 +148,11 @@ class RequestContext:
 
     @property
     def subject(self) -> str:
-        """Whom what this request holds and costs counts for: its key, or its address."""
+        """The caller for budgets and shares: its key, or its address."""
         return ":".join(self._caller or ("request", self.request_id))
 
     async def pay(self, points: int, at_most: int) -> None:
-        """Count what questions cost, for the caller, before they are asked.
+        """Count points for the caller, before queries run.
 
         TooExpensiveError: more than `at_most`, or than the limit ever admits; RateLimitedError: more than is left for now.
         """
@@ -174,5 +174,5 @@ class RequestContext:
             self.charged = Charged(paid + points, budget, remaining)
 
     async def scope(self) -> Scope:
-        """Return what the caller may see of the graph: what is public, if its role sees no more. Errors as `principal`."""
+        """Return the caller's scope in the catalog and identities; the public scope if its role has none. Errors as `principal`."""
         return scope_of(await self.principal()) or PUBLIC_SCOPE

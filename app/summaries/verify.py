@@ -212,7 +212,7 @@ async def rebuild(database: Database, whole: TimeRange) -> AsyncIterator[TimeRan
 
 def not_kept(since: datetime) -> str:
     """Return the words for rollups that no record is left of."""
-    return f"records are kept from {format_instant(since)} on: rollups before that cannot be derived anew, they are the only copy"
+    return f"records are retained from {format_instant(since)} on: earlier rollups cannot be rebuilt, they are the only copy"
 
 
 async def _refuse_dropped(connection: Connection, part: TimeRange) -> None:

@@ -44,7 +44,7 @@ class CachedAnswer:
             return
         headers, body = self.headers, self.body.plain
         if coding is not None and self.is_compressible():
-            body = await self.body.take_apart(coding)
+            body = await self.body.compress_in_thread(coding)
             headers = coded_headers(headers, coding, len(body))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -242,7 +242,7 @@ def test_the_demo_tries_the_port_before_it_loads_anything(data_dir: Path) -> Non
         taken.listen()
         done = run(data_dir, "demo", "--port", str(taken.getsockname()[1]), check=False)
     assert done.returncode == 1
-    assert "cannot be listened on: Address already in use. Choose another with --port" in done.stderr
+    assert "cannot be bound: Address already in use. Choose another with --port" in done.stderr
     assert not data_dir.exists()
 
 

@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_is_told_before_anything_is_made(tmp_path: Path) ->
         with started(port, tmp_path / "data") as process:
             _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"127.0.0.1 port {port} cannot be listened on" in said
+    assert f"127.0.0.1 port {port} cannot be bound" in said
     assert not (tmp_path / "data").exists()
 
 

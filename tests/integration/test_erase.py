@@ -342,7 +342,7 @@ async def test_the_command(database: Database, capsys: pytest.CaptureFixture[str
     code, output, _ = await run_command("users", "erase", ALICE, capture=capsys, patch=monkeypatch)
     assert code == 0
     assert output == (
-        f"erased: the user is erased-{key} from now on, without a name, to 2 tenants\n0 quarantined records lost the user's id and name\n"
+        f"erased: the user is now erased-{key}, without a name, in 2 tenants\n0 quarantined records lost the user's id and name\n"
     )
     for user_id, message in ((ALICE, "no user has this id"), ("[/bold]", "no user has this id"), (f"erased-{key}", "anonymous id")):
         code, output, errors = await run_command("users", "erase", user_id, capture=capsys, patch=monkeypatch)

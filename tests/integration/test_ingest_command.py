@@ -90,7 +90,7 @@ class TestFiles:
         ]
         assert [(reason["index"], reason["field"]) for reason in answer["quarantine_reasons"]] == [(1, "cached_tokens")]
         assert [failure.rpartition("/")[2] for failure in answer["failed_files"]] == ["junk.parquet: is not a Parquet file, or is damaged"]
-        assert b"not read, because their names say no known format:" in done.stderr
+        assert b"not read, because of an unknown extension:" in done.stderr
         assert stored(database_url, "request_id, interrupted, cost_usd") == [
             ("a1", False, Decimal(0)),
             ("b1", False, Decimal(0)),
@@ -298,7 +298,7 @@ class TestFollow:
                 assert process.stderr is not None
                 assert process.stderr.readline() == b"the database cannot be reached; waiting for it\n"
                 allow(connections=True)
-                assert process.stderr.readline().endswith(b"usage.ndjson is not there yet; waiting for it\n")
+                assert process.stderr.readline().endswith(b"usage.ndjson does not exist yet; waiting for it\n")
                 append(path, usage("r1"))
                 until(database_url, 1)
                 allow(connections=False)
@@ -308,7 +308,7 @@ class TestFollow:
                 time.sleep(1)
                 allow(connections=True)
                 until(database_url, 3)
-                assert process.stderr.readline() == b"the database is back\n"
+                assert process.stderr.readline() == b"the database can be reached again\n"
                 allow(connections=False)
                 append(path, usage("r4"))
                 assert process.stderr.readline() == b"the database cannot be reached; waiting for it\n"
@@ -316,7 +316,7 @@ class TestFollow:
         finally:
             allow(connections=True)
         assert (code, answer["inserted"], errors) == (1, 3, "")
-        assert answer["failed_files"] == ["1 records were read and could not be written: follow again from the beginning"]
+        assert answer["failed_files"] == ["1 records were read but not written: follow again from the beginning"]
         assert stored(database_url) == ["r1", "r2", "r3"]
 
     def test_a_pipe_is_written_as_it_comes_and_ends_by_itself(self, database_url: str) -> None:

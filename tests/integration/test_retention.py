@@ -403,7 +403,7 @@ async def test_rebuild_refuses_what_it_would_erase(database: Database) -> None:
     await retain_records(database, NOW, KEEP)
     whole = await find_extent(database)
     assert whole is not None
-    with pytest.raises(BadInputError, match="records are kept from 2026-04-01"):
+    with pytest.raises(BadInputError, match="records are retained from 2026-04-01"):
         [part async for part in rebuild(database, whole)]
     await assert_rollups_equal(database, unpriced(records))
     async with database.transaction() as connection:
@@ -438,16 +438,16 @@ async def test_the_commands_say_from_when_records_are_kept(
     await Ingestor(database).ingest(make_batch(records := some_months()))
     await retain_records(database, NOW, KEEP)
     stored = [await stored_rollup(database, rollup) for rollup in ROLLUPS]
-    kept = "records are kept from 2026-04-01T00:00:00.000Z on"
+    retained = "records are retained from 2026-04-01T00:00:00.000Z on"
     for arguments in ((), ("--from", "2026-01-01"), ("--to", "2026-02-01")):
         code, output, _ = await run_command("rollups", "verify", *arguments, capture=capsys, patch=monkeypatch)
         assert code == 0
-        assert kept in output
+        assert retained in output
         assert "the rollups equal the records" in output
     for given in (("--from", "2026-03-31"), ("--to", "2026-03-31"), ("--from", "2026-01-01", "--to", "2026-01-02")):
         code, output, errors = await run_command("rollups", "rebuild", *given, capture=capsys, patch=monkeypatch)
         assert (code, output) == (1, "")
-        assert kept in errors
+        assert retained in errors
     code, output, _ = await run_command("rollups", "rebuild", capture=capsys, patch=monkeypatch)
     assert (code, output) == (0, "3 months rebuilt\n")
     assert [await stored_rollup(database, rollup) for rollup in ROLLUPS] == stored
@@ -459,7 +459,7 @@ async def test_the_job_does_it_and_waits_for_long_readers(database: Database, cl
     jobs = {job.name: job for job in build_jobs(database, clock, timedelta(minutes=10), KEEP)}
     with caplog.at_level("INFO", logger="app.jobs.schedule"):
         assert await jobs["retention"].run() == timedelta(hours=3)
-    assert caplog.messages == ["dropped the records of 2026-01, 2026-02, 2026-03; kept from 2026-04-01T00:00:00.000Z on"]
+    assert caplog.messages == ["dropped the records of 2026-01, 2026-02, 2026-03; records are retained from 2026-04-01T00:00:00.000Z on"]
     clock.advance(timedelta(days=10))
     await Ingestor(database).ingest(make_batch([make_record(occurred_at=clock.now)]))
     async with await psycopg.AsyncConnection.connect(database.url) as reader:

@@ -475,14 +475,14 @@ async def test_sync_adds_and_prunes_what_is_the_clients_own(folder: Path) -> Non
     ("manifest", "words"),
     [
         ({"good": ADHOC, "bad": "{ nothing { x } }", "worse": "{"}, "bad: Cannot query field 'nothing' on type 'Query'. (line 1)"),
-        ({"good": ADHOC, "bad": "{ nothing }"}, "1 of 2 documents do not fit the schema; nothing was stored"),
+        ({"good": ADHOC, "bad": "{ nothing }"}, "1 of 2 documents are invalid in the schema; nothing was stored"),
         ({"good": ADHOC, "type": "type Query { x: Int }"}, "is not executable"),
         ({"good": ADHOC, "many": "{ " + " ".join(f"x{number}: __typename" for number in range(101)) + " }"}, "root fields"),
         ({"good": ADHOC, "long": "{ " + "__typename " * 4_001 + "}"}, "tokens"),
         ({"good": ADHOC, "network": NETWORK + "\n"}, "'network' is already trusted with another text"),
         ({"good": ADHOC, "ios": NETWORK}, "ios.json); nothing was stored"),
         ({"good": ADHOC, "[/red]": ADHOC}, "'[/red]' is no id"),
-        ({}, "holds no document; nothing was changed"),
+        ({}, "has no documents; nothing was changed"),
         ("{", "is not JSON"),
         ({f"d{number}": ADHOC for number in range(5_001)}, "has more than 5,000 documents"),
     ],
@@ -500,7 +500,7 @@ async def test_sync_stores_all_or_none(folder: Path, manifest: object, words: st
 async def test_sync_refuses_what_it_cannot_keep(folder: Path) -> None:
     for client in ("../ios", "", ".hidden", "a" * 65, "a/b"):
         assert "--client must be" in (await sync(folder, {"a": ADHOC}, "--client", client))[2]
-    assert "which is itself what is trusted" in (await sync(folder / "default.json", {"a": ADHOC}))[2]
+    assert "is a single manifest" in (await sync(folder / "default.json", {"a": ADHOC}))[2]
     under_a_file = folder / "default.json" / "deeper"
     assert "cannot be written" in (await run(under_a_file, "sync", str(folder / "manifest.json")))[2]
     assert "cannot be read" in (await run(folder, "sync", str(folder / "nothing.json")))[2]
