@@ -1,4 +1,4 @@
-"""From a presented key to its holder. Unknown, expired, disabled and revoked keys are told the same."""
+"""Authentication: from an API key to its principal. Unknown, expired, disabled and revoked keys get the same error."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _Found = tuple[Principal, datetime | None]
 
 
 class _KeyLookups:
-    """Looks keys up, all that wait at a time by one statement. A statement begins after whoever it is for asked: nothing is out of date.
+    """Looks keys up, all waiting ones by one statement. A statement starts after the look-ups that it serves, so no result is stale.
 
-    There is one statement at a time. It takes at most GUESSES_AT_ONCE look-ups for addresses that tried too many wrong keys, so that
-    guesses neither load the database nor delay anybody else.
+    One statement runs at a time. It includes at most GUESSES_AT_ONCE look-ups of addresses with too many invalid keys, so that
+    guesses neither load the database nor delay other callers.
     """
 
     def __init__(self, database: Database) -> None:
@@ -41,7 +41,7 @@ class _KeyLookups:
         self._reader: asyncio.Task[None] | None = None
 
     async def find(self, digest: bytes, *, guessed: bool) -> _Found | None:
-        """Return the holder of a key that is neither revoked nor disabled, and when it expires."""
+        """Return the principal of a key that is neither revoked nor disabled, and its expiry."""
         found = self._waiting.get(digest) or self._guesses.get(digest)
         if found is None:
             found = asyncio.get_running_loop().create_future()
@@ -50,30 +50,30 @@ class _KeyLookups:
             self._waiting[digest] = found
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read_waiting())
-        # Shielded: one of those who share it going away must not take it from the others.
+        # Shielded: the cancellation of one waiter must not affect the others.
         return await asyncio.shield(found)
 
     async def _read_waiting(self) -> None:
-        current_workload.set(SERVICE)  # a task of its own, for all who wait
+        current_workload.set(SERVICE)  # a separate task, for all waiters
         while self._waiting or self._guesses:
-            asked, self._waiting = self._waiting, {}
+            batch, self._waiting = self._waiting, {}
             for digest in list(islice(self._guesses, GUESSES_AT_ONCE)):
-                asked[digest] = self._guesses.pop(digest)
+                batch[digest] = self._guesses.pop(digest)
             try:
-                known = await self._read(list(asked))
+                known = await self._read(list(batch))
             except BaseException as error:
-                failed = list(asked.values())
+                failed = list(batch.values())
                 if isinstance(error, UnavailableError):
-                    # Who came meanwhile would wait as long again for the same answer.
+                    # Later waiters would wait as long for the same error.
                     failed += [*self._waiting.values(), *self._guesses.values()]
                     self._waiting, self._guesses = {}, {}
                 for future in failed:
                     future.set_exception(error if isinstance(error, Exception) else UnavailableError())
-                    future.exception()  # whoever asked may be gone
+                    future.exception()  # the waiter may be gone
                 if not isinstance(error, Exception):
                     raise
             else:
-                for digest, future in asked.items():
+                for digest, future in batch.items():
                     future.set_result(known.get(digest))
 
     async def _read(self, digests: list[bytes]) -> dict[bytes, _Found]:
@@ -86,14 +86,14 @@ class _KeyLookups:
 
 
 class Authenticator:
-    """Knows the keys of one database, and the gateway's own secret if one is set."""
+    """Authenticates by the keys of one database and by the gateway secret, if one is set."""
 
     def __init__(self, database: Database, gateway_secret: str | None) -> None:
         self._lookups = _KeyLookups(database)
         self._gateway_secret = gateway_secret
 
     async def authenticate(self, secret: str, now: datetime, *, guessed: bool = False) -> Principal:
-        """Return the holder of a key. UnauthenticatedError: it opens nothing. `guessed`: it is probably wrong, and looked up last."""
+        """Return the principal of a key. UnauthenticatedError: invalid. `guessed`: probably invalid, and looked up last."""
         if self._gateway_secret is not None and same_secret(secret, self._gateway_secret):
             return _GATEWAY_SECRET
         found = await self._lookups.find(hash_key(secret), guessed=guessed)
@@ -105,7 +105,7 @@ class Authenticator:
 def presented_key(authorization: str | None, api_key: str | None) -> str | None:
     """Return the key in `Authorization: Bearer KEY`, or else in `X-API-Key: KEY`; None: neither header was sent.
 
-    UnauthenticatedError: there is an `Authorization` of another scheme, which is a proxy's or somebody else's, and no `X-API-Key`.
+    UnauthenticatedError: `Authorization` has another scheme, and there is no `X-API-Key`.
     """
     scheme, _, key = (authorization or "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():

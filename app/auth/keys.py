@@ -1,6 +1,6 @@
-"""Making, taking over and recognising API keys. Pure.
+"""Creating, importing and hashing API keys. Pure.
 
-A key made here is 256 random bits and one taken over is refused if it may be guessed, so a plain SHA-256 of it is all that need be kept.
+A created key has 256 random bits, and a guessable imported key is refused, so a plain SHA-256 is sufficient for storage.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from app.domain.errors import BadInputError
 _PREFIX = "tg_"
 _SHOWN = 11
 _SHOWN_PART: Final = 4
-"""At most one in so many characters of a key that was taken over is shown."""
+"""At most one in this many characters of an imported key is shown."""
 
 MIN_KEY_LENGTH: Final = 20
 MAX_KEY_LENGTH: Final = 512
 MIN_KEY_BITS: Final = 64
-"""What a key of another system must have: characters, and bits of entropy as estimated from the key itself."""
+"""Minimum of an imported key: characters, and bits of entropy, estimated from the key itself."""
 
 _SENDABLE: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key as made or taken over: `secret` is shown once, if at all, and never stored."""
+    """A created or imported key: `secret` is shown at most once, and never stored."""
 
     id: str
     secret: str
@@ -40,23 +40,23 @@ class NewKey:
 
 
 def generate_key() -> NewKey:
-    """Make a key with its public id."""
+    """Create a key with its public id."""
     return _named(_PREFIX + secrets.token_urlsafe(32), _SHOWN)
 
 
-def take_over_key(secret: str) -> NewKey:
-    """Give a key of another system a public id. BadInputError: it cannot be sent in a header, or may be guessed; the key is not in it."""
+def import_key(secret: str) -> NewKey:
+    """Give a key of another system a public id. BadInputError: it cannot be sent in a header, or is guessable; the message does not contain it."""
     if _SENDABLE.fullmatch(secret) is None:
-        raise BadInputError("a key holds visible ASCII characters only, and no spaces")
+        raise BadInputError("a key must consist of visible ASCII characters without spaces")
     if not MIN_KEY_LENGTH <= len(secret) <= MAX_KEY_LENGTH:
-        raise BadInputError(f"a key has {MIN_KEY_LENGTH} to {MAX_KEY_LENGTH} characters, not {len(secret)}")
+        raise BadInputError(f"a key must have {MIN_KEY_LENGTH} to {MAX_KEY_LENGTH} characters, not {len(secret)}")
     if estimate_bits(secret) < MIN_KEY_BITS:
         raise BadInputError(f"a key must not be guessable: this one looks like less than {MIN_KEY_BITS} random bits")
     return _named(secret, min(_SHOWN, len(secret) // _SHOWN_PART))
 
 
 def estimate_bits(secret: str) -> float:
-    """Return how many random bits a text seems to hold: the entropy of its characters, less what repeats in it. 0 for fewer than three."""
+    """Estimate the random bits of a text: the entropy of its characters, reduced by repetitions; 0 for fewer than three characters."""
     triples = [secret[start : start + 3] for start in range(len(secret) - 2)]
     if not triples:
         return 0.0
@@ -69,10 +69,10 @@ def _named(secret: str, shown: int) -> NewKey:
 
 
 def hash_key(secret: str) -> bytes:
-    """Return what is stored of a key: 32 bytes. Any text is accepted, whatever its prefix."""
+    """Return the stored form of a key: 32 bytes. Any text is accepted."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def same_secret(given: str, expected: str) -> bool:
-    """Compare two secrets in a time that tells nothing about where they differ."""
+    """Compare two secrets in constant time."""
     return hmac.compare_digest(hash_key(given), hash_key(expected))

@@ -1,4 +1,4 @@
-"""Every limit of the product: who is counted, for what, and what a caller is told. `windows` and `shared_windows` do the counting."""
+"""Rate limits and point budgets: subjects, limits, response headers. `windows` and `shared_windows` count."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _LONGEST_SECONDS = 366 * 24 * 3600
 _LONGEST_ADDRESS = 64
 
 answer_headers: ContextVar[dict[str, str] | None] = ContextVar("answer_headers", default=None)
-"""What limits add to the headers of the answer under way; None where no answer is."""
+"""Headers that limits add to the current answer; None outside of a request."""
 
 
 def parse_limit(name: str, text: str) -> Limit | None:
-    """Return a limit written like `600/minute` or `1000 per 5 minutes`; None: `off`, or nothing. ValueError: anything else."""
+    """Parse a limit such as `600/minute` or `1000 per 5 minutes`; None: `off`, or empty. ValueError: anything else."""
     if text.strip().lower() in ("", "off"):
         return None
     try:
@@ -45,7 +45,7 @@ def parse_limit(name: str, text: str) -> Limit | None:
 
 
 def address_subject(host: str) -> str:
-    """Return whom an address counts for: itself, or the /64 of an IPv6 address, which is one customer's. Anything else is `unknown`."""
+    """Return the subject of an address: itself, or the /64 network of an IPv6 address. Anything else is `unknown`."""
     return _address_subject(host) if len(host) <= _LONGEST_ADDRESS else "unknown"
 
 
@@ -61,7 +61,7 @@ def _address_subject(host: str) -> str:
 
 
 def _note_limit(limit: Limit, remaining: int, seconds: float) -> None:
-    """Add a limit to `RateLimit-Policy` and `RateLimit`, or renew it there, as draft-ietf-httpapi-ratelimit-headers-11 has them."""
+    """Set a limit in `RateLimit-Policy` and `RateLimit`, by draft-ietf-httpapi-ratelimit-headers-11."""
     headers = answer_headers.get()
     if headers is None:
         return
@@ -77,7 +77,7 @@ def _note_limit(limit: Limit, remaining: int, seconds: float) -> None:
 def _note_headers(limit: Limit, remaining: int, now: datetime, seconds: float, retry_after: int | None = None) -> None:
     headers = answer_headers.get()
     if headers is None or "Retry-After" in headers:
-        return  # of several reads in one request, the refused one is told of
+        return  # of several reads in one request, the refused one is reported
     headers["X-RateLimit-Limit"] = str(limit.amount)
     headers["X-RateLimit-Remaining"] = str(remaining)
     headers["X-RateLimit-Reset"] = str(ceil(now.timestamp() + seconds))
@@ -94,17 +94,17 @@ def _refusal(limit: Limit, seconds: float, now: datetime, remaining: int = 0, me
 
 
 class RankingsQuota:
-    """The documented limits on reading the rankings, counted at the field: GraphQL and REST draw on one account."""
+    """The documented limits on reading the rankings, counted at the field, for GraphQL and REST together."""
 
     def __init__(self, counts: WindowCounts) -> None:
         self._counts = counts
 
     async def consume(self, principal: Principal, now: datetime) -> None:
-        """Count one read, under both limits or under none. RateLimitedError: one of them is used up; it says until when."""
+        """Count one read, for both limits or for neither. RateLimitedError: one of them is exceeded."""
         today = now.astimezone(UTC).date()
         verdict = await self._counts.take(
             Check(RANKINGS_PER_KEY, principal.key_id),
-            Check(RANKINGS_PER_ACCOUNT, f"{today.isoformat()}:{principal.account}"),  # by its date, the window ends at midnight
+            Check(RANKINGS_PER_ACCOUNT, f"{today.isoformat()}:{principal.account}"),  # the date in the subject ends the window at midnight
         )
         minute, day = verdict.standings
         day_ends_in = (midnight(today) + timedelta(days=1) - now).total_seconds()
@@ -119,14 +119,14 @@ class RankingsQuota:
 
 @dataclass(frozen=True, slots=True)
 class CallerLimits:
-    """The general limits on requests; None: there is none. A request counts once: for its key, or else for its address."""
+    """The limits on requests; None: no limit. A request counts once: for its key, else for its address."""
 
     counts: WindowCounts
     per_key: Limit | None
     per_address: Limit | None
     failed: Limit | None
     cost: Limit | None = None
-    """Of points, for each key, and for each address where there is no key."""
+    """Points per key, or per address if there is no key."""
 
     async def count_key(self, principal: Principal, now: datetime) -> None:
         """Count a request with a valid key. RateLimitedError: too many."""
@@ -137,7 +137,7 @@ class CallerLimits:
         await self._count(self.per_address, address_subject(host), now)
 
     async def count_failure(self, host: str, now: datetime) -> None:
-        """Count a key that opened nothing. RateLimitedError: too many from this address; a right key is not counted and not refused."""
+        """Count an invalid key. RateLimitedError: too many from this address. Valid keys are neither counted nor refused here."""
         await self._count(self.failed, address_subject(host), now)
 
     async def charge(self, caller: str, points: int, now: datetime) -> int | None:
@@ -153,7 +153,7 @@ class CallerLimits:
         return standing.remaining
 
     def expects_failure(self, host: str) -> bool:
-        """Tell whether the address is over its limit of wrong keys. Asks this worker's memory only: it costs no round trip."""
+        """Tell whether the address exceeds its limit of invalid keys. Uses this worker's memory only, without a round trip."""
         return self.failed is not None and not self.counts.local.standing(Check(self.failed, address_subject(host))).remaining
 
     async def _count(self, limit: Limit | None, subject: str, now: datetime) -> None:

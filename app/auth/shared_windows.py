@@ -1,4 +1,4 @@
-"""Moving windows, counted for all workers in Redis where there is one, and in this worker's memory where it is down.
+"""Sliding windows of all workers in Redis, and of this worker in memory while Redis is unavailable.
 
 Nothing here fails or waits for long: a caller's request must not depend on the store that counts it.
 """
@@ -21,12 +21,12 @@ from app.auth.windows import Check, LocalWindows, Standing, Verdict
 log = logging.getLogger(__name__)
 
 _WAIT_SECONDS: Final = 0.5
-"""How long Redis may take to count an event, a new connection and the wait for a free one included."""
+"""Timeout of counting an event in Redis, with a new connection or the wait for a free one."""
 
 _CONNECTIONS: Final = 8
 
-# Redis's own clock, so that hosts need not agree on the time. A log is one packed string, [instant, events, ...], oldest first.
-# Instants ahead of the clock were counted before it was set back: they are taken as now, so they count for one window, not for hours.
+# Redis's own clock, so that the clocks of hosts may differ. A log is one packed string, [instant, events, ...], oldest first.
+# Instants ahead of the clock were counted before it was set back: they are treated as now, so that they count for one window, not for hours.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -78,22 +78,22 @@ return answer
 
 
 class RedisWindows:
-    """The windows of all workers, in one Redis. Raises whatever the client raises, as soon as it does: nothing is tried twice."""
+    """The windows of all workers in one Redis. Raises the client's errors without retries."""
 
     def __init__(self, url: str) -> None:
         pool = BlockingConnectionPool.from_url(
             url.removeprefix("redis+"),
             max_connections=_CONNECTIONS,
-            timeout=None,  # whoever waits has a limit for all of it
+            timeout=None,  # the caller limits the total time
             retry=Retry(NoBackoff(), 0),
             client_name=f"tokengraph-{os.getpid()}",
-            protocol=2,  # one round trip less on a new connection
+            protocol=2,  # saves a round trip on a new connection
         )
         self._redis = Redis.from_pool(pool)
         self._take: Callable[..., Any] = self._redis.register_script(_TAKE)
 
     async def take(self, checks: Sequence[Check]) -> Verdict:
-        """Admit and count an event under every limit, or count it under none: one round trip."""
+        """Admit and count an event for every limit, or count it for none, in one round trip."""
         keys = [f"tokengraph:{check.limit.name}:{check.limit.seconds}:{check.subject}" for check in checks]
         arguments = [number for check in checks for number in (check.limit.amount, check.limit.seconds, check.limit.grain, check.amount)]
         answer = await self._take(keys=keys, args=arguments)
@@ -107,19 +107,19 @@ class RedisWindows:
         return Verdict(refused, standings, wait=max((answer[3 * i + 2] / 1e6 for i in refused), default=0.0))
 
     async def aclose(self) -> None:
-        """Give up the connections."""
+        """Close the connections."""
         await self._redis.aclose()
 
 
 class WindowCounts:
-    """What limits are counted by: memory alone, or memory and Redis.
+    """Counts events in memory, or in memory and Redis.
 
-    An event is admitted if this worker's own count and Redis's admit it. The own count never says no where Redis would say yes,
-    unless Redis has been away or was emptied; so it saves Redis what floods ask, and takes over without a gap when Redis is gone.
+    An event is admitted if this worker's count and Redis admit it. The own count refuses only what Redis would refuse too, except after
+    Redis was unavailable or emptied; so floods do not reach Redis, and the worker can take over at once when Redis fails.
     """
 
     pause: float = 5.0
-    """Seconds that Redis is left alone after it has failed."""
+    """Seconds until Redis is tried again after a failure."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class WindowCounts:
         shared: RedisWindows | None = None,
         on_change: Callable[[bool], None] = lambda _: None,
     ) -> None:
-        """`on_change` is told whether Redis counts, when that changes."""
+        """`on_change` is called with whether Redis counts, when that changes."""
         self.local = local
         self._shared = shared
         self._on_change = on_change
@@ -135,7 +135,7 @@ class WindowCounts:
         self._retry_at = 0.0
 
     async def __aenter__(self) -> WindowCounts:
-        # Asked once with nothing to count, so that the log tells of a Redis that is not there when the process starts.
+        # One call without events, so that the log reports a missing Redis when the process starts.
         if self._shared is not None:
             await self._ask(self._shared, ())
         return self
@@ -145,7 +145,7 @@ class WindowCounts:
             await self._shared.aclose()
 
     async def take(self, *checks: Check) -> Verdict:
-        """Admit and count an event under every limit, or count it under none. Never fails."""
+        """Admit and count an event for every limit, or count it for none. Never fails."""
         own = self.local.take(checks)
         if own.refused or self._shared is None:
             return own
@@ -164,7 +164,7 @@ class WindowCounts:
         if now < self._retry_at:
             return None
         if not self._up:
-            self._retry_at = now + self.pause  # one request tries; the others go on meanwhile
+            self._retry_at = now + self.pause  # one request tries; the others do not wait
         try:
             async with asyncio.timeout(_WAIT_SECONDS):
                 verdict = await shared.take(checks)
@@ -182,7 +182,7 @@ class WindowCounts:
         self._retry_at = time.monotonic() + self.pause
         if self._up:
             self._up = False
-            log.warning("Redis does not count rate limits (%s): each worker counts by itself until it does", reason)
+            log.warning("Redis does not count rate limits (%s): each worker counts separately until it does", reason)
             self._on_change(False)
 
     def _succeed(self) -> None:

@@ -1,4 +1,4 @@
-"""API keys in the database: made, taken over from other systems, listed, revoked."""
+"""API keys in the database: create, import, list, revoke."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.auth.keys import NewKey, generate_key, take_over_key
+from app.auth.keys import NewKey, generate_key, import_key
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.principal import Role
@@ -14,7 +14,7 @@ from app.domain.principal import Role
 
 @dataclass(frozen=True, slots=True)
 class KeyRequest:
-    """What a key is to be. `tenant_id`: external id, made if new; `expires_at`: in UTC, None for never."""
+    """Attributes of a new key. `tenant_id`: external id, created if new; `expires_at`: in UTC; None: never."""
 
     role: Role
     tenant_id: str | None = None
@@ -24,7 +24,7 @@ class KeyRequest:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as listed: never its secret."""
+    """A key in a list, without its secret."""
 
     id: str
     prefix: str
@@ -49,13 +49,13 @@ def _check(request: KeyRequest, now: datetime) -> None:
     if request.role is Role.TENANT and request.tenant_id is None:
         raise BadInputError("a key of role tenant needs a tenant", "tenant_id")
     if request.role is Role.GATEWAY and request.tenant_id is not None:
-        raise BadInputError("a key of role gateway belongs to no tenant", "tenant_id")
+        raise BadInputError("a key of role gateway cannot belong to a tenant", "tenant_id")
     if request.expires_at is not None and request.expires_at <= now:
         raise BadInputError("expires_at must be in the future", "expires_at")
 
 
 async def _insert(connection: Connection, request: KeyRequest, keys: Sequence[NewKey], now: datetime) -> set[bytes]:
-    """Insert keys whose hashes are not there yet; return the hashes that were inserted."""
+    """Insert keys with new hashes; return the hashes that were inserted."""
     if request.tenant_id is not None:
         await connection.execute(
             "INSERT INTO tenants (external_id) SELECT %s WHERE NOT EXISTS (SELECT FROM tenants WHERE external_id = %s)"
@@ -76,7 +76,7 @@ async def _insert(connection: Connection, request: KeyRequest, keys: Sequence[Ne
 
 
 async def create_key(database: Database, request: KeyRequest, now: datetime) -> NewKey:
-    """Make and store a key; its secret is in the answer and nowhere else. BadInputError: a tenant key without a tenant, a past expiry."""
+    """Create and store a key; only the result contains its secret. BadInputError: a tenant key without a tenant, a past expiry."""
     _check(request, now)
     key = generate_key()
     async with database.transaction() as connection:
@@ -85,16 +85,16 @@ async def create_key(database: Database, request: KeyRequest, now: datetime) -> 
 
 
 async def import_keys(database: Database, request: KeyRequest, lines: Sequence[str], now: datetime) -> tuple[list[NewKey], int]:
-    """Take over keys of another system, one a line; return those that are new, and how many were here already, of the same kind.
+    """Import keys of another system, one per line; return the new ones, and the number of those that exist with the same role and tenant.
 
-    All or none. BadInputError names the line: it is no key, may be guessed, or is here with another role or tenant, or closed.
+    All or none. BadInputError names the line: an invalid or guessable key, or one that exists with another role or tenant, or is not active.
     """
     _check(request, now)
     keys: dict[bytes, tuple[int, NewKey]] = {}
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                key = take_over_key(line.strip())
+                key = import_key(line.strip())
             except BadInputError as error:
                 raise BadInputError(f"line {number}: {error.message}") from None
             keys.setdefault(key.hash, (number, key))
@@ -109,10 +109,10 @@ async def import_keys(database: Database, request: KeyRequest, lines: Sequence[s
         for digest, key_id, role, tenant_id, expires_at, disabled_at, revoked_at in known:
             number = keys[digest][0]
             if disabled_at is not None or revoked_at is not None or (expires_at is not None and expires_at <= now):
-                raise BadInputError(f"line {number}: this key is here as {key_id} and was closed; it does not open again")
+                raise BadInputError(f"line {number}: this key exists as {key_id} and is not active; it cannot be imported again")
             if (role, tenant_id) != (request.role.value, request.tenant_id):
-                whose = "" if tenant_id is None else f" of tenant {tenant_id}"
-                raise BadInputError(f"line {number}: this key is here already, as {key_id} of role {role}{whose}")
+                of_tenant = "" if tenant_id is None else f" of tenant {tenant_id}"
+                raise BadInputError(f"line {number}: this key exists already, as {key_id} of role {role}{of_tenant}")
     return [key for digest, (_, key) in keys.items() if digest in inserted], len(known)
 
 
@@ -130,7 +130,7 @@ async def list_keys(database: Database) -> list[StoredKey]:
 
 
 async def revoke_key(database: Database, key_id: str, now: datetime, tenant_key: int | None = None) -> None:
-    """Revoke a key from now on; revoking twice is no error. `tenant_key`: only one of this tenant. NotFoundError: no such id."""
+    """Revoke a key; revoking it again is no error. `tenant_key`: only one of this tenant. NotFoundError: no such id."""
     async with database.transaction() as connection:
         cursor = await connection.execute(
             "UPDATE api_keys SET revoked_at = coalesce(revoked_at, %s)"

@@ -1,6 +1,6 @@
-"""Moving windows, counted in this process: at most so many events in any so many seconds. Pure but for its clock.
+"""Sliding windows, counted in this process: at most `amount` events in any `seconds`. Pure except for its clock.
 
-Owns what a limit means and how it is counted; who is limited, and what is done about it, is `quota`'s.
+Defines limits and how they are counted; `quota` defines subjects and refusals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 EXACT_UP_TO = 100
-"""Limits up to this many events keep the instant of each; larger ones count in so many steps of their window."""
+"""Limits up to this many events store the instant of each; larger ones divide their window into this many steps."""
 
 _MOST_SUBJECTS = 100_000
 _EVICTED_AT_ONCE = 2
@@ -22,7 +22,7 @@ _EVICTED_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `amount` events in any `seconds`, for each subject by itself. `name`: lower-case, unlike any other limit's."""
+    """At most `amount` events in any `seconds`, per subject. `name`: lower-case and unique."""
 
     name: str
     amount: int
@@ -30,12 +30,12 @@ class Limit:
 
     @property
     def grain(self) -> float:
-        """Seconds by which an event may count longer than the window, so that a large limit needs no more memory than a small one."""
+        """Seconds that an event may count longer than the window, which bounds the memory of large limits."""
         return 0.0 if self.amount <= EXACT_UP_TO else self.seconds / EXACT_UP_TO
 
 
 class Check(NamedTuple):
-    """Events of a subject that a limit is to admit, all of them or none: `amount`, which is not more than the limit's."""
+    """Events of a subject to check against a limit, all of them or none. `amount`: at most the limit's."""
 
     limit: Limit
     subject: str
@@ -43,16 +43,16 @@ class Check(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a subject stands with a limit: events left, and seconds until the oldest one that counts is forgotten."""
+    """State of a subject: events left, and seconds until the oldest counted event expires."""
 
     remaining: int
     frees_in: float
 
 
 class Verdict(NamedTuple):
-    """What became of one event: `refused` holds the positions of the limits that refused it, none if it was admitted and counted.
+    """Result of a check: `refused` has the positions of the limits that refused it; empty if it was admitted and counted.
 
-    `at`: the clock's instant of an event that was counted here. `wait`: seconds until every limit would admit it, if it was refused.
+    `at`: the clock's instant of a counted event. `wait`: seconds until every limit would admit a refused one.
     """
 
     refused: tuple[int, ...]
@@ -62,7 +62,7 @@ class Verdict(NamedTuple):
 
 
 class _Log:
-    """The events of one subject: how many at which instants, oldest first, and until when none is admitted whatever these say."""
+    """The events of one subject: counts by instant, oldest first, and the instant until which all events are refused."""
 
     __slots__ = ("blocked_until", "counts", "stamps", "total")
 
@@ -80,7 +80,7 @@ class _Log:
             del self.stamps[:gone], self.counts[:gone]
 
     def add(self, stamp: float, amount: int) -> None:
-        """Count so many events at an instant that is not before the newest one."""
+        """Count events at an instant that is not before the newest one."""
         if self.stamps and self.stamps[-1] == stamp:
             self.counts[-1] += amount
         else:
@@ -89,7 +89,7 @@ class _Log:
         self.total += amount
 
     def remove(self, stamp: float, amount: int) -> None:
-        """Take so many events back, if they still count."""
+        """Remove events that still count."""
         at = bisect_right(self.stamps, stamp) - 1
         if at >= 0 and self.stamps[at] == stamp:
             self.total -= amount
@@ -98,7 +98,7 @@ class _Log:
                 del self.stamps[at], self.counts[at]
 
     def wait(self, check: Check, now: float) -> float:
-        """Return the seconds until a check would be admitted, if no more events came."""
+        """Return the seconds until a check would be admitted without further events."""
         free = check.limit.amount - self.total
         admitted_at = now
         for stamp, count in zip(self.stamps, self.counts, strict=True):
@@ -109,7 +109,7 @@ class _Log:
         return max(admitted_at, self.blocked_until) - now
 
     def standing(self, limit: Limit, now: float) -> Standing:
-        """Return how the subject stands."""
+        """Return the state of the subject."""
         frees_in = self.stamps[0] + limit.seconds - now if self.stamps else 0.0
         blocked_for = self.blocked_until - now
         if blocked_for > 0.0:
@@ -118,14 +118,14 @@ class _Log:
 
 
 def _stamp(limit: Limit, now: float) -> float:
-    # The end of the step, never its beginning: then no window holds more than the limit.
+    # The end of the step, not its beginning: then no window contains more than the limit.
     return ceil(now / limit.grain) * limit.grain if limit.grain else now
 
 
 class LocalWindows:
-    """The windows of one process. Not for several threads. `clock`: seconds that never go back.
+    """The windows of one process, for one thread. `clock`: monotonic seconds.
 
-    It forgets a subject when it is idle for a window, and the least recent ones of a limit beyond `most_subjects`.
+    A subject is removed after an idle window; beyond `most_subjects` of a limit, the least recently active are removed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most_subjects: int = _MOST_SUBJECTS) -> None:
@@ -137,7 +137,7 @@ class LocalWindows:
         return sum(map(len, self._logs.values()))
 
     def take(self, checks: Sequence[Check]) -> Verdict:
-        """Admit and count an event under every limit, or count it under none."""
+        """Admit and count an event for every limit, or count it for none."""
         now = self._clock()
         logs = [self._log(check, now) for check in checks]
         refused = tuple(
@@ -150,7 +150,7 @@ class LocalWindows:
         return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now, wait)
 
     def admitter(self, limit: Limit) -> Callable[[str, float], bool]:
-        """Return what admits and counts an event of a subject at an instant of this object's clock, or refuses it: as `take`, quicker."""
+        """Return a faster form of `take` for single events: it maps a subject and an instant of this object's clock to whether it is admitted."""
         logs = self._logs[limit.name]
         amount, seconds, grain = limit.amount, limit.seconds, limit.grain
 
@@ -167,20 +167,20 @@ class LocalWindows:
         return admit
 
     def give_back(self, checks: Sequence[Check], at: float) -> None:
-        """Undo the `take` that was at that instant."""
+        """Undo the `take` of that instant."""
         for check in checks:
             log = self._logs[check.limit.name].get(check.subject)
             if log is not None:
                 log.remove(_stamp(check.limit, at), check.amount)
 
     def block(self, check: Check, seconds: float) -> None:
-        """Admit nothing of the subject for so long: somebody who knows more of it has said so."""
+        """Refuse all events of the subject for some seconds, as decided by Redis."""
         now = self._clock()
         log = self._log(check, now)
         log.blocked_until = max(log.blocked_until, now + seconds)
 
     def standing(self, check: Check) -> Standing:
-        """Return how the subject stands, counting nothing."""
+        """Return the state of the subject without counting."""
         now = self._clock()
         log = self._logs[check.limit.name].get(check.subject)
         if log is None:
@@ -200,7 +200,7 @@ class LocalWindows:
         return log
 
     def _evict(self, logs: OrderedDict[str, _Log], limit: Limit, now: float) -> None:
-        # Two go for one that comes, so that the idle ones of a flood are soon gone and no call pays for all of them.
+        # Two are removed for each new one: idle subjects of a flood are soon removed, and no single call removes all of them.
         for _ in range(_EVICTED_AT_ONCE):
             subject, log = next(iter(logs.items()))
             log.forget(now - limit.seconds)

@@ -62,7 +62,7 @@ async def test_a_bad_line_takes_over_none(database: Database, database_url: str)
     [
         (("--role", "gateway"), "add --stdin"),
         (("--role", "tenant", "--stdin"), "needs a tenant"),
-        (("--role", "gateway", "--tenant", "acme", "--stdin"), "belongs to no tenant"),
+        (("--role", "gateway", "--tenant", "acme", "--stdin"), "cannot belong to a tenant"),
         (("--role", "ingest", "--tenant", "a b", "--stdin"), "--tenant must be"),
         (("--role", "ingest", "--expires", "2020-01-01T00:00:00Z", "--stdin"), "in the future"),
     ],
@@ -79,10 +79,10 @@ async def test_a_key_means_one_thing(database: Database) -> None:
     (first, second), known = await import_keys(database, acme, old, NOW)
     assert known == 0
     for other in (KeyRequest(Role.INGEST), KeyRequest(Role.ADMIN), KeyRequest(Role.INGEST, tenant_id="beta")):
-        with pytest.raises(BadInputError, match=f"line 2: this key is here already, as {second.id} of role ingest of tenant acme"):
+        with pytest.raises(BadInputError, match=f"line 2: this key exists already, as {second.id} of role ingest of tenant acme"):
             await import_keys(database, other, [*old_keys(1), old[1]], NOW)
     await revoke_key(database, first.id, NOW)
-    with pytest.raises(BadInputError, match=f"line 1: this key is here as {first.id} and was closed"):
+    with pytest.raises(BadInputError, match=f"line 1: this key exists as {first.id} and is not active"):
         await import_keys(database, acme, old, NOW)
     assert len(await list_keys(database)) == 2
 
