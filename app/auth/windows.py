@@ -150,7 +150,7 @@ class LocalWindows:
         return Verdict(refused, tuple(log.standing(check.limit, now) for check, log in zip(checks, logs, strict=True)), now, wait)
 
     def admitter(self, limit: Limit) -> Callable[[str, float], bool]:
-        """Return a faster form of `take` for single events: it maps a subject and an instant of this object's clock to whether it is admitted."""
+        """Return a faster `take` for single events: from a subject and an instant of this object's clock to whether it is admitted."""
         logs = self._logs[limit.name]
         amount, seconds, grain = limit.amount, limit.seconds, limit.grain
 

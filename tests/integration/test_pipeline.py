@@ -46,7 +46,7 @@ async def test_decimals_are_the_same_whenever_they_are_asked(database: Database)
     numbers = [
         Decimal(text) for text in ("0", "-0.10", "1.000000", "123456789.5", "1E+2", "9" * 90, "0." + "0" * 40 + "1", "NaN", "Infinity")
     ]
-    asked = Asked(
+    asked = Select(
         "SELECT place::int, number, number::text, day FROM unnest(%(numbers)s::numeric[]) WITH ORDINALITY AS given(number, place),"
         " LATERAL (SELECT date '2024-02-29' AS day) AS days ORDER BY place",
         {"numbers": numbers},
@@ -54,7 +54,7 @@ async def test_decimals_are_the_same_whenever_they_are_asked(database: Database)
     for planning in Planning:
         found = []
         for _ in range(3):  # its rows are read in another form when it is known what they are
-            (rows,) = await rows_of(database, Asked(asked.sql, asked.values, planning))
+            (rows,) = await rows_of(database, Select(asked.sql, asked.values, planning))
             found.append([(place, type(number), str(number), text, day) for place, number, text, day in rows])
         assert found[0] == found[1] == found[2]
         assert [text for *_, text, _ in found[0]] == [f"{number:f}" for number in numbers]

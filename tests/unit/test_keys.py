@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.auth.authenticate import presented_key
-from app.auth.keys import generate_key, hash_key, same_secret, take_over_key
+from app.auth.keys import generate_key, hash_key, import_key, same_secret
 from app.domain.errors import BadInputError, UnauthenticatedError
 from app.domain.principal import Principal, Role, scope_of
 
@@ -67,7 +67,7 @@ def test_what_each_role_may_see_beyond_public_answers() -> None:
     "secret", [f"arb_live_{'0f5de0150d4c03e288968393fe6d520b'}", "v-iDkIQPZcOtP40N8KtYtg", "0d1524a0-bb63-4020-b2a7-10e862bf3a63"]
 )
 def test_a_key_of_another_system_is_taken_over(secret: str) -> None:
-    key = take_over_key(secret)
+    key = import_key(secret)
     assert (key.hash, key.secret) == (hash_key(secret), secret)
     assert secret.startswith(key.prefix)
     assert len(key.prefix) <= min(11, len(secret) // 4), "most of a short key stays hidden"
@@ -90,5 +90,5 @@ def test_a_key_of_another_system_is_taken_over(secret: str) -> None:
 )
 def test_what_may_be_guessed_or_cannot_be_sent_is_no_key(secret: str, words: str) -> None:
     with pytest.raises(BadInputError, match=words) as refusal:
-        take_over_key(secret)
+        import_key(secret)
     assert not secret or secret not in refusal.value.message
