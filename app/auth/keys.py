@@ -45,7 +45,7 @@ def generate_key() -> NewKey:
 
 
 def import_key(secret: str) -> NewKey:
-    """Give a key of another system a public id. BadInputError: it cannot be sent in a header, or is guessable; the message does not contain it."""
+    """Give a key of another system a public id. BadInputError, without the key: it cannot be sent in a header, or is guessable."""
     if _SENDABLE.fullmatch(secret) is None:
         raise BadInputError("a key must consist of visible ASCII characters without spaces")
     if not MIN_KEY_LENGTH <= len(secret) <= MAX_KEY_LENGTH:

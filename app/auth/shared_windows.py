@@ -26,7 +26,7 @@ _WAIT_SECONDS: Final = 0.5
 _CONNECTIONS: Final = 8
 
 # Redis's own clock, so that the clocks of hosts may differ. A log is one packed string, [instant, events, ...], oldest first.
-# Instants ahead of the clock were counted before it was set back: they are treated as now, so that they count for one window, not for hours.
+# Instants ahead of the clock were counted before it was set back: they are treated as now, and so count for one window, not for hours.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000

@@ -87,7 +87,7 @@ async def create_key(database: Database, request: KeyRequest, now: datetime) -> 
 async def import_keys(database: Database, request: KeyRequest, lines: Sequence[str], now: datetime) -> tuple[list[NewKey], int]:
     """Import keys of another system, one per line; return the new ones, and the number of those that exist with the same role and tenant.
 
-    All or none. BadInputError names the line: an invalid or guessable key, or one that exists with another role or tenant, or is not active.
+    All or none. BadInputError names the line: an invalid or guessable key, one with another role or tenant, or an inactive one.
     """
     _check(request, now)
     keys: dict[bytes, tuple[int, NewKey]] = {}

@@ -93,7 +93,7 @@ def number_placeholders(sql: str) -> tuple[bytes, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class _Message:
-    """A SELECT to send. `key`: of its prepared statement; None: not prepared. `generic`: with a generic plan. `result`: format of its rows."""
+    """A SELECT to send. `key`: of its prepared statement, if any. `generic`: with a generic plan. `result`: format of its rows."""
 
     text: bytes
     values: Sequence[Any]

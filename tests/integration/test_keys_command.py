@@ -90,7 +90,7 @@ async def test_a_key_means_one_thing(database: Database) -> None:
 async def test_a_key_that_expired_does_not_open_again(database: Database) -> None:
     old = old_keys(1)
     await import_keys(database, KeyRequest(Role.ADMIN, expires_at=NOW + timedelta(hours=1)), old, NOW)
-    with pytest.raises(BadInputError, match="was closed"):
+    with pytest.raises(BadInputError, match="is not active"):
         await import_keys(database, KeyRequest(Role.ADMIN), old, NOW + timedelta(hours=1))
 
 
