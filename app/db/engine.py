@@ -5,16 +5,25 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Final
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from app.db.shares import Shares, Turns, current_workload
-from app.domain.errors import BadInputError, ConnectionLostError, DatabaseBusyError, NoConnectionFreeError, UnavailableError
+from app.domain.errors import (
+    BadInputError,
+    ConnectionLostError,
+    DatabaseBusyError,
+    NoConnectionFreeError,
+    TokengraphError,
+    UnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +63,7 @@ class Database:
     def __init__(self, url: str, *, min_size: int = 2, max_size: int = 10, is_shared: bool = False) -> None:
         self.url = url
         self.turns = Turns(Shares.of(max_size)) if is_shared else None
-        self._lent = 0
-        self._max_size = max_size
-        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        self._pool = _Pool(
             url,
             min_size=min_size,
             max_size=max_size,
@@ -83,55 +90,90 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    @asynccontextmanager
-    async def read_connection(self) -> AsyncIterator[Connection]:
+    def read_connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend an autocommit connection. UnavailableError: no server; DatabaseBusyError: none became free in time."""
-        async with self._lend() as connection:
-            yield connection
+        return _Loan(self._pool, self.turns)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a connection inside a transaction, committed when the block ends and rolled back when it raises."""
-        async with self._lend() as connection, connection.transaction():
+        async with self.read_connection() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
     async def consistent_reads(self) -> AsyncIterator[Connection]:
         """Lend a connection in a read-only transaction: all its queries see one snapshot."""
-        async with self._lend() as connection, connection.transaction():
+        async with self.read_connection() as connection, connection.transaction():
             await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
 
-    @asynccontextmanager
-    async def _lend(self) -> AsyncIterator[Connection]:
-        turns, workload = self.turns, current_workload.get()
-        if turns is not None:
-            await turns.take(workload)
+
+class _Pool(AsyncConnectionPool[Connection]):
+    """The connections, and how many of them are lent."""
+
+    lent = 0
+
+
+class _Loan:
+    """A connection that is lent in turn. A class: every request takes two, and nested generators take twice the time."""
+
+    __slots__ = ("_connection", "_pool", "_turns", "_workload")
+
+    def __init__(self, pool: _Pool, turns: Turns | None) -> None:
+        self._pool = pool
+        self._turns = turns
+        self._workload = current_workload.get()
+
+    async def __aenter__(self) -> Connection:
+        pool = self._pool
+        if self._turns is not None:
+            await self._turns.take(self._workload)
         try:
-            async with self._pool.connection() as connection:
-                self._lent += 1
-                try:
-                    yield connection
-                finally:
-                    self._lent -= 1
-        except PoolTimeout as error:
-            raise (UnavailableError if self._lent < self._max_size else NoConnectionFreeError) from error
-        except PoolClosed as error:
-            raise UnavailableError from error
-        except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable) as error:
-            raise DatabaseBusyError from error
-        except UnicodeEncodeError as error:
-            raise BadInputError("text must be well-formed Unicode") from error
-        except psycopg.Error as error:
-            if isinstance(error, psycopg.DataError) and "NUL" in str(error):
-                raise BadInputError("text must not contain NUL characters") from error
-            if (error.sqlstate or "").startswith(_OUT_OF_RESOURCES):
-                log.error("the database is out of resources: %s", error)
-                raise DatabaseBusyError("The database is out of disk, memory or connections; try again") from error
-            if is_connection_lost(error):
-                await self._pool.check()
-                raise ConnectionLostError from error
+            self._connection = await pool.getconn()
+        except BaseException as error:
+            self._give_turn_back()
+            if isinstance(error, PoolTimeout):
+                raise (UnavailableError if pool.lent < pool.max_size else NoConnectionFreeError) from error
+            if isinstance(error, PoolClosed):
+                raise UnavailableError from error
             raise
+        pool.lent += 1
+        return self._connection
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        connection = self._connection
+        try:
+            try:
+                if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    await connection.__aexit__(kind, error, trace)
+            finally:
+                self._pool.lent -= 1
+                await self._pool.putconn(connection)
+            if isinstance(error, psycopg.Error) and is_connection_lost(error):
+                await self._pool.check()
         finally:
-            if turns is not None:
-                turns.give_back(workload)
+            self._give_turn_back()
+        if error is not None:
+            reported = _reported_as(error)
+            if reported is not None:
+                raise reported from error
+
+    def _give_turn_back(self) -> None:
+        if self._turns is not None:
+            self._turns.give_back(self._workload)
+
+
+def _reported_as(error: BaseException) -> TokengraphError | None:
+    """Return the error that callers get for one that occurred while a connection was in use; None: the same."""
+    if isinstance(error, psycopg.errors.QueryCanceled | psycopg.errors.LockNotAvailable):
+        return DatabaseBusyError()
+    if isinstance(error, UnicodeEncodeError):
+        return BadInputError("text must be well-formed Unicode")
+    if not isinstance(error, psycopg.Error):
+        return None
+    if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+        return BadInputError("text must not contain NUL characters")
+    if (error.sqlstate or "").startswith(_OUT_OF_RESOURCES):
+        log.error("the database is out of resources: %s", error)
+        return DatabaseBusyError("The database is out of disk, memory or connections; try again")
+    return ConnectionLostError() if is_connection_lost(error) else None

@@ -381,7 +381,7 @@ async def test_without_the_database_answers_live_out_their_age_and_come_back(
             yield
 
         with monkeypatch.context() as patch:
-            patch.setattr(WatchedDatabase, "_lend", away)
+            patch.setattr(WatchedDatabase, "read_connection", away)
             seconds.now += 4.9
             assert (await gateway.client.get(NETWORK)).content == kept
             assert (await gateway.client.get(STATS, headers=headers)).status_code == 503, "a key cannot be looked up"
