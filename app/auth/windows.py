@@ -119,7 +119,8 @@ class _Log:
 
 def _stamp(limit: Limit, now: float) -> float:
     # The end of the step, not its beginning: then no window contains more than the limit.
-    return ceil(now / limit.grain) * limit.grain if limit.grain else now
+    grain = limit.grain
+    return ceil(now / grain) * grain if grain else now
 
 
 class LocalWindows:
@@ -139,6 +140,12 @@ class LocalWindows:
     def take(self, checks: Sequence[Check]) -> Verdict:
         """Admit and count an event for every limit, or count it for none."""
         now = self._clock()
+        if len(checks) == 1:  # as most are: nothing has to be undone or waited for of another limit
+            (check,) = checks
+            log = self._log(check, now)
+            if log.blocked_until <= now and log.total + check.amount <= check.limit.amount:
+                log.add(_stamp(check.limit, now), check.amount)
+                return Verdict((), (log.standing(check.limit, now),), now)
         logs = [self._log(check, now) for check in checks]
         refused = tuple(
             i for i, check in enumerate(checks) if logs[i].blocked_until > now or logs[i].total + check.amount > check.limit.amount

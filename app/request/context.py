@@ -25,6 +25,7 @@ from app.domain.errors import (
 )
 from app.domain.principal import PUBLIC_SCOPE, Principal, Scope, scope_of
 from app.domain.time_range import Clock
+from app.http.request_headers import find_header
 from app.write.queue import IngestQueue
 from app.write.receipt import Receipt
 
@@ -81,13 +82,13 @@ class RequestContext:
         state = request.scope.setdefault("state", {})
         context: RequestContext | None = state.get("context")
         if context is None:
-            headers = request.headers
+            client = request.scope.get("client")
             context = state["context"] = cls(
                 services,
-                authorization=headers.get("authorization"),
-                api_key=headers.get("x-api-key"),
+                authorization=find_header(request.scope, b"authorization"),
+                api_key=find_header(request.scope, b"x-api-key"),
                 request_id=state.get("request_id", ""),
-                address=request.client.host if request.client else "",
+                address=client[0] if client else "",
             )
         if isinstance(context._admitted, RateLimitedError):
             raise context._admitted

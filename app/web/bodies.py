@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 from app.domain.errors import BodyTooLargeError, OverloadedError, SlowSenderError
+from app.http.request_headers import read_header
 from app.ingest.decompress import BodyDecoder
 from app.ingest.weight import LIGHT_BYTES, Weigh
 
@@ -39,7 +39,7 @@ class Pace:
 
 
 class Held:
-    """What one request holds of a budget."""
+    """What one request holds of a budget, until the block ends, or it is released."""
 
     def __init__(self, budget: BodyBudget, sender: Hashable) -> None:
         self._budget = budget
@@ -51,6 +51,16 @@ class Held:
         if size > self.size:
             self._budget.take(size - self.size, self)
             self.size = size
+
+    def release(self) -> None:
+        """Give it back."""
+        self._budget.give_back(self)
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class BodyBudget:
@@ -74,15 +84,16 @@ class BodyBudget:
             raise OverloadedError("Too many requests are being taken in; try again")
         self._count(size, held.sender)
 
-    @contextmanager
-    def hold(self, sender: Hashable = None) -> Iterator[Held]:
-        """Lend a share that is given back at the end. `sender`: by whose key the request came, if any."""
+    def hold(self, sender: Hashable = None) -> Held:
+        """Lend a share that is given back at the end. `sender`: by whose key the request came, if any. OverloadedError."""
         held = Held(self, sender)
-        try:
-            held.grow_to(LEAST)
-            yield held
-        finally:
-            self._count(-held.size, sender)
+        held.grow_to(LEAST)
+        return held
+
+    def give_back(self, held: Held) -> None:
+        """Take back what a request held."""
+        self._count(-held.size, held.sender)
+        held.size = 0
 
     def _count(self, size: int, sender: Hashable) -> None:
         self.taken += size
@@ -121,9 +132,9 @@ class BodyReader:
         BodyTooLargeError: it is longer than `limit`, as sent or decompressed; SlowSenderError: it does not come, or the process stops;
         OverloadedError; BadInputError and UnsupportedEncodingError: its compression.
         """
-        encoding = request.headers.get("content-encoding", "")
+        encoding = read_header(request.scope, b"content-encoding")
         decoder = BodyDecoder(encoding, limit)
-        announced = request.headers.get("content-length", "")
+        announced = read_header(request.scope, b"content-length")
         if announced.isdigit() and int(announced[:20]) > limit:
             raise BodyTooLargeError(f"the body is larger than {limit} bytes")
         clock = asyncio.get_running_loop().time

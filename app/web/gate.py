@@ -10,14 +10,13 @@ from itertools import count
 from time import perf_counter
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.quota import answer_headers
 from app.db.shares import current_workload
 from app.domain.errors import StoppingError, TokengraphError
-from app.http.answer_headers import KEY_HEADERS, complete_headers
+from app.http.answer_headers import KEY_HEADERS, Header, complete_headers
 from app.request.context import RequestContext, Services
 from app.web.cors import CrossOrigin, is_keyed
 from app.web.head import HeadersSentError, without_body
@@ -77,7 +76,7 @@ class Gate:
                 completed = complete_headers(status, message.get("headers", ()), keyed=keyed, varies=varies)
                 message["headers"] = [*completed, *(header for header in shared if not preflight), (b"x-request-id", request_id)]
                 if limits:  # which an answer of 429 has already
-                    MutableHeaders(scope=message).update(limits)
+                    message["headers"] = _add_headers(message["headers"], limits)
             await send(message)
 
         answer: Send = send_noted
@@ -113,3 +112,9 @@ class Gate:
             current_workload.reset(before)
             route = getattr(inner.get("route"), "path", "none")
             self._metrics.observe_request(scope["method"], route, status or 500, perf_counter() - started)
+
+
+def _add_headers(headers: list[Header], added: dict[str, str]) -> list[Header]:
+    """Return an answer's headers with others, which take the place of those of the same names."""
+    encoded = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in added.items()}
+    return [*(header for header in headers if header[0] not in encoded), *encoded.items()]

@@ -17,11 +17,13 @@ from app.execution.documents import MAX_ID_LENGTH, root_fields
 from app.execution.engine import Answer, Demand, DocumentEngine
 from app.http.envelopes import error_headers
 from app.http.json import encode_json, etag_matches, etag_of
+from app.http.request_headers import read_header
 from app.ingest.weight import refuse_heavy, weigh_json
 from app.request.context import Charged, RequestContext, Services
 from app.resolvers.caching import PUBLIC_ROOTS
 from app.resolvers.errors import public_error
 from app.rest.public import NETWORK_CACHE_CONTROL
+from app.web.bodies import Held
 from app.web.direct_routes import DirectRoute
 from app.web.documents import DocumentPolicy, Named, TrustedDocuments
 from app.web.graphql_bodies import GraphQLBodies
@@ -130,7 +132,7 @@ def media_type_of(accept: str) -> str:
 
 
 def _media_type(request: Request) -> str:
-    return media_type_of(request.headers.get("accept", ""))
+    return media_type_of(read_header(request.scope, b"accept"))
 
 
 def _respond(request: Request, answer: Answer, charged: Charged | None = None) -> Response:
@@ -213,7 +215,7 @@ def build_graphql_routes(
             return _malformed(error)
         except TokengraphError as error:
             return _refuse(request, error, always_ok=reading.named.digest is not None)
-        demand = replace(reading.demand, query=chosen.text)
+        demand = reading.demand if chosen.text == reading.demand.query else replace(reading.demand, query=chosen.text)
         prepared = await engine.obtain(chosen.text)
         policy.note(chosen, prepared.errors[0].message if prepared.errors else None)
         answer = await engine.answer(prepared, demand, context)
@@ -224,16 +226,22 @@ def build_graphql_routes(
         return _respond_kept(request, answer, roots)
 
     async def post(request: Request) -> Response:
-        with contextlib.ExitStack() as answered:
+        held: Held | None = None
 
-            async def read(request: Request, context: RequestContext) -> Reading:
-                kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if kind != _JSON:
-                    raise UnsupportedEncodingError("Content-Type must be application/json")
-                body = await bodies.take(request, context, answered)
-                return await bodies.reader.decoding.run(body, weigh_json, _read_body)
+        async def read(request: Request, context: RequestContext) -> Reading:
+            nonlocal held
+            kind = read_header(request.scope, b"content-type").partition(";")[0].strip().lower()
+            if kind != _JSON:
+                raise UnsupportedEncodingError("Content-Type must be application/json")
+            limit, held = await bodies.hold(context)
+            body = await bodies.reader.read(request, limit, held)
+            return await bodies.reader.decoding.run(body, weigh_json, _read_body)
 
+        try:
             return await respond(request, read)
+        finally:
+            if held is not None:
+                held.release()
 
     async def get(request: Request) -> Response:
         if page is not None and prefers_html(request.headers.get("accept", "")) and _IDS.isdisjoint(request.query_params):

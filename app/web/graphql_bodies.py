@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastapi import Request
-
 from app.domain.errors import TokengraphError
 from app.request.context import RequestContext
-from app.web.bodies import BodyBudget, BodyReader
+from app.web.bodies import BodyBudget, BodyReader, Held
 
 ANONYMOUS_BYTES: Final = 64 * 1024
 """Without a valid key."""
@@ -34,16 +31,16 @@ class GraphQLBodies:
     readers: BodyBudget = field(default_factory=lambda: BodyBudget(READERS_MEMORY))
     anonymous: BodyBudget = field(default_factory=lambda: BodyBudget(ANONYMOUS_MEMORY))
 
-    async def take(self, request: Request, context: RequestContext, until: ExitStack) -> bytes:
-        """Return the body. It holds memory `until` that is closed. Errors as `BodyReader.read`."""
-        limit, budget, sender = await self._allowance(context)
-        return await self.reader.read(request, limit, until.enter_context(budget.hold(sender)))
+    async def hold(self, context: RequestContext) -> tuple[int, Held]:
+        """Return how many bytes the body may have, and what is held for it, to be released with its answer. OverloadedError."""
+        limit, budget = await self._allowance(context)
+        return limit, budget.hold(context.subject)
 
-    async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget, str]:
+    async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget]:
         try:
             principal = await context.principal()
         except TokengraphError:  # which the fields that need a key raise again
-            return ANONYMOUS_BYTES, self.anonymous, context.subject
+            return ANONYMOUS_BYTES, self.anonymous
         if principal.may_ingest:
-            return WRITER_BYTES, self.writers, context.subject
-        return READER_BYTES, self.readers, context.subject
+            return WRITER_BYTES, self.writers
+        return READER_BYTES, self.readers

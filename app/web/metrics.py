@@ -50,14 +50,21 @@ class Metrics:
             multiprocess_mode="mostrecent",
         )
         self._limit_store.set(1)
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._hits = {200: 0, 304: 0}
         self._hit_seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request. `route`: the route's template, so that there are few series."""
-        self._requests.labels(method if method in _METHODS else "other", route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = method if method in _METHODS else "other", route, status
+        found = self._series.get(key)
+        if found is None:
+            # Looked up once: by its labels, a series takes as long to find as the rest of this.
+            found = self._series[key] = self._requests.labels(key[0], route, str(status)), self._seconds.labels(route)
+        counter, histogram = found
+        counter.inc()
+        histogram.observe(seconds)
 
     def observe_hit(self, status: int, seconds: float) -> None:
         """Count one GET of the network that was answered from memory: 200 or 304."""
