@@ -10,11 +10,11 @@ ARGS ?=
 DEBIAN_POSTGRES ?= /usr/lib/postgresql/15/bin
 
 PAGES := app/web/static/manifest.json
-PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated \) -prune -o -type f -print) schema.graphql \
+PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated -o -name clients \) -prune -o -type f -print) schema.graphql \
 	$(wildcard docs/queries/*.graphql app/rest/documents/*.graphql)
 WITH_NODE := PYTHON="$(abspath $(BIN))/python" frontend/with-node
 
-.PHONY: help install install-dev run test soak adversary check lint types layers layout format bench schema lock build clean pages pages-if-possible pages-check screenshots
+.PHONY: help install install-dev clients clients-if-possible schema-lint run test soak adversary check lint types layers layout format bench schema lock build clean pages pages-if-possible pages-check screenshots
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,19 @@ frontend/node_modules/.package-lock.json: frontend/package.json frontend/package
 	@$(WITH_NODE) npm ci --loglevel error --no-progress > /dev/null
 	@touch $@
 
+frontend/clients/node_modules/.package-lock.json: frontend/clients/package.json frontend/clients/package-lock.json frontend/.npmrc | $(BIN)/python
+	@echo "setting up GraphQL clients, which the tests run ..."
+	@$(WITH_NODE) npm --prefix clients ci --loglevel error --no-progress > /dev/null
+	@touch $@
+
+clients: frontend/clients/node_modules/.package-lock.json ## Set up Apollo Client, urql, Relay's compiler and graphql-eslint for the tests
+
+clients-if-possible:
+	@$(MAKE) --no-print-directory clients || echo "GraphQL clients could not be set up (above is why): their tests are left out" >&2
+
+schema-lint: clients ## The schema and the stored documents by the rules of graphql-eslint
+	@$(WITH_NODE) npm --prefix clients run --silent lint
+
 $(PAGES): frontend/node_modules/.package-lock.json $(PAGE_SOURCES)
 	@echo "building the pages ..."
 	@$(WITH_NODE) npm run --silent build -- --logLevel warn
@@ -64,7 +77,7 @@ pages-check: frontend/node_modules/.package-lock.json ## Types and style of the 
 run: install pages-if-possible ## Set up, load demo data if the database is empty, serve on 127.0.0.1:8000
 	@$(BIN)/tokengraph demo $(ARGS)
 
-test: install-dev pages-if-possible $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
+test: install-dev pages-if-possible clients-if-possible $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 	@if [ -n "$(ARGS)" ]; then :; elif [ -x $(DEBIAN_POSTGRES)/initdb ]; then \
 		echo "once more, what uses a database, on PostgreSQL 15:"; \
@@ -92,7 +105,7 @@ soak: install-dev ## Kill gateway and database at random moments, for minutes (K
 adversary: install-dev ## Attack a live gateway for two minutes; print the worst stall and the peak memory
 	@$(BIN)/python -m tests.adversary $(ARGS)
 
-check: lint types layers pages-check test adversary ## All that CI checks
+check: lint types layers pages-check schema-lint test adversary ## All that CI checks
 
 format: install-dev frontend/node_modules/.package-lock.json ## Format the sources
 	@$(BIN)/ruff format --quiet .
@@ -111,6 +124,7 @@ lock: install-dev ## Resolve the dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes requirements/litellm.in -o requirements/litellm.lock
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes requirements/node.in -o requirements/node.lock
 	@cd frontend && rm -rf node_modules package-lock.json && npm install --silent --package-lock-only
+	@cd frontend/clients && rm -rf node_modules package-lock.json && npm install --silent --package-lock-only
 
 screenshots: install-dev pages ## Make the pictures of the pages in docs/images (needs Chromium)
 	@$(BIN)/python -m tests.browser.screenshots
@@ -119,4 +133,4 @@ build: install-dev pages ## Make the wheel in dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
 clean: ## Remove what was set up and built
-	@rm -rf $(VENV) dist app/web/static frontend/node_modules frontend/src/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) dist app/web/static frontend/node_modules frontend/clients/node_modules frontend/src/generated .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

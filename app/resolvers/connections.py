@@ -38,7 +38,7 @@ def page_rows(arguments: Mapping[str, Any], _: datetime) -> int:
 @strawberry.type(description="Where a page stands in its list.")
 class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether more objects follow.")
-    has_previous_page: bool = strawberry.field(description="Whether the page was asked for with `after`.")
+    has_previous_page: bool = strawberry.field(description="Whether the page was asked for with `after`, or with an `offset`.")
     start_cursor: str | None = strawberry.field(description="Cursor of the first object; null if the page is empty.")
     end_cursor: str | None = strawberry.field(description="Cursor of the last object; null if the page is empty.")
 

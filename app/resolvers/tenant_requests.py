@@ -13,6 +13,7 @@ from app.graph.request_log import LoggedRequest, RequestName, RequestsQuestion, 
 from app.money.rounding import usd
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, load_model
+from app.resolvers.connections import PageInfo
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.global_ids import GLOBAL_ID, Node
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
@@ -82,19 +83,11 @@ class TenantRequestEdge:
     node: TenantRequest = strawberry.field(description="The request.")
 
 
-@strawberry.type(description="Where a page stands in its list.")
-class RequestsPageInfo:
-    has_next_page: bool = strawberry.field(description="Whether older requests follow.")
-    has_previous_page: bool = strawberry.field(description="Whether the page was asked for by `after` or `offset`.")
-    start_cursor: str | None = strawberry.field(description="Place of the first request; null on an empty page.")
-    end_cursor: str | None = strawberry.field(description="Place of the last request; null on an empty page.")
-
-
 @strawberry.type(description="A page of a tenant's requests, newest first.")
 class TenantRequestConnection:
     edges: list[TenantRequestEdge] = strawberry.field(description="The requests with their places.")
     nodes: list[TenantRequest] = strawberry.field(description="The requests alone.")
-    page_info: RequestsPageInfo = strawberry.field(description="Where the page stands.")
+    page_info: PageInfo = strawberry.field(description="Where the page stands.")
 
 
 First = Annotated[int, strawberry.argument(description=f"Requests at most, 1 to {MAX_PAGE}.")]
@@ -190,7 +183,7 @@ async def resolve_tenant_requests(
     return TenantRequestConnection(
         edges=edges,
         nodes=[edge.node for edge in edges],
-        page_info=RequestsPageInfo(
+        page_info=PageInfo(
             has_next_page=len(found) > first,
             has_previous_page=after is not None or offset > 0,
             start_cursor=edges[0].cursor if edges else None,

@@ -26,6 +26,8 @@ export default [
       "@graphql-eslint/strict-id-in-types": "off",
       // `@oneOf` is GraphQL's own directive, printed without words.
       "@graphql-eslint/require-description": ["error", { types: true, rootField: true }],
+      // Lists page forward; backward where that is cheap.
+      "@graphql-eslint/relay-arguments": ["error", { includeBoth: false }],
       "@graphql-eslint/relay-edge-types": [
         "error",
         {
