@@ -115,8 +115,9 @@ format: install-dev frontend/node_modules/.package-lock.json ## Format the sourc
 bench: install-dev ## Measure, and print ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-schema: install ## Write schema.graphql from the code
+schema: install ## Write schema.graphql and the fields in docs/usage-record.md from the code
 	@$(BIN)/tokengraph schema print > schema.graphql
+	@$(BIN)/python -m tests.record_docs
 
 lock: install-dev ## Resolve the dependencies anew (needs uv)
 	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url --generate-hashes pyproject.toml requirements/build.in -o requirements/run.lock

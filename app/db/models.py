@@ -1,4 +1,4 @@
-"""The tables as SQLModel: catalog, identities, keys, records, snapshot. `rollup_tables` derives the rollups from the cube.
+"""The tables as SQLModel: catalog, identities, keys, snapshot. `record_table` derives that of records, `rollup_tables` those of rollups.
 
 Migrations create them (a test holds both equal). Keys of a tenant's table begin with or contain the tenant, no triggers, and no
 foreign key on the facts, so that the schema can be distributed by tenant.
@@ -174,65 +174,6 @@ class ApiKey(SQLModel, table=True):
     expires_at: datetime | None = _instant()
     disabled_at: datetime | None = _instant()
     revoked_at: datetime | None = _instant()
-
-
-_COUNTS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "shared_model_spend",
-    "byok_platform_fee",
-    "managed_tool_fee",
-    "agent_runtime_fee",
-    "search_requests",
-)
-
-
-class UsageRecordRow(SQLModel, table=True):
-    """One request at the router. Identity columns are surrogate keys, 0 if the record has none. One partition per month."""
-
-    __tablename__ = "usage_records"
-    __table_args__: ClassVar[Any] = (
-        PrimaryKeyConstraint("tenant_id", "occurred_at", "request_id"),
-        CheckConstraint("cached_tokens <= prompt_tokens AND reasoning_tokens <= completion_tokens", name="usage_records_token_parts"),
-        CheckConstraint(" AND ".join(f"{name} >= 0" for name in _COUNTS), name="usage_records_counts"),
-        CheckConstraint("attempt >= 1", name="usage_records_attempt"),
-        # For the last minutes of all tenants. Records arrive nearly in the order of time, so a block range index is small and selective.
-        Index(
-            "usage_records_occurred_at",
-            "occurred_at",
-            postgresql_using="brin",
-            postgresql_with={"pages_per_range": 16, "autosummarize": "on"},
-        ),
-        {"postgresql_partition_by": "RANGE (occurred_at)"},
-    )
-    occurred_at: datetime = Field(sa_column=Column(DateTime(timezone=True), nullable=False))
-    prompt_tokens: int = Field(sa_type=BigInteger)
-    completion_tokens: int = Field(sa_type=BigInteger)
-    cached_tokens: int = Field(sa_type=BigInteger)
-    reasoning_tokens: int = Field(sa_type=BigInteger)
-    shared_model_spend: int = Field(sa_type=BigInteger)
-    byok_platform_fee: int = Field(sa_type=BigInteger)
-    managed_tool_fee: int = Field(sa_type=BigInteger)
-    agent_runtime_fee: int = Field(sa_type=BigInteger)
-    search_requests: int = Field(sa_type=BigInteger)
-    tenant_id: int = Field(sa_column=Column(Integer, nullable=False))
-    project_id: int = Field(sa_type=Integer)
-    user_id: int = Field(sa_type=Integer)
-    caller_key_id: int = Field(sa_type=Integer)
-    model_id: int = Field(sa_type=Integer)
-    provider_id: int = Field(sa_type=Integer)
-    status_code: int = Field(sa_type=SmallInteger)
-    traffic_mode: int = Field(sa_type=SmallInteger)
-    is_priced: bool
-    request_id: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
-    cost_usd: Decimal = Field(sa_type=Numeric)
-    latency_ms: Decimal | None = Field(sa_type=Numeric)
-    ttft_ms: Decimal | None = Field(sa_type=Numeric)
-    attempt: int = Field(sa_type=SmallInteger)
-    cache_hit: bool
-    interrupted: bool
 
 
 class RecentRequest(SQLModel, table=True):

@@ -32,9 +32,10 @@ from app.cube.rollups import (
     SPENDERS,
     Rollup,
 )
-from app.db.models import metadata
+from app.db.record_table import USAGE_RECORDS
 
-__all__ = ["ROLLUP_TABLES", "metadata"]
+metadata = USAGE_RECORDS.metadata
+"""All tables."""
 
 _KEY_TYPES: dict[str, Any] = {dimension.key: SmallInteger if dimension.key_type == "smallint" else Integer for dimension in DIMENSIONS}
 

@@ -7,12 +7,17 @@ over the kinds, which mypy holds complete.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Final, TypeVar, get_args, get_origin, get_type_hints
 
 MAX_COUNT: Final = 2**53 - 1
 """Greatest token, credit or search count of one record: the greatest integer that JSON clients read exactly."""
+
+EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
+AHEAD: Final = timedelta(days=1)
+"""A record may be from `EARLIEST` on, and this far ahead of its arrival."""
 
 SHORT_TEXT: Final = 128
 LONG_TEXT: Final = 256

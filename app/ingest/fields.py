@@ -9,11 +9,13 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, assert_never
 
 from app.domain.fields import (
+    AHEAD,
+    EARLIEST,
     MAX_COUNT,
     Amount,
     Choice,
@@ -31,8 +33,6 @@ from app.domain.fields import (
 )
 from app.domain.usage import FIELDS, OTHER, PLAUSIBLE_UP_TO, UNKNOWN, Reason, UsageRecord, name_of
 
-EARLIEST: Final = datetime(2020, 1, 1, tzinfo=UTC)
-AHEAD: Final = timedelta(days=1)
 MAX_PLACES: Final = 40
 
 ID_PATTERN: Final = re.compile(r"[A-Za-z0-9._:@/-]{1,128}")
@@ -54,8 +54,8 @@ IS_REQUIRED: Final = "is required"
 ID_RULE: Final = "must be 1 to 128 characters, each one of A-Z a-z 0-9 . _ : @ / -"
 INSTANT_RULE: Final = "must be an ISO 8601 instant such as 2026-03-12T08:30:00Z"
 OFFSET_RULE: Final = "needs a UTC offset such as Z or +01:00"
-EARLIEST_RULE: Final = "must not be before 2020-01-01T00:00:00Z"
-AHEAD_RULE: Final = "must not be more than 1 day after the time of arrival"
+EARLIEST_RULE: Final = f"must not be before {EARLIEST:%Y-%m-%dT%H:%M:%SZ}"
+AHEAD_RULE: Final = f"must not be more than {AHEAD.days} day after the time of arrival"
 COUNT_RULE: Final = f"must be an integer from 0 to {MAX_COUNT}"
 FLAG_RULE: Final = "must be true or false"
 MODEL_RULE: Final = "is required unless the request failed before routing"

@@ -14,6 +14,7 @@ from typing import Any, Final, assert_never, cast
 import orjson
 
 from app.domain.fields import (
+    EARLIEST,
     PLAUSIBLE,
     Amount,
     Choice,
@@ -29,7 +30,7 @@ from app.domain.fields import (
     Text,
 )
 from app.domain.usage import FIELDS, OTHER, UsageRecord, name_of
-from app.ingest.fields import EARLIEST, ID_PATTERN, FieldRules, decimal_reader
+from app.ingest.fields import ID_PATTERN, FieldRules, decimal_reader
 
 _QUICK_INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])"

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import strawberry
-from strawberry import UNSET
 from strawberry.scalars import JSON
 
 from app.domain.errors import BadInputError
 from app.domain.principal import Role
 from app.domain.time_range import format_instant
-from app.domain.usage import Reason, UsageRecord
+from app.domain.usage import Reason
 from app.graph.quarantine import (
     QuarantinedRow,
     QuarantineFilter,
@@ -25,17 +24,15 @@ from app.graph.quarantine import (
     fetch_quarantined,
 )
 from app.ingest.release import MAX_IDS, drop_quarantined, release_quarantined
-from app.resolvers.arguments import GraphQLSpelling, given_fields, given_text
+from app.resolvers.arguments import given_fields, given_text
 from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo, page_rows
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.global_ids import Node, named_id
 from app.resolvers.permissions import AdminOnly
+from app.resolvers.record_inputs import SPELLING, UsageRecordChangesInput
 from app.resolvers.scalars import Instant
-from app.resolvers.usage_records import UsageRecordInput
 from app.write.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
-
-_spelling = GraphQLSpelling(UsageRecord._fields)
 
 
 @strawberry.enum(description="What was decided on a quarantined record.")
@@ -97,23 +94,6 @@ class QuarantinedRecordConnection:
     )
 
 
-@strawberry.input(
-    description="Values to put in place of those that a quarantined record was kept with. What is not given stays as it was kept; null"
-    " takes the value away, so that what is said of a field that is not given holds."
-)
-class UsageRecordChangesInput(UsageRecordInput):
-    request_id: str | None = strawberry.field(  # type: ignore[assignment]  # what a record must have, a change of it need not
-        default=UNSET, description="Id of the request, unique per tenant, 1 to 128 characters. For one record at a time only."
-    )
-    occurred_at: Instant | None = strawberry.field(  # type: ignore[assignment]
-        default=UNSET, description="When it occurred, with offset; from 2020-01-01 to 1 day ahead, and not before records are kept."
-    )
-    tenant_id: str | None = strawberry.field(
-        default=UNSET,
-        description="Whose request. Without it a record is its sender's tenant's, and stays in the quarantine if it names another.",
-    )
-
-
 @strawberry.type(description="A record that could not be released, and waits as before.")
 class RecordStillQuarantined:
     record_id: str = strawberry.field(description="Its `recordId`.")
@@ -152,8 +132,8 @@ Changes = Annotated[UsageRecordChangesInput | None, strawberry.argument(descript
 def _shape_reasons(reasons: Iterable[Reason]) -> list[QuarantineReason]:
     return [
         QuarantineReason(
-            field=None if reason.field is None else _spelling.name(reason.field),
-            message=_spelling.sentence(reason.message),
+            field=None if reason.field is None else SPELLING.name(reason.field),
+            message=SPELLING.sentence(reason.message),
         )
         for reason in reasons
     ]
@@ -168,7 +148,7 @@ def shape_quarantined(row: QuarantinedRow) -> QuarantinedRecord:
         request_id=row.request_id,
         received_at=Instant(format_instant(row.received_at)),
         reasons=_shape_reasons(Reason(reason["field"], reason["message"]) for reason in row.reasons),
-        record=JSON({_spelling.name(name): value for name, value in row.record.items()}),
+        record=JSON({SPELLING.name(name): value for name, value in row.record.items()}),
         resolution=None if row.resolution is None else QuarantineResolution[row.resolution.upper()],
         resolved_at=None if row.resolved_at is None else Instant(format_instant(row.resolved_at)),
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
 import strawberry
-from strawberry import UNSET
 from strawberry.types.arguments import InputContext
 from strawberry.types.base import get_object_definition
 from strawberry.utils.str_converters import to_camel_case
@@ -15,61 +14,14 @@ from strawberry.utils.str_converters import to_camel_case
 from app.domain.errors import BadInputError
 from app.domain.usage import UsageRecord
 from app.ingest.parse import parse_values
-from app.resolvers.arguments import GraphQLSpelling
 from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import UsageWriter
-from app.resolvers.scalars import BigInt, ExactNumber, Instant
+from app.resolvers.record_inputs import SPELLING, UsageRecordInput
 from app.write.receipt import MAX_LISTED, Receipt
 
 MAX_RECORDS = 1_000
 _INLINE_RECORDS = 50
-
-_spelling = GraphQLSpelling(UsageRecord._fields)
-
-
-@strawberry.input(description="One request at the router. Token counts are inclusive: cached is part of prompt, reasoning of completion.")
-class UsageRecordInput:
-    request_id: str = strawberry.field(
-        description="Id of the request, unique per tenant, 1 to 128 characters: a record sent again is a duplicate."
-    )
-    occurred_at: Instant = strawberry.field(description="When it occurred, with offset; from 2020-01-01 to 1 day ahead.")
-    tenant_id: str | None = strawberry.field(default=UNSET, description="Whose request; required unless the key belongs to a tenant.")
-    project_id: str | None = strawberry.field(default=UNSET, description="Project within the tenant.")
-    api_key_id: str | None = strawberry.field(default=UNSET, description="The caller's key at the router.")
-    user_id: str | None = strawberry.field(default=UNSET, description="End user, 1 to 128 characters.")
-    username: str | None = strawberry.field(default=UNSET, description="The end user's name, 1 to 256 characters.")
-    model_id: str | None = strawberry.field(
-        default=UNSET, description="Public model id, `openai/gpt-4o`; required unless the request failed before routing."
-    )
-    model_permaslug: str | None = strawberry.field(default=UNSET, description="Dated model and variant; `modelId` if not given.")
-    provider: str | None = strawberry.field(
-        default=UNSET, description="Provider that served it; if not given the catalog's, or the part of `modelId` before `/`."
-    )
-    status_code: int | None = strawberry.field(default=UNSET, description="HTTP status, 0 to 599, 0 if there was none; 200 if not given.")
-    prompt_tokens: BigInt | None = strawberry.field(default=UNSET, description="Input tokens, cached ones included; 0 if not given.")
-    completion_tokens: BigInt | None = strawberry.field(default=UNSET, description="Output tokens, reasoning included; 0 if not given.")
-    cached_tokens: BigInt | None = strawberry.field(default=UNSET, description="The cached part of the input tokens; 0 if not given.")
-    reasoning_tokens: BigInt | None = strawberry.field(
-        default=UNSET, description="The reasoning part of the output tokens; 0 if not given."
-    )
-    cost_usd: ExactNumber | None = strawberry.field(default=UNSET, description="Cost in US dollars; priced from the catalog if not given.")
-    traffic_mode: str | None = strawberry.field(default=UNSET, description="`shared` or `byok`; `shared` if not given.")
-    shared_model_spend: BigInt | None = strawberry.field(default=UNSET, description="Credits for shared-capacity usage; 0 if not given.")
-    byok_platform_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits of the bring-your-own-key fee; 0 if not given.")
-    managed_tool_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits for managed tools; 0 if not given.")
-    agent_runtime_fee: BigInt | None = strawberry.field(default=UNSET, description="Credits for agent runtime; 0 if not given.")
-    search_requests: BigInt | None = strawberry.field(default=UNSET, description="Successful managed web tool invocations; 0 if not given.")
-    latency_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the end of the answer, if known.")
-    ttft_ms: ExactNumber | None = strawberry.field(default=UNSET, description="Milliseconds to the first token, if known.")
-    attempt: int | None = strawberry.field(
-        default=UNSET, description="Which try of the caller's request this is, each with its own request id; 1 if not given."
-    )
-    cache_hit: bool | None = strawberry.field(
-        default=UNSET, description="Whether the router answered from its own cache; it costs nothing then if no cost is given."
-    )
-    interrupted: bool | None = strawberry.field(default=UNSET, description="Whether the stream ended before its end.")
-
 
 _record_names = {to_camel_case(name): name for name in UsageRecord._fields}
 
@@ -118,8 +70,8 @@ def shape_receipt(receipt: Receipt) -> IngestReceipt:
         errors=[
             IngestError(
                 index=error.index,
-                field=None if error.field is None else _spelling.name(error.field),
-                message=_spelling.sentence(error.message),
+                field=None if error.field is None else SPELLING.name(error.field),
+                message=SPELLING.sentence(error.message),
             )
             for error in receipt.errors[:MAX_LISTED]
         ],

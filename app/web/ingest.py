@@ -9,34 +9,11 @@ from app.http.answer import answer, json_response
 from app.http.envelopes import typed
 from app.ingest.parse import parse_json, parse_ndjson
 from app.rest.models import ReceiptResponse, TypedError, error_responses
+from app.rest.usage_record import RECORD_EXAMPLE, RECORD_REFERENCE
 from app.web.direct_routes import DirectRoute
 from app.web.ingest_endpoint import IngestEndpoint, Parser
 
-_RECORD = {
-    "type": "object",
-    "required": ["request_id", "occurred_at"],
-    "properties": {
-        "request_id": {"type": "string", "minLength": 1, "maxLength": 128},
-        "occurred_at": {"type": "string", "format": "date-time"},
-        "tenant_id": {"type": "string"},
-        "model_id": {"type": "string"},
-        "prompt_tokens": {"type": "integer", "minimum": 0},
-        "completion_tokens": {"type": "integer", "minimum": 0},
-    },
-    "example": {
-        "request_id": "req-1",
-        "occurred_at": "2026-06-26T12:00:00Z",
-        "tenant_id": "acme",
-        "model_id": "openai/gpt-4o",
-        "prompt_tokens": 1200,
-        "completion_tokens": 80,
-    },
-}
-_RECORDS = {
-    "type": "array",
-    "items": {"description": "A usage record. An invalid record is rejected; the others are written."},
-    "example": [_RECORD["example"]],
-}
+_RECORDS = {"type": "array", "items": RECORD_REFERENCE, "example": [RECORD_EXAMPLE]}
 _REQUEST_BODY = {
     "required": True,
     "content": {

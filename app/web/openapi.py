@@ -7,6 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.rest.usage_record import RECORD_SCHEMA, record_schema
+
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "`X-API-Key: KEY`"},
@@ -27,6 +29,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     components["securitySchemes"] = _SCHEMES
     for name in _NEVER:
         components.get("schemas", {}).pop(name, None)
+    components.setdefault("schemas", {})[RECORD_SCHEMA] = record_schema()
     return document
 
 

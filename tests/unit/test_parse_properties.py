@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from app.domain.errors import BadInputError
 from app.domain.fields import (
+    AHEAD,
+    EARLIEST,
     PLAUSIBLE,
     Amount,
     Choice,
@@ -28,7 +30,7 @@ from app.domain.fields import (
     Text,
 )
 from app.domain.usage import FIELDS, ParsedBatch, UsageRecord
-from app.ingest.fields import AHEAD, EARLIEST, FieldRules, check_record, find_implausible
+from app.ingest.fields import FieldRules, check_record, find_implausible
 from app.ingest.parse import parse_json, parse_ndjson, parse_rows
 from app.ingest.quick import quick_reader
 
