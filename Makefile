@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 ARGS ?=
 DEBIAN_POSTGRES ?= /usr/lib/postgresql/15/bin
+# Parts of the names of test files that are about HTTP, commands and pages: they run on one version of PostgreSQL only.
+ANY_SERVER = embedded http pages assets rate_limits trusted_documents command connections hostile browsers bodies arguments empty_texts \
+	cached_answers metrics_token openrouter cost sessions memory customer_urls operator_urls auth bound_admin saved_queries
 
 PAGES := app/web/static/manifest.json
 PAGE_SOURCES := $(shell find frontend \( -name node_modules -o -name generated -o -name clients \) -prune -o -type f -print) schema.graphql \
@@ -80,8 +83,8 @@ run: install pages-if-possible ## Set up, load demo data if the database is empt
 test: install-dev pages-if-possible clients-if-possible $(VENV)/litellm/.installed ## Set up and pass the tests (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 	@if [ -n "$(ARGS)" ]; then :; elif [ -x $(DEBIAN_POSTGRES)/initdb ]; then \
-		echo "once more, what uses a database, on PostgreSQL 15:"; \
-		$(BIN)/python -m pytest -n 2 --dist loadfile --postgres $(DEBIAN_POSTGRES) --ignore-glob='*test_embedded*' tests/integration tests/contract tests/migration; \
+		echo "once more, what has SQL of its own, on PostgreSQL 15:"; \
+		$(BIN)/python -m pytest -n 2 --dist loadfile --postgres $(DEBIAN_POSTGRES) $(foreach name,$(ANY_SERVER),--ignore-glob='*test_*$(name)*') tests/integration tests/migration; \
 	else echo "PostgreSQL 15 is not installed ($(DEBIAN_POSTGRES)): its pass is left out"; fi
 
 lint: install-dev ## Style and mistakes

@@ -7,7 +7,6 @@ from typing import Any, NewType
 
 import pytest
 import strawberry
-from graphql import GraphQLError, Undefined
 from strawberry.directive import DirectiveLocation
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types.field import StrawberryField
@@ -52,25 +51,6 @@ async def test_objects_that_are_exceptions_are_raised() -> None:
 
     answer = await compare(pair_of(Query), "{ problems { title } }")
     assert len(answer["errors"]) == MANY
-
-
-async def test_objects_that_are_awaitable_are_awaited() -> None:
-    @strawberry.type
-    class Promise:
-        title: str
-
-        def __await__(self) -> Any:
-            yield from ()
-            return None if self.title == "promise" else self
-
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def promises(self) -> list[Promise | None]:
-            return [Promise(title="promise")] * MANY
-
-    answer = await compare(pair_of(Query), "{ promises { title } }")
-    assert answer == {"data": {"promises": [None] * MANY}}
 
 
 def _computed(kind: str) -> type:
@@ -314,55 +294,6 @@ async def test_types_of_the_dialect_may_be_any_class() -> None:
     assert pair.tally.completions
 
 
-async def test_errors_that_code_raises_on_the_way_are_the_standards() -> None:
-    @strawberry.type
-    class Item:
-        title: str
-
-        def __init__(self) -> None:
-            """Hold nothing."""
-
-    def title(_: Any) -> str:
-        raise GraphQLError("refused", extensions={"code": "X"})
-
-    make: Any = Item
-    make.title = property(title)
-
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def items(self) -> list[Item | None]:
-            return [make() for _ in range(MANY)]
-
-    await compare(pair_of(Query), "{ items { title } }")
-
-
-async def test_scalars_that_raise_or_return_nothing() -> None:
-    moody = NewType("moody", str)
-
-    def serialize(value: Any) -> Any:
-        if value == "raise":
-            raise GraphQLError("not in the mood")
-        return {"none": None, "undefined": Undefined, "list": [value]}.get(value, value.upper())
-
-    @strawberry.type
-    class Item:
-        mood: moody | None
-
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def items(self, mood: str) -> list[Item]:
-            last: Any = mood
-            return [*(Item(mood=moody("fine")) for _ in range(MANY)), Item(mood=last)]
-
-    scalars: dict[object, Any] = {moody: strawberry.scalar(name="Moody", serialize=serialize)}
-    pair = pair_of(Query, config=StrawberryConfig(scalar_map=scalars))
-    for mood in ("raise", "none", "undefined", "list", "fine"):
-        answer = await compare(pair, f'{{ items(mood: "{mood}") {{ mood }} }}')
-        assert ("errors" in answer) == (mood in ("raise", "none", "undefined"))
-
-
 async def test_types_that_refuse_some_of_their_own_objects() -> None:
     @strawberry.type
     class Judged:
@@ -397,37 +328,6 @@ async def test_conditions_in_fragments_are_compiled_for_each_value() -> None:
     answer = await compare(pair, text, {"b": True}, {"b": False})
     assert list(answer["data"]["items"][0]) == ["title", "count"]
     assert pair.tally.completions >= 4
-
-
-async def test_one_selection_on_several_types() -> None:
-    @strawberry.type
-    class Other:
-        title: int = 1
-
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def items(self) -> list[Plain | Other | None]:
-            return [Plain(), Other(), None] * 20
-
-    text = "{ items { __typename ... on Plain { title count } ... on Other { number: title } } }"
-    pair = pair_of(Query)
-    answer = await compare(pair, text)
-    assert answer["data"]["items"][:2] == [{"__typename": "Plain", "title": "plain", "count": 1}, {"__typename": "Other", "number": 1}]
-    assert pair.tally.completions
-
-
-async def test_nulls_among_objects_are_compiled() -> None:
-    @strawberry.type
-    class Query:
-        @strawberry.field
-        def items(self) -> list[Plain | None]:
-            return [Plain(), None] * MANY
-
-    pair = pair_of(Query)
-    await compare(pair, "{ items { title } }")
-    assert pair.tally.completions
-    assert not pair.tally.fallbacks
 
 
 async def test_rows_of_another_class() -> None:

@@ -47,6 +47,7 @@ _BY_TYPE: dict[str, list[Any]] = {
         {"last": {"count": 30, "unit": "DAY"}},
         {"dates": {"from": "2026-06-26", "to": "2026-06-01"}},
     ],
+    "Comparison": [{"previous": "WEEK"}, {"range": {"last": {"count": 1, "unit": "DAY"}}}, {}],
     "UsageFilter": [{}, {"outcome": {"eq": "SUCCESS"}}, {"user": {"startsWith": "user"}, "not": {"model": {"eq": "shared/model"}}}],
     "Top": [{"count": 2, "orderBy": "REQUESTS"}, {"count": 0}],
     "MetricCondition": [{"metric": "REQUESTS", "gt": 1}, {"metric": "COST", "lt": "x"}],

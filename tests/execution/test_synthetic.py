@@ -72,16 +72,36 @@ fragment Codes on Part { code again: code }
 """
 
 
-@pytest.mark.parametrize("hostility", [0.0, 0.02, 0.2])
-async def test_a_document_of_everything(pair: Pair, hostility: float) -> None:
+@pytest.mark.parametrize(("hostility", "seeds"), [(0.0, 1), (0.02, 2), (0.2, 2)])
+async def test_a_document_of_everything(pair: Pair, hostility: float, seeds: int) -> None:
     variables: tuple[dict[str, Any], ...] = (
         *({"yes": yes, "no": no} for yes in (True, False) for no in (True, False, None)),
         {"yes": True},
         {},
     )
     document = Document(FULL, ("One", "Two", "Three", None, "Four"), variables)
-    for seed in range(3):
+    for seed in range(seeds):
         await pair.compare(document, partial(World, seed, hostility))
+
+
+ODD_ROOTS = (
+    "promises { title }",
+    "computed(size: 40) { sure title count }",
+    "solids { __typename ... on Rock { title weight } ... on Part { code title: amount } }",
+    "pets { __typename ... on Cat { name lives } ... on Dog { name: barks friends { name } } }",
+    "named { name nick }",
+    "boxes { content label }",
+    "maybeCells { code amount }",
+    "things(size: 40) { shout }",
+    "maybeThings { moody }",
+)
+
+
+@pytest.mark.parametrize("selection", ODD_ROOTS)
+async def test_what_looks_like_plain_objects_and_is_not(selection: str) -> None:
+    pair = Pair.of(SCHEMA, LOOSE, DIALECT, lambda error, _: error)
+    for hostility in (0.0, 0.2):
+        await pair.compare(Document(f"{{ {selection} }}", (None,), ({},)), partial(World, 1, hostility))
 
 
 @pytest.mark.parametrize("root", ["things(size: 40)", "maybeThings", "thing"])

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from inline_snapshot import snapshot
+from starlette.types import Message
 
 from app.domain.usage import UsageRecord
+from app.rest.execute import StoredDocuments
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway
@@ -451,3 +455,39 @@ async def test_a_statement_of_many_pages_sums_to_the_summary(gateway: Gateway) -
     summary = (await gateway.client.get(ANALYTICS, params=window, headers=headers)).json()["summary"]
     assert rows[-1][1] == "3500 requests"
     assert (int(rows[-1][7]), int(rows[-1][14])) == (summary["prompt_tokens"], summary["total_spend"])
+
+
+@pytest.mark.parametrize(
+    ("url", "document"),
+    [(f"{STATEMENT}?month=2026-06", "tenant_requests"), (f"{EXPORT}?start_date=2026-06-01&end_date=2026-06-26", "tenant_usage")],
+    ids=["statement", "export"],
+)
+async def test_a_download_is_sent_as_it_is_read(gateway: Gateway, monkeypatch: pytest.MonkeyPatch, url: str, document: str) -> None:
+    """So a long one takes no more memory than a short one: at no time are more than three parts read that are not sent."""
+    first = datetime(2026, 6, 1, tzinfo=UTC)
+    await gateway.store(make_record(occurred_at=first + timedelta(days=number % 20)) for number in range(3500))
+    waiting: list[int] = [0]
+    run = StoredDocuments.run
+
+    async def counted(self: StoredDocuments, name: str, *given: Any) -> Any:
+        if name == document:
+            waiting.append(waiting[-1] + 1)
+        return await run(self, name, *given)
+
+    async def send(message: Message) -> None:
+        if message.get("body"):
+            waiting.append(waiting[-1] - 1)
+
+    async def receive() -> Message:
+        never: Message = await asyncio.get_running_loop().create_future()
+        return never
+
+    monkeypatch.setattr(StoredDocuments, "run", counted)
+    path, _, query = url.partition("?")
+    headers = [(name.lower().encode(), value.encode()) for name, value in (await gateway.key("tenant", "acme")).items()]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http", "root_path": ""}
+    where = {"path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": headers, "client": ("127.0.0.1", 1)}
+    await gateway.app({**scope, **where, "server": ("gateway", 80)}, receive, send)
+    assert max(waiting) <= 3
+    assert sum(later > earlier for earlier, later in pairwise(waiting)) >= 4, "parts were read one by one"
+    assert waiting[-1] < 0, "and the head was sent too"

@@ -373,18 +373,3 @@ async def test_nobodys_forwarded_address_is_believed_by_default(tmp_path: Path) 
             answers = [await client.get(url + NETWORK, headers={"X-Forwarded-For": f"198.51.100.{number}"}) for number in range(5)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
         assert json.loads(answers[-1].content) == {"error": {"code": 429, "message": "Rate limit exceeded"}}
-
-
-def test_more_than_one_worker_without_redis_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "app", "serve", "--workers", "2"],
-        cwd=CHECKOUT,
-        env=environment(tmp_path / "data"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "TOKENGRAPH_REDIS_URL" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1

@@ -30,6 +30,12 @@ def test_a_misspelt_setting_is_refused_with_the_nearest(monkeypatch: pytest.Monk
         load()
 
 
+def test_a_database_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENGRAPH_DATABASE_URL", "mysql://x")
+    with pytest.raises(BadInputError, match="must begin with postgresql://"):
+        load()
+
+
 @pytest.mark.parametrize("value", ["", "x"])
 def test_one_that_is_like_none_is_refused_with_all(value: str) -> None:
     with pytest.raises(BadInputError, match="the settings are GATEWAY_API_KEY, TOKENGRAPH_ADDRESS_"):
