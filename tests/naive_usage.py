@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -53,6 +53,13 @@ def _ttft(record: UsageRecord) -> Decimal | None:
     return None if record.ttft_ms == record.latency_ms else record.ttft_ms
 
 
+def _speed(record: UsageRecord) -> Decimal | None:
+    if not record.completion_tokens or record.latency_ms is None or record.ttft_ms is None or record.latency_ms <= record.ttft_ms:
+        return None
+    exact = Fraction(1000 * record.completion_tokens) / (Fraction(record.latency_ms) - Fraction(record.ttft_ms))
+    return Decimal(str(half_up(exact, 3)))
+
+
 SUMS: dict[str, Callable[[UsageRecord], Any]] = {
     "requests": lambda record: 1,
     "successful": is_success,
@@ -78,7 +85,11 @@ SUMS: dict[str, Callable[[UsageRecord], Any]] = {
     "search_requests": lambda record: record.search_requests,
 }
 _RATES = {"success_rate": "successful", "error_rate": "failed", "cache_hit_rate": "cache_hits"}
-_DISTRIBUTIONS: dict[str, Callable[[UsageRecord], Decimal | None]] = {"latency": lambda record: record.latency_ms, "ttft": _ttft}
+_DISTRIBUTIONS: dict[str, Callable[[UsageRecord], Any]] = {
+    "latency": lambda record: record.latency_ms,
+    "ttft": _ttft,
+    "tokens_per_second": _speed,
+}
 _DISTINCT: dict[str, Callable[[UsageRecord], Any]] = {
     "users": lambda record: record.user_id,
     "api_keys": lambda record: None if record.api_key_id is None else (record.tenant_id, record.api_key_id),
@@ -105,7 +116,7 @@ def number(name: str, records: Sequence[UsageRecord]) -> Any:
         return min((record.occurred_at for record in records), default=None)
     if name == "last_seen":
         return max((record.occurred_at for record in records), default=None)
-    group, _, field = name.partition("_")
+    group, _, field = name.rpartition("_")
     values = sorted(value for record in records if (value := _DISTRIBUTIONS[group](record)) is not None)
     if field == "count":
         return len(values)
@@ -176,7 +187,9 @@ def _compare_numbers(left: Any, right: Any, *, descending: bool) -> int:
     return (int(left > right) - int(left < right)) * (-1 if descending else 1)
 
 
-def _compare_labels(left: Any, right: Any, *, descending: bool) -> int:
+def _compare_labels(left: Any, right: Any, *, descending: bool, ranks: Mapping[str, int] | None) -> int:
+    if ranks is not None and isinstance(left, tuple):
+        left, right = ((name, ranks[tenant]) for name, tenant in (left, right))
     for one, other in zip(_label(left), _label(right), strict=True):
         if one != other:
             if one[0] != other[0]:
@@ -186,10 +199,12 @@ def _compare_labels(left: Any, right: Any, *, descending: bool) -> int:
 
 
 class Rows:
-    """All rows of a grouping, in order, with the records of each."""
+    """All rows of a grouping, in order, with the records of each. `ranks`: orders tenants for a caller who may not see their names."""
 
-    def __init__(self, question: Question, grouping: Grouping, records: Sequence[UsageRecord]) -> None:
-        self.question, self.grouping, self.records = question, grouping, records
+    def __init__(
+        self, question: Question, grouping: Grouping, records: Sequence[UsageRecord], ranks: Mapping[str, int] | None = None
+    ) -> None:
+        self.question, self.grouping, self.records, self._ranks = question, grouping, records, ranks
         self._starts = [bucket.start for bucket in grouping.buckets or ()]
         self._top = self._find_top()
         groups: dict[Group, list[UsageRecord]] = {}
@@ -246,7 +261,9 @@ class Rows:
         def compare(left: tuple[tuple[Any, ...], Any], right: tuple[tuple[Any, ...], Any]) -> int:
             found = _compare_numbers(left[1], right[1], descending=True)
             pairs = zip(left[0], right[0], strict=True)
-            return found or next((order for one, other in pairs if (order := _compare_labels(one, other, descending=False))), 0)
+            return found or next(
+                (order for one, other in pairs if (order := _compare_labels(one, other, descending=False, ranks=self._ranks))), 0
+            )
 
         kept: set[tuple[int | None, tuple[Any, ...]]] = set()
         for bucket, groups in by_bucket.items():
@@ -282,10 +299,12 @@ class Rows:
             else:
                 place = self.grouping.by.index(order.dimension)
                 steps.append(is_other - is_other_2)
-                steps.append(0 if is_other else _compare_labels(labels[place], labels_2[place], descending=order.descending))
+                steps.append(
+                    0 if is_other else _compare_labels(labels[place], labels_2[place], descending=order.descending, ranks=self._ranks)
+                )
         steps += [(bucket or 0) - (bucket_2 or 0), is_other - is_other_2]
         if not is_other and not is_other_2:
-            steps += [_compare_labels(one, other, descending=False) for one, other in zip(labels, labels_2, strict=True)]
+            steps += [_compare_labels(one, other, descending=False, ranks=self._ranks) for one, other in zip(labels, labels_2, strict=True)]
         return next((step for step in steps if step), 0)
 
 

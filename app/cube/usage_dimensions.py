@@ -37,6 +37,11 @@ class UsageDimension:
     is_private: bool = False
 
     @property
+    def needs_records(self) -> bool:
+        """Whether single records only have it."""
+        return self.stored is None
+
+    @property
     def size(self) -> int | None:
         """How many values it can have; None: that is not known here."""
         return 2 if self.kind is Kind.FLAG else len(self.choices) or None

@@ -30,6 +30,7 @@ from app.domain.fields import Unit
 
 RATE_PLACES: Final = 4
 MILLISECOND_PLACES: Final = 3
+SPEED_PLACES: Final = 3
 PERCENTILES: Final = (50, 90, 95, 99)
 
 _FORMS: Final = (
@@ -66,8 +67,18 @@ SCAN_COLUMNS: Final = {
     "latency_ms": ScanColumn("latency_ms", "latency_ms", is_stored=False),
     # A router that does not stream reports the duration as the time to the first token, which it is not.
     "ttft_ms": ScanColumn("ttft_ms", "CASE WHEN ttft_ms IS DISTINCT FROM latency_ms THEN ttft_ms END", is_stored=False),
+    "tokens_per_second": ScanColumn(
+        "tokens_per_second",
+        "CASE WHEN completion_tokens > 0 AND latency_ms > ttft_ms"
+        f" THEN round(completion_tokens * 1000 / (latency_ms - ttft_ms), {SPEED_PLACES}) END",
+        is_stored=False,
+    ),
 }
 """By name. `model_id` is also a dimension's key, as the other ids are."""
+
+
+FRACTIONS: Final = (Unit.RATE, Unit.MILLISECONDS, Unit.TOKENS_PER_SECOND)
+"""Units of numbers with decimals other than money; null where there is nothing to compute them from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +113,12 @@ class UsageMetric:
     @property
     def is_zero_of_nothing(self) -> bool:
         """Whether it is 0 where there is no request; otherwise it is null."""
-        return self.unit not in (Unit.RATE, Unit.MILLISECONDS, Unit.INSTANT)
+        return self.unit not in (*FRACTIONS, Unit.INSTANT)
+
+    @property
+    def needs_records(self) -> bool:
+        """Whether it is computed from single records only."""
+        return not all(SCAN_COLUMNS[name].is_stored for name in self.columns)
 
 
 def _sum(
@@ -119,21 +135,19 @@ def _rate(name: str, description: str, part: str, columns: tuple[Measure, ...]) 
     return UsageMetric(name, Unit.RATE, description, expression, tuple(measure.name for measure in columns), field=name)
 
 
-def _distribution(name: str, column: str, what: str) -> tuple[UsageMetric, ...]:
+def _distribution(name: str, column: str, what: str, each: Unit, places: int) -> tuple[UsageMetric, ...]:
     def metric(field: str, unit: Unit, description: str, expression: str, *, is_additive: bool = False) -> UsageMetric:
         return UsageMetric(f"{name}_{field}", unit, description, expression, (column,), is_additive=is_additive, group=name, field=field)
 
     # A fraction of a row less than p: in floating point, p times the count may lie above the whole number that it is.
     ranks = {p: f"percentile_disc({p / 100} - 1e-12) WITHIN GROUP (ORDER BY {column})" for p in PERCENTILES}
     return (
-        metric("count", Unit.COUNT, f"Requests that have {what}.", f"count({column})", is_additive=True),
-        metric("avg", Unit.MILLISECONDS, f"Mean of {what}, 3 decimal places.", f"round(avg({column}), {MILLISECOND_PLACES})"),
-        metric("min", Unit.MILLISECONDS, f"The least {what}.", f"min({column})"),
-        metric("max", Unit.MILLISECONDS, f"The greatest {what}.", f"max({column})"),
+        metric("count", Unit.COUNT, f"Requests of which {what} is known.", f"count({column})", is_additive=True),
+        metric("avg", each, f"Mean of {what}, {places} decimal places.", f"round(avg({column}), {places})"),
+        metric("min", each, f"Least of {what}.", f"min({column})"),
+        metric("max", each, f"Greatest of {what}.", f"max({column})"),
         *(
-            metric(
-                f"p{p}", Unit.MILLISECONDS, f"Exact {p}th percentile of {what}, by nearest rank: the least that {p} % do not exceed.", rank
-            )
+            metric(f"p{p}", each, f"Exact {p}th percentile of {what}, by nearest rank: the least that {p} % do not exceed.", rank)
             for p, rank in ranks.items()
         ),
     )
@@ -199,8 +213,21 @@ USAGE_METRICS: Final = (
         f"sum({CACHE_HIT_COUNT.name})",
         (CACHE_HIT_COUNT, REQUEST_COUNT),
     ),
-    *_distribution("latency", "latency_ms", "a latency in milliseconds"),
-    *_distribution("ttft", "ttft_ms", "a time to the first token in milliseconds that is not the whole duration"),
+    *_distribution("latency", "latency_ms", "the latency in milliseconds", Unit.MILLISECONDS, MILLISECOND_PLACES),
+    *_distribution(
+        "ttft",
+        "ttft_ms",
+        "the time to the first token in milliseconds, where it is not the whole duration",
+        Unit.MILLISECONDS,
+        MILLISECOND_PLACES,
+    ),
+    *_distribution(
+        "tokens_per_second",
+        "tokens_per_second",
+        "output tokens a second from the first token to the last",
+        Unit.TOKENS_PER_SECOND,
+        SPEED_PLACES,
+    ),
     _distinct("users", "End users.", "user_id", is_private=True),
     _distinct("api_keys", "Callers' API keys at the router.", "caller_key_id", is_private=True),
     _distinct("models", "Models as served: dated models and variants count each.", "model_id"),

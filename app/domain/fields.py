@@ -31,6 +31,7 @@ class Unit(Enum):
     USD = "USD"
     CREDITS = "credits"
     MILLISECONDS = "ms"
+    TOKENS_PER_SECOND = "tokens/s"
     RATE = "0 to 1"
     PERCENT = "percent"
     INSTANT = "instant"

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from app.cube.usage_metrics import UsageMetric
+from app.cube.usage_metrics import FRACTIONS, UsageMetric
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError
 from app.domain.fields import Unit
@@ -190,4 +190,4 @@ def _shape(unit: Unit, cell: Any) -> Any:
         return cell
     if unit is Unit.USD:
         return Decimal(cell)
-    return float(cell) if unit in (Unit.RATE, Unit.MILLISECONDS) else int(cell)
+    return float(cell) if unit in FRACTIONS else int(cell)

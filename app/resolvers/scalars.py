@@ -13,6 +13,7 @@ from strawberry.types.scalar import ScalarDefinition
 BigInt = NewType("BigInt", int)
 Instant = NewType("Instant", str)
 CalendarDate = NewType("CalendarDate", str)
+AsOf = NewType("AsOf", str)
 ExactNumber = NewType("ExactNumber", Decimal)
 
 
@@ -74,6 +75,13 @@ SCALARS: dict[object, ScalarDefinition] = {
         serialize=format_date,
         parse_value=parse_text,
         specified_by_url="https://scalars.graphql.org/andimarek/local-date",
+    ),
+    AsOf: strawberry.scalar(
+        name="AsOf",
+        description="A state of the data, as the instant in UTC up to which all that was stored is in it: `2026-06-26T12:00:00.000Z`.",
+        serialize=str,
+        parse_value=parse_text,
+        specified_by_url="https://scalars.graphql.org/andimarek/date-time",
     ),
     ExactNumber: strawberry.scalar(
         name="Decimal",

@@ -10,18 +10,30 @@ import strawberry
 from strawberry.utils.str_converters import to_camel_case
 
 from app.cube.usage_dimensions import USAGE_DIMENSIONS, Kind, UsageDimension
-from app.cube.usage_metrics import METRICS_BY_NAME, USAGE_METRICS, UsageMetric
+from app.cube.usage_metrics import (
+    METRICS_BY_NAME,
+    MILLISECOND_PLACES,
+    RATE_PLACES,
+    SPEED_PLACES,
+    USAGE_METRICS,
+    UsageMetric,
+)
 from app.domain.calendar import MAX_BUCKETS
 from app.domain.errors import BadInputError
 from app.domain.fields import Unit
-from app.domain.time_range import TimeRange, latest_date, midnight
+from app.domain.time_range import RECORDS_FLOOR, TimeRange, format_instant, latest_date, midnight
+from app.money.rounding import USD_PLACES
 from app.query.bind import Reader, bind, reader_of
 from app.query.filters import All, Condition, Match, Named
-from app.query.question import MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Order, Question
-from app.query.run import Asked
+from app.query.question import MAX_CONDITIONS, MAX_FILLED, MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Order, Question
+from app.query.run import STATEMENT_SECONDS, Asked
 from app.resolvers.context import ResolverInfo, loaders_of
+from app.resolvers.points import MAX_POINTS
+from app.resolvers.scalars import CalendarDate, Instant
 from app.resolvers.usage_enums import DimensionName, MetricName
+from app.resolvers.usage_filter import MAX_COMPARISONS, MAX_DEPTH, MAX_VALUES
 from app.resolvers.usage_rows import text_of
+from app.write.state import fetch_write_state
 
 _PICKED_DAYS: Final = 30
 MAX_PICKED: Final = 1_000
@@ -38,8 +50,20 @@ _UNITS: Final = {
     Unit.USD: "US dollars.",
     Unit.CREDITS: "Credits.",
     Unit.MILLISECONDS: "Milliseconds.",
+    Unit.TOKENS_PER_SECOND: "Tokens a second.",
     Unit.RATE: "A part, 0 to 1.",
     Unit.INSTANT: "An instant.",
+}
+
+
+_DECIMALS: Final = {
+    Unit.COUNT: 0,
+    Unit.TOKENS: 0,
+    Unit.CREDITS: 0,
+    Unit.USD: USD_PLACES,
+    Unit.MILLISECONDS: MILLISECOND_PLACES,
+    Unit.TOKENS_PER_SECOND: SPEED_PLACES,
+    Unit.RATE: RATE_PLACES,
 }
 
 
@@ -61,7 +85,12 @@ class MetricInfo:
     field: str = strawberry.field(description="Where it stands in `UsageMetrics`: `latency.p95`.")
     description: str = strawberry.field(description="What it is.")
     unit: MetricUnit = strawberry.field(description="What one of it is.")  # type: ignore[valid-type]
-    is_additive: bool = strawberry.field(description="Whether numbers of rows add up to that of all.")
+    decimals: int | None = strawberry.field(description="Decimal places at most; null: it is an instant.")
+    is_additive: bool = strawberry.field(description="Whether numbers of rows add up to that of all, so that it has a `share`.")
+    is_comparable: bool = strawberry.field(description="Whether it has a `change`: all but instants.")
+    needs_records: bool = strawberry.field(
+        description="Whether it is computed from single records, as far back as they are kept: `recordsFrom`."
+    )
 
 
 Search = Annotated[str | None, strawberry.argument(description="Only values that hold this text, case-sensitive; of names only.")]
@@ -92,6 +121,9 @@ class DimensionInfo:
     field: str = strawberry.field(description="Where it stands in `UsageRow` and `UsageFilter`.")
     description: str = strawberry.field(description="What it is.")
     kind: ValueKind = strawberry.field(description="What its values are.")  # type: ignore[valid-type]
+    needs_records: bool = strawberry.field(
+        description="Whether it is grouped and filtered by from single records, as far back as they are kept: `recordsFrom`."
+    )
     choices: list[str] = strawberry.field(description="Its values, where they are a choice; else empty.")
     values: list[str] = strawberry.field(
         resolver=resolve_values,
@@ -105,13 +137,32 @@ class QuestionLimits:
     rows: int = strawberry.field(description="Rows of a page.")
     top: int = strawberry.field(description="Groups of a `top`.")
     buckets: int = strawberry.field(description="Buckets of time.")
+    filled: int = strawberry.field(description="Rows that `fill` makes: groups times buckets.")
+    conditions: int = strawberry.field(description="Bounds in `having`, and keys in `orderBy`.")
+    comparisons: int = strawberry.field(description="Comparisons in `where`.")
+    values: int = strawberry.field(description="Values in all comparisons of `where` together.")
+    depth: int = strawberry.field(description="How deep `where` may be nested.")
+    seconds: int = strawberry.field(description="Seconds that one statement may take.")
+    points: int = strawberry.field(description="Points that one operation may cost.")
 
 
-@strawberry.type(description="What `usage` can be asked for by this key.")
+async def resolve_records_from(root: UsageCatalog, info: ResolverInfo) -> Instant | None:
+    """Ask since when single records are kept."""
+    since = (await fetch_write_state(info.context.services.database)).records_since
+    return None if since is None else Instant(format_instant(since))
+
+
+@strawberry.type(description="What `usage` can be asked for by this key, and over which span of time.")
 class UsageCatalog:
     metrics: list[MetricInfo] = strawberry.field(description="The numbers.")
     dimensions: list[DimensionInfo] = strawberry.field(description="The dimensions.")
     limits: QuestionLimits = strawberry.field(description="The limits.")
+    first_date: CalendarDate = strawberry.field(description="No request occurred before; a `range` that begins earlier is cut.")
+    last_date: CalendarDate = strawberry.field(description="No request can have occurred after it yet: tomorrow.")
+    records_from: Instant | None = strawberry.field(
+        resolver=resolve_records_from,
+        description="Single records are kept from here on: what `needsRecords` is refused for the time before. Null: all are kept.",
+    )
 
 
 async def resolve_usage_catalog(info: ResolverInfo) -> UsageCatalog:
@@ -122,7 +173,21 @@ async def resolve_usage_catalog(info: ResolverInfo) -> UsageCatalog:
         dimensions=[
             _shape_dimension(dimension, reader) for dimension in USAGE_DIMENSIONS if reader.sees_private or not dimension.is_private
         ],
-        limits=QuestionLimits(dimensions=MAX_GROUPED, rows=MAX_ROWS, top=MAX_TOP, buckets=MAX_BUCKETS),
+        limits=QuestionLimits(
+            dimensions=MAX_GROUPED,
+            rows=MAX_ROWS,
+            top=MAX_TOP,
+            buckets=MAX_BUCKETS,
+            filled=MAX_FILLED,
+            conditions=MAX_CONDITIONS,
+            comparisons=MAX_COMPARISONS,
+            values=MAX_VALUES,
+            depth=MAX_DEPTH,
+            seconds=STATEMENT_SECONDS,
+            points=MAX_POINTS,
+        ),
+        first_date=CalendarDate(RECORDS_FLOOR.isoformat()),
+        last_date=CalendarDate(latest_date(info.context.now).isoformat()),
     )
 
 
@@ -132,7 +197,10 @@ def _shape_metric(metric: UsageMetric) -> MetricInfo:
         field=".".join(map(to_camel_case, metric.path)),
         description=metric.description,
         unit=MetricUnit(metric.unit.value),
+        decimals=_DECIMALS.get(metric.unit),
         is_additive=metric.is_additive,
+        is_comparable=metric.is_comparable,
+        needs_records=metric.needs_records,
     )
 
 
@@ -144,5 +212,6 @@ def _shape_dimension(dimension: UsageDimension, reader: Reader) -> DimensionInfo
         field=to_camel_case(dimension.name),
         description=dimension.description,
         kind=ValueKind(dimension.kind.value),
+        needs_records=dimension.needs_records,
         choices=[choice.upper() for choice in dimension.choices],
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
 
-from app.cube.usage_metrics import COST, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
+from app.cube.usage_metrics import COST, FRACTIONS, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
 from app.domain.fields import Unit
 from app.domain.time_range import format_instant
 from app.money.rounding import SHARE_PLACES, quotient, usd
@@ -24,6 +24,10 @@ CHANGE_FIELD: Final = "change"
 DISTRIBUTIONS: Final = {
     "latency": ("Latency", "Durations of the requests that have one, in milliseconds."),
     "ttft": ("TimeToFirstToken", "Times to the first token, in milliseconds; those that equal the whole duration are left out."),
+    "tokens_per_second": (
+        "TokensPerSecond",
+        "Output tokens a second of the requests that tell it: those after the first token, so that waiting for it does not count.",
+    ),
 }
 
 
@@ -89,10 +93,10 @@ _DERIVED: Final = {
 
 def _type_of(metric: UsageMetric) -> Any:
     match metric.unit:
-        case Unit.RATE | Unit.MILLISECONDS:
-            return float | None
         case Unit.INSTANT:
             return Instant | None
+        case unit if unit in FRACTIONS:
+            return float | None
         case _:
             return BigInt
 

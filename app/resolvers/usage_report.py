@@ -12,7 +12,7 @@ from app.query.bind import bind, reader_of
 from app.query.filters import All, Condition
 from app.query.run import Asked
 from app.resolvers.context import ResolverInfo
-from app.resolvers.scalars import Instant
+from app.resolvers.scalars import AsOf, Instant
 from app.resolvers.usage_arguments import CompareTo, Range, TimeZone, Where
 from app.resolvers.usage_connection import UsageRowConnection, resolve_rows
 from app.resolvers.usage_filter import read_filter
@@ -53,6 +53,10 @@ async def resolve_previous_totals(root: UsageReport, info: ResolverInfo) -> Usag
 class UsageReport:
     subject: strawberry.Private[Subject]
     range: ResolvedRange = strawberry.field(description="The range, as resolved.")
+    as_of: AsOf = strawberry.field(
+        description="The state of the data that the numbers are of: every request stored before it is counted, and none of them twice."
+        " What is stored while the question runs may be."
+    )
     previous_range: ResolvedRange | None = strawberry.field(
         description="The range that it is compared with, as resolved; null without `compareTo`."
     )
@@ -83,6 +87,7 @@ async def report_on(
     return UsageReport(
         subject=Subject(range_, ranges, time_zone, All((about, read_filter(where))), reader_of(await info.context.principal())),
         range=_shape_range(ranges.range, time_zone),
+        as_of=AsOf(format_instant(info.context.now)),
         previous_range=None if ranges.previous is None else _shape_range(ranges.previous, time_zone),
     )
 

@@ -44,8 +44,10 @@ def read_metrics(info: GraphQLResolveInfo[Any], selections: Selections) -> Selec
     found = [metric for metric in DIRECT if to_camel_case(metric.field) in names]
     if COST_FIELD in names:
         found += [COST, PRICED, UNPRICED, REQUESTS]
-    for group in names & DISTRIBUTIONS.keys():
-        below = selected_names(selections_of(selections, fragments, group), fragments)
+    for group in DISTRIBUTIONS:
+        if to_camel_case(group) not in names:
+            continue
+        below = selected_names(selections_of(selections, fragments, to_camel_case(group)), fragments)
         found += [metric for metric in USAGE_METRICS if metric.group == group and to_camel_case(metric.field) in below]
     shares, changes = (_arguments(info, selections, field) if field in names else () for field in (SHARE_FIELD, CHANGE_FIELD))
     return SelectedMetrics(tuple(dict.fromkeys([*found, *shares, *changes])), shares, changes)

@@ -340,6 +340,53 @@ async def test_the_catalog_says_what_can_be_asked(busy: Gateway) -> None:
     assert "GPT" not in str((await busy.graphql("{ usageCatalog { dimensions { values } } }", await busy.key("ingest")))["data"])
 
 
+async def test_the_catalog_says_what_has_a_share_a_change_and_a_span(busy: Gateway) -> None:
+    document = """{ usageCatalog {
+      metrics { name decimals isAdditive isComparable needsRecords } dimensions { name needsRecords } firstDate lastDate recordsFrom
+      limits { dimensions rows top buckets filled conditions comparisons values depth seconds points } } }"""
+    admin = await busy.key("admin")
+    catalog = (await busy.graphql(document, admin))["data"]["usageCatalog"]
+    metrics = {metric.pop("name"): metric for metric in catalog["metrics"]}
+    assert metrics["COST"] == {"decimals": 6, "isAdditive": True, "isComparable": True, "needsRecords": False}
+    assert metrics["TOKENS_PER_SECOND_P95"] == {"decimals": 3, "isAdditive": False, "isComparable": True, "needsRecords": True}
+    assert metrics["FIRST_SEEN"] == {"decimals": None, "isAdditive": False, "isComparable": False, "needsRecords": True}
+    for name, metric in metrics.items():
+        for field, is_defined in (("share", metric["isAdditive"]), ("change", metric["isComparable"])):
+            answer = await busy.graphql(
+                f"{{ usage(range: {{last: {{count: 2, unit: DAY}}}}) {{ totals {{ {field}(of: {name}) }} }} }}", admin
+            )
+            assert ("errors" not in answer) == is_defined, (name, field)
+    needing = {dimension["name"] for dimension in catalog["dimensions"] if dimension["needsRecords"]}
+    assert needing == {"OUTCOME", "STATUS_CODE", "ATTEMPT", "CACHE_HIT", "INTERRUPTED", "PROMPT_SIZE"}
+    assert (catalog["firstDate"], catalog["lastDate"], catalog["recordsFrom"]) == ("2020-01-01", "2026-06-27", None)
+    assert catalog["limits"] == {
+        "dimensions": 8,
+        "rows": 10_000,
+        "top": 1_000,
+        "buckets": 10_000,
+        "filled": 200_000,
+        "conditions": 8,
+        "comparisons": 100,
+        "values": 1_000,
+        "depth": 16,
+        "seconds": 30,
+        "points": 5_000,
+    }
+    async with busy.database.transaction() as connection:
+        await connection.execute("UPDATE write_state SET records_since = '2026-06-25'")
+    answer = await busy.graphql("{ usageCatalog { recordsFrom } }", admin)
+    assert answer["data"]["usageCatalog"] == {"recordsFrom": "2026-06-25T00:00:00.000Z"}
+
+
+async def test_what_was_stored_before_is_in_the_state(busy: Gateway) -> None:
+    admin = await busy.key("admin")
+    before = await ask(busy, "asOf totals { requests }", admin)
+    assert before == {"asOf": "2026-06-26T12:00:00.000Z", "totals": {"requests": 10}}
+    await busy.store([make_record(occurred_at=DAY)])
+    busy.clock.advance(timedelta(seconds=1))
+    assert await ask(busy, "asOf totals { requests }", admin) == {"asOf": "2026-06-26T12:00:01.000Z", "totals": {"requests": 11}}
+
+
 def _selection(field: str) -> str:
     first, *rest = field.split(".")
     return f"{first} {{ {_selection('.'.join(rest))} }}" if rest else first
