@@ -20,6 +20,7 @@ from app.domain.usage import Reason, UsageRecord
 from app.graph.quarantine import (
     QuarantinedRow,
     QuarantineFilter,
+    Span,
     count_waiting,
     fetch_quarantined,
     fetch_quarantined_record,
@@ -191,7 +192,7 @@ async def _chosen(database: Database, ids: list[str], all_of: str | None) -> Asy
     rows = await fetch_quarantined(database, QuarantineFilter(all_of), MAX_IDS)
     while rows:
         yield [str(row.id) for row in rows]
-        rows = await fetch_quarantined(database, QuarantineFilter(all_of), MAX_IDS, rows[-1].position)
+        rows = await fetch_quarantined(database, QuarantineFilter(all_of), MAX_IDS, Span(after=rows[-1].position))
 
 
 def _add_release(total: ReleaseReceipt, part: ReleaseReceipt) -> None:

@@ -63,13 +63,30 @@ class Listing(Generic[R]):
         return tuple(getattr(row, name) for name in self.order)
 
 
+Position = tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """The first `size` rows behind the position `after`, among the children of `parent`."""
+    """The first `size` rows between two positions, or the last ones if `backward`; among the children of `parent`, if there is one.
 
-    parent: int | str
+    `inclusive`: the rows at the positions are between them too.
+    """
+
+    parent: int | str | None
     size: int
-    after: str | None = None
+    after: Position | None = None
+    before: Position | None = None
+    backward: bool = False
+    inclusive: bool = False
+
+    def up_to(self, position: Position) -> PageRequest:
+        """Return the request for the last row up to a position."""
+        return PageRequest(self.parent, 1, before=position, backward=True, inclusive=True)
+
+    def onward_from(self, position: Position) -> PageRequest:
+        """Return the request for the first row from a position on."""
+        return PageRequest(self.parent, 1, after=position, inclusive=True)
 
 
 def _columns(listing: Listing[Any]) -> str:
@@ -94,32 +111,44 @@ def select_by_keys(listing: Listing[Any], reach: Reach, keys: tuple[Column, ...]
     return CompiledSelect(f"{head} FROM unnest({arrays}) AS w ({names}) JOIN ({listing.relation(reach)}) x ON {matches}", {})
 
 
+def _comparisons(*, inclusive: bool) -> tuple[str, str]:
+    return (">=", "<=") if inclusive else (">", "<")
+
+
 @lru_cache(maxsize=256)
-def select_page(listing: Listing[Any], reach: Reach, *, after: bool) -> CompiledSelect:
-    """Return the SELECT of the first `size` rows, behind the position `after_0`, `after_1`, ... if asked."""
-    positions = ", ".join(f"%(after_{number})s::text" for number in range(len(listing.order)))
-    behind = f" WHERE ({_in_order(listing)}) > ({positions})" if after else ""
+def select_page(listing: Listing[Any], reach: Reach, *, after: bool, before: bool, backward: bool, inclusive: bool) -> CompiledSelect:
+    """Return the SELECT of a page, in its direction, between the positions `after_0`, ... and `before_0`, ... where they are given."""
+    numbers = range(len(listing.order))
+    behind, ahead = _comparisons(inclusive=inclusive)
+    conditions = [
+        f"({_in_order(listing)}) {comparison} ({', '.join(f'%({side}_{number})s::text' for number in numbers)})"
+        for side, is_given, comparison in (("after", after, behind), ("before", before, ahead))
+        if is_given
+    ]
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    order = ", ".join(f"x.{name}{' DESC' if backward else ''}" for name in listing.order)
     return CompiledSelect(
-        f"/* app:{listing.name} */ SELECT {_columns(listing)} FROM ({listing.relation(reach)}) x{behind}"
-        f" ORDER BY {_in_order(listing)} LIMIT %(size)s::integer",
+        f"/* app:{listing.name} */ SELECT {_columns(listing)} FROM ({listing.relation(reach)}) x{where}"
+        f" ORDER BY {order} LIMIT %(size)s::integer",
         {},
     )
 
 
 @lru_cache(maxsize=256)
-def select_pages(listing: Listing[Any], reach: Reach) -> CompiledSelect:
-    """Return the SELECT of many pages: (number of the request, row), at most `at_most` rows, for arrays `parents`, `sizes`, `afters`."""
+def select_pages(listing: Listing[Any], reach: Reach, *, backward: bool, inclusive: bool) -> CompiledSelect:
+    """Return the SELECT of many pages: (number of the request, row), at most `at_most` rows, for arrays `parents`, `sizes`, ..."""
     if listing.parent is None or len(listing.order) != 1:
         raise ValueError(f"{listing.name} has no pages by parent")
     (name,) = listing.order
+    behind, ahead = _comparisons(inclusive=inclusive)
     return CompiledSelect(
         f"/* app:{listing.name} */ WITH x AS {'MATERIALIZED ' if listing.shared else ''}({listing.relation(reach)})"
         " SELECT w.number, y.*"
-        f" FROM unnest(%(parents)s::{listing.parent.type}[], %(sizes)s::integer[], %(afters)s::text[])"
-        " WITH ORDINALITY AS w (parent, size, after, number)"
+        f" FROM unnest(%(parents)s::{listing.parent.type}[], %(sizes)s::integer[], %(afters)s::text[], %(befores)s::text[])"
+        " WITH ORDINALITY AS w (parent, size, after, before, number)"
         f" CROSS JOIN LATERAL (SELECT {_columns(listing)} FROM x WHERE x.{listing.parent.name} = w.parent"
-        f" AND (w.after IS NULL OR x.{name} > w.after) ORDER BY x.{name} LIMIT w.size) y"
-        " LIMIT %(at_most)s::integer",
+        f" AND (w.after IS NULL OR x.{name} {behind} w.after) AND (w.before IS NULL OR x.{name} {ahead} w.before)"
+        f" ORDER BY x.{name}{' DESC' if backward else ''} LIMIT w.size) y LIMIT %(at_most)s::integer",
         {},
     )
 
@@ -140,26 +169,47 @@ async def fetch_by_keys(
     return {row[0] if single else row[:width]: make(*row[width:]) for row in rows}
 
 
-async def fetch_page(database: Database, listing: Listing[R], size: int, after: Sequence[str] | None, scope: Scope) -> list[R]:
-    """Return the first `size` rows in scope behind the position `after`."""
-    values: dict[str, Any] = {"size": size, **{f"after_{number}": part for number, part in enumerate(after or ())}}
-    statement = select_page(listing, reach_of(scope), after=after is not None)
-    return [listing.row(*row) for row in await fetch_rows(database, statement, _within(scope, values))]
+async def fetch_page(database: Database, listing: Listing[R], request: PageRequest, scope: Scope) -> list[R]:
+    """Return the rows of a page in scope, in the listing's order."""
+    values: dict[str, Any] = {"size": request.size}
+    for side, position in (("after", request.after), ("before", request.before)):
+        values |= {f"{side}_{number}": part for number, part in enumerate(position or ())}
+    statement = select_page(
+        listing,
+        reach_of(scope),
+        after=request.after is not None,
+        before=request.before is not None,
+        backward=request.backward,
+        inclusive=request.inclusive,
+    )
+    rows = [listing.row(*row) for row in await fetch_rows(database, statement, _within(scope, values))]
+    return rows[::-1] if request.backward else rows
 
 
 async def fetch_pages(
     database: Database, listing: Listing[R], requests: Sequence[PageRequest], at_most: int, scope: Scope
 ) -> list[list[R]]:
-    """Return a page for each request, in one statement. `at_most`: rows of all pages together; the rest is cut off."""
-    values = {
-        "parents": [request.parent for request in requests],
-        "sizes": [request.size for request in requests],
-        "afters": [request.after for request in requests],
-        "at_most": at_most,
-    }
+    """Return the rows of a page for each request, in the listing's order, by one statement for those of one direction.
+
+    `at_most`: rows of the pages of a statement together; the rest is cut off.
+    """
     pages: list[list[R]] = [[] for _ in requests]
-    for number, *cells in await fetch_rows(database, select_pages(listing, reach_of(scope)), _within(scope, values)):
-        pages[number - 1].append(listing.row(*cells))
+    for backward, inclusive in dict.fromkeys((request.backward, request.inclusive) for request in requests):
+        places = [place for place, one in enumerate(requests) if (one.backward, one.inclusive) == (backward, inclusive)]
+        values = {
+            "parents": [requests[place].parent for place in places],
+            "sizes": [requests[place].size for place in places],
+            "afters": [_only(requests[place].after) for place in places],
+            "befores": [_only(requests[place].before) for place in places],
+            "at_most": at_most,
+        }
+        statement = select_pages(listing, reach_of(scope), backward=backward, inclusive=inclusive)
+        for number, *cells in await fetch_rows(database, statement, _within(scope, values)):
+            pages[places[number - 1]].append(listing.row(*cells))
     for page in pages:
         page.sort(key=listing.position)
     return pages
+
+
+def _only(position: Position | None) -> str | None:
+    return None if position is None else position[0]

@@ -64,24 +64,51 @@ class QuarantineFilter:
         return {"source": self.source, "tenant_id": self.tenant_id}
 
 
-@lru_cache(maxsize=32)
-def _select_page(conditions: tuple[str, ...]) -> CompiledSelect:
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of the order: between two positions, `inclusive`: with them; its last records if `backward`, else its first."""
+
+    after: Position | None = None
+    before: Position | None = None
+    backward: bool = False
+    inclusive: bool = False
+
+    def conditions(self) -> list[str]:
+        """Return the SQL conditions on `quarantined_records q`."""
+        with_it = "=" if self.inclusive else ""
+        sides = (("after", self.after, ">"), ("before", self.before, "<"))
+        return [
+            f"(q.received_at, q.id) {comparison}{with_it} (%({side}_at)s::timestamptz, %({side}_id)s::uuid)"
+            for side, position, comparison in sides
+            if position is not None
+        ]
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the values of the conditions."""
+        sides = (("after", self.after), ("before", self.before))
+        given = [(side, position) for side, position in sides if position is not None]
+        return {f"{side}_{name}": value for side, position in given for name, value in zip(("at", "id"), position, strict=True)}
+
+
+@lru_cache(maxsize=64)
+def _select_page(conditions: tuple[str, ...], *, backward: bool = False) -> CompiledSelect:
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     columns = ", ".join(f"q.{name}" for name in QuarantinedRow._fields)
+    direction = " DESC" if backward else ""
     return CompiledSelect(
         f"/* app:quarantined_records */ SELECT {columns} FROM quarantined_records q{where}"
-        " ORDER BY q.received_at, q.id LIMIT %(size)s::integer",
+        f" ORDER BY q.received_at{direction}, q.id{direction} LIMIT %(size)s::integer",
         {},
     )
 
 
-async def fetch_quarantined(database: Database, wanted: QuarantineFilter, size: int, after: Position | None = None) -> list[QuarantinedRow]:
-    """Return the first `size` records behind the position `after`, oldest first: new ones come behind those that were there."""
-    conditions, parameters = wanted.conditions(), {**wanted.parameters(), "size": size}
-    if after is not None:
-        conditions.append("(q.received_at, q.id) > (%(after_at)s::timestamptz, %(after_id)s::uuid)")
-        parameters |= {"after_at": after[0], "after_id": after[1]}
-    return [QuarantinedRow._make(row) for row in await fetch_rows(database, _select_page(tuple(conditions)), parameters)]
+async def fetch_quarantined(database: Database, wanted: QuarantineFilter, size: int, span: Span | None = None) -> list[QuarantinedRow]:
+    """Return at most `size` records of a span, or of all, oldest first: new ones come behind those that were there."""
+    span = span or Span()
+    statement = _select_page((*wanted.conditions(), *span.conditions()), backward=span.backward)
+    rows = await fetch_rows(database, statement, {**wanted.parameters(), **span.parameters(), "size": size})
+    found = [QuarantinedRow._make(row) for row in rows]
+    return found[::-1] if span.backward else found
 
 
 async def fetch_quarantined_record(database: Database, record_id: UUID) -> QuarantinedRow | None:
@@ -119,8 +146,8 @@ def encode_position(position: Position) -> str:
     return base64.urlsafe_b64encode(f"{(at - _EPOCH) // timedelta(microseconds=1)}:{key.hex}".encode()).decode().rstrip("=")
 
 
-def decode_position(cursor: str) -> Position:
-    """Return the position that a cursor names. BadInputError: it is none of ours."""
+def decode_position(cursor: str, argument: str) -> Position:
+    """Return the position that a cursor names. BadInputError names the argument: it is none of ours."""
     try:
         if len(cursor) > _MAX_CURSOR:
             raise ValueError
@@ -128,4 +155,4 @@ def decode_position(cursor: str) -> Position:
         microseconds, _, key = text.partition(":")
         return _EPOCH + timedelta(microseconds=int(microseconds)), UUID(key)
     except (ValueError, OverflowError, binascii.Error):
-        raise BadInputError("the cursor is not one that this list gave", "after") from None
+        raise BadInputError("the cursor is not one that this list gave", argument) from None

@@ -12,7 +12,7 @@ from app.execution.derived import derived_id
 from app.graph.catalog import MODEL_VARIANTS, MODELS, PROVIDER_MODELS, PROVIDERS, EntryName, ModelRow, PriceRow, ProviderRow, VariantRow
 from app.graph.listing import PageRequest
 from app.query.filters import Condition, Match, Named
-from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
+from app.resolvers.connections import After, Before, Connection, First, Last, PageArguments, page_rows, read_page
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.global_ids import GLOBAL_ID, Node, encode_id, named_id
@@ -123,10 +123,10 @@ class Model(Node):
 
 
 async def resolve_provider_models(
-    root: Provider, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+    root: Provider, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[Model]:
     """Return a page of the models that the caller sees."""
-    return await read_page(info, PROVIDER_MODELS, first, after).of_children(root.key, shape_model)
+    return await read_page(info, PROVIDER_MODELS, PageArguments(first, after, last, before)).of_children(root.key, shape_model)
 
 
 @strawberry.type(description="A company that serves models.")
@@ -213,9 +213,11 @@ async def load_provider(info: ResolverInfo, slug: str) -> Provider | None:
     return None if row is None else shape_provider(row)
 
 
-async def resolve_models(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Model]:
+async def resolve_models(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Model]:
     """Return a page of models."""
-    return await read_page(info, MODELS, first, after).of_all(shape_model)
+    return await read_page(info, MODELS, PageArguments(first, after, last, before)).of_all(shape_model)
 
 
 async def resolve_model(info: ResolverInfo, model_id: ModelId) -> Model | None:
@@ -223,9 +225,11 @@ async def resolve_model(info: ResolverInfo, model_id: ModelId) -> Model | None:
     return await load_model(info, model_id)
 
 
-async def resolve_providers(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Provider]:
+async def resolve_providers(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Provider]:
     """Return a page of providers."""
-    return await read_page(info, PROVIDERS, first, after).of_all(shape_provider)
+    return await read_page(info, PROVIDERS, PageArguments(first, after, last, before)).of_all(shape_provider)
 
 
 async def resolve_provider(info: ResolverInfo, provider_id: ProviderId) -> Provider | None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Generic, TypeVar
 
 import orjson
 import strawberry
 
 from app.domain.errors import BadInputError
+from app.execution.selection import selected_names, selections_of
 from app.graph.listing import Listing, PageRequest
 from app.resolvers.arguments import given_text
 from app.resolvers.context import ResolverInfo, loaders_of
@@ -25,20 +28,26 @@ DEFAULT_PAGE = 50
 MAX_PAGE = 100
 _MAX_CURSOR = 2_000
 
-First = Annotated[int, strawberry.argument(description=f"Objects at most, 1 to {MAX_PAGE}.")]
+First = Annotated[
+    int | None, strawberry.argument(description=f"The first objects, 1 to {MAX_PAGE}; {DEFAULT_PAGE} if neither this nor `last` is given.")
+]
 After = Annotated[str | None, strawberry.argument(description="Only what comes behind this cursor: an `endCursor` of the page before.")]
+Last = Annotated[int | None, strawberry.argument(description=f"The last objects, 1 to {MAX_PAGE}; not together with `first`.")]
+Before = Annotated[str | None, strawberry.argument(description="Only what comes ahead of this cursor: a `startCursor` of the page behind.")]
 
 
 def page_rows(arguments: Mapping[str, Any], _: datetime) -> int:
-    """Return the rows that a root list reads for a page."""
-    first: int = arguments.get("first", DEFAULT_PAGE)
-    return max(0, min(first, MAX_PAGE)) + 1
+    """Return the rows that a root list reads for a page: one more than asked for, and one on the other side."""
+    size: int = arguments.get("last") or arguments.get("first") or DEFAULT_PAGE
+    return max(0, min(size, MAX_PAGE)) + 2
 
 
 @strawberry.type(description="Where a page stands in its list.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether more objects follow.")
-    has_previous_page: bool = strawberry.field(description="Whether the page was asked for with `after`, or with an `offset`.")
+    has_next_page: bool = strawberry.field(description="Whether objects follow: of a page by `last`, only if `before` is given.")
+    has_previous_page: bool = strawberry.field(
+        description="Whether objects come before: of a page by `first`, only if `after` or an offset is given."
+    )
     start_cursor: str | None = strawberry.field(description="Cursor of the first object; null if the page is empty.")
     end_cursor: str | None = strawberry.field(description="Cursor of the last object; null if the page is empty.")
 
@@ -57,50 +66,92 @@ class Connection(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class PageArguments:
+    """What a list is asked for with. `first` and `last`: at most one is given."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
-    """A list's arguments, checked: `first` objects behind the position `after`."""
+    """A list's arguments, checked. `count`: objects of the page at most; `looks_back`: whether it is asked what lies on the other side."""
 
     loaders: Loaders
     listing: Listing[R]
-    first: int
-    after: tuple[str, ...] | None
-
-    @property
-    def size(self) -> int:
-        """Rows to read: one more than asked, which tells whether more follow."""
-        return self.first + 1
+    count: int
+    request: PageRequest
+    looks_back: bool
 
     async def of_all(self, shape: Callable[[R], T]) -> Connection[T]:
         """Return this page of everything in scope."""
-        return self._connect(await self.loaders.page(self.listing, self.size, self.after), shape)
+        return await self._connect(self.request, partial(self.loaders.page, self.listing), shape)
 
     async def of_children(self, parent: int, shape: Callable[[R], T]) -> Connection[T]:
         """Return this page of a parent's children; many parents are asked for at once."""
-        request = PageRequest(parent, self.size, None if self.after is None else self.after[0])
-        return self._connect(await self.loaders.children(self.listing).load(request), shape)
+        return await self._connect(replace(self.request, parent=parent), self.loaders.children(self.listing).load, shape)
 
-    def _connect(self, rows: Sequence[R], shape: Callable[[R], T]) -> Connection[T]:
-        given = rows[: self.first]
+    async def _connect(
+        self, request: PageRequest, load: Callable[[PageRequest], Awaitable[list[R]]], shape: Callable[[R], T]
+    ) -> Connection[T]:
+        # One row more than the page holds tells whether the list goes on; what lies behind the cursor is looked for where it is asked.
+        behind = request.before if request.backward else request.after
+        other: PageRequest | None = None
+        if self.looks_back and behind is not None:
+            other = request.onward_from(behind) if request.backward else request.up_to(behind)
+        rows, beyond = await asyncio.gather(load(request), _nothing() if other is None else load(other))
+        goes_on = len(rows) > self.count
+        given = rows[-self.count :] if request.backward else rows[: self.count]
         self.loaders.count(len(given))
         edges = [Edge(cursor=encode_cursor(self.listing, self.listing.position(row)), node=shape(row)) for row in given]
         return Connection(
             edges=edges,
             nodes=[edge.node for edge in edges],
             page_info=PageInfo(
-                has_next_page=len(rows) > self.first,
-                has_previous_page=self.after is not None,
+                has_next_page=bool(beyond) if request.backward else goes_on,
+                has_previous_page=goes_on if request.backward else bool(beyond),
                 start_cursor=edges[0].cursor if edges else None,
                 end_cursor=edges[-1].cursor if edges else None,
             ),
         )
 
 
-def read_page(info: ResolverInfo, listing: Listing[R], first: int, after: str | None) -> Page[R]:
-    """Check the arguments of a list. BadInputError: `first` out of bounds, or a cursor that is not of this list."""
-    if not 1 <= first <= MAX_PAGE:
-        raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
-    cursor = given_text(after)
-    return Page(loaders_of(info.context), listing, first, None if cursor is None else decode_cursor(listing, cursor))
+async def _nothing() -> list[Any]:
+    return []
+
+
+def read_count(given: PageArguments) -> int:
+    """Return how many objects a page may hold. BadInputError: `first` and `last` together, or out of bounds."""
+    if given.first is not None and given.last is not None:
+        raise BadInputError("give first or last, not both", "last", "first")
+    count = given.last if given.last is not None else DEFAULT_PAGE if given.first is None else given.first
+    name = "first" if given.last is None else "last"
+    if not 1 <= count <= MAX_PAGE:
+        raise BadInputError(f"{name} must be from 1 to {MAX_PAGE}", name)
+    return count
+
+
+def looks_back(info: ResolverInfo, *, backward: bool) -> bool:
+    """Return whether it is asked what lies on the other side of the page."""
+    raw = info._raw_info
+    page_info = selections_of([node.selection_set for node in raw.field_nodes], raw.fragments, "pageInfo")
+    return ("hasNextPage" if backward else "hasPreviousPage") in selected_names(page_info, raw.fragments)
+
+
+def read_page(info: ResolverInfo, listing: Listing[R], given: PageArguments) -> Page[R]:
+    """Check the arguments of a list. BadInputError: as `read_count`, or a cursor that is not of this list."""
+    count, backward = read_count(given), given.last is not None
+    after, before = given_text(given.after), given_text(given.before)
+    request = PageRequest(
+        None,
+        count + 1,
+        after=None if after is None else decode_cursor(listing, after, "after"),
+        before=None if before is None else decode_cursor(listing, before, "before"),
+        backward=backward,
+    )
+    return Page(loaders_of(info.context), listing, count, request, looks_back(info, backward=backward))
 
 
 def encode_cursor(listing: Listing[Any], position: Sequence[str]) -> str:
@@ -108,8 +159,8 @@ def encode_cursor(listing: Listing[Any], position: Sequence[str]) -> str:
     return base64.urlsafe_b64encode(orjson.dumps([listing.name, *position])).decode().rstrip("=")
 
 
-def decode_cursor(listing: Listing[Any], cursor: str) -> tuple[str, ...]:
-    """Return the position that a cursor names. BadInputError: the list gave no such cursor."""
+def decode_cursor(listing: Listing[Any], cursor: str, argument: str) -> tuple[str, ...]:
+    """Return the position that a cursor names. BadInputError: the list gave no such cursor; it names the argument."""
     try:
         if len(cursor) > _MAX_CURSOR:
             raise ValueError
@@ -119,5 +170,5 @@ def decode_cursor(listing: Listing[Any], cursor: str) -> tuple[str, ...]:
         if not all(isinstance(part, str) and "\0" not in part for part in position):
             raise ValueError
     except (ValueError, TypeError, binascii.Error):
-        raise BadInputError("the cursor is not one that this list gave", "after") from None
+        raise BadInputError("the cursor is not one that this list gave", argument) from None
     return tuple(position)

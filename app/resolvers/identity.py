@@ -30,7 +30,7 @@ from app.graph.identities import (
 )
 from app.graph.listing import PageRequest
 from app.query.filters import All, Condition, Match, Named
-from app.resolvers.connections import DEFAULT_PAGE, After, Connection, First, page_rows, read_page
+from app.resolvers.connections import After, Before, Connection, First, Last, PageArguments, page_rows, read_page
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.global_ids import GLOBAL_ID, Node, encode_id, named_id
@@ -67,27 +67,33 @@ class ApiKeyStatus(Enum):
 
 
 async def resolve_tenant_projects(
-    root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+    root: Tenant, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[Project]:
     """Return a page of projects."""
-    return await read_page(info, TENANT_PROJECTS, first, after).of_children(root.key, shape_project)
+    return await read_page(info, TENANT_PROJECTS, PageArguments(first, after, last, before)).of_children(root.key, shape_project)
 
 
-async def resolve_tenant_users(root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[User]:
+async def resolve_tenant_users(
+    root: Tenant, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[User]:
     """Return a page of users."""
-    return await read_page(info, TENANT_USERS, first, after).of_children(root.key, shape_user)
+    return await read_page(info, TENANT_USERS, PageArguments(first, after, last, before)).of_children(root.key, shape_user)
 
 
-async def resolve_tenant_api_keys(root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[ApiKey]:
+async def resolve_tenant_api_keys(
+    root: Tenant, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[ApiKey]:
     """Return a page of keys to this gateway."""
-    return await read_page(info, TENANT_API_KEYS, first, after).of_children(root.key, lambda row: shape_api_key(info, row))
+    return await read_page(info, TENANT_API_KEYS, PageArguments(first, after, last, before)).of_children(
+        root.key, lambda row: shape_api_key(info, row)
+    )
 
 
 async def resolve_tenant_caller_keys(
-    root: Tenant, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None
+    root: Tenant, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
 ) -> Connection[CallerKey]:
     """Return a page of keys at the router."""
-    return await read_page(info, TENANT_CALLER_KEYS, first, after).of_children(root.key, shape_caller_key)
+    return await read_page(info, TENANT_CALLER_KEYS, PageArguments(first, after, last, before)).of_children(root.key, shape_caller_key)
 
 
 @strawberry.type(description="A customer of the router.")
@@ -140,9 +146,11 @@ async def resolve_user_tenant(root: User, info: ResolverInfo) -> Tenant | None:
     return shape_tenant(rows[0]) if rows else None
 
 
-async def resolve_user_tenants(root: User, info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Tenant]:
+async def resolve_user_tenants(
+    root: User, info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Tenant]:
     """Return a page of the user's tenants."""
-    return await read_page(info, USER_TENANTS, first, after).of_children(root.key, shape_tenant)
+    return await read_page(info, USER_TENANTS, PageArguments(first, after, last, before)).of_children(root.key, shape_tenant)
 
 
 @strawberry.type(description="An end user, known by one id on the whole router.")
@@ -275,9 +283,11 @@ async def load_api_key(info: ResolverInfo, key_id: str) -> ApiKey | None:
     return None if row is None else shape_api_key(info, row)
 
 
-async def resolve_tenants(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Tenant]:
+async def resolve_tenants(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Tenant]:
     """Return a page of tenants."""
-    return await read_page(info, TENANTS, first, after).of_all(shape_tenant)
+    return await read_page(info, TENANTS, PageArguments(first, after, last, before)).of_all(shape_tenant)
 
 
 async def resolve_tenant(info: ResolverInfo, tenant_id: TenantId) -> Tenant | None:
@@ -285,14 +295,18 @@ async def resolve_tenant(info: ResolverInfo, tenant_id: TenantId) -> Tenant | No
     return await load_tenant(info, tenant_id)
 
 
-async def resolve_projects(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[Project]:
+async def resolve_projects(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[Project]:
     """Return a page of projects."""
-    return await read_page(info, PROJECTS, first, after).of_all(shape_project)
+    return await read_page(info, PROJECTS, PageArguments(first, after, last, before)).of_all(shape_project)
 
 
-async def resolve_users(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[User]:
+async def resolve_users(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[User]:
     """Return a page of users."""
-    return await read_page(info, USERS, first, after).of_all(shape_user)
+    return await read_page(info, USERS, PageArguments(first, after, last, before)).of_all(shape_user)
 
 
 async def resolve_user(info: ResolverInfo, user_id: UserId) -> User | None:
@@ -300,9 +314,11 @@ async def resolve_user(info: ResolverInfo, user_id: UserId) -> User | None:
     return await load_user(info, user_id)
 
 
-async def resolve_api_keys(info: ResolverInfo, first: First = DEFAULT_PAGE, after: After = None) -> Connection[ApiKey]:
+async def resolve_api_keys(
+    info: ResolverInfo, first: First = None, after: After = None, last: Last = None, before: Before = None
+) -> Connection[ApiKey]:
     """Return a page of keys to this gateway."""
-    return await read_page(info, API_KEYS, first, after).of_all(lambda row: shape_api_key(info, row))
+    return await read_page(info, API_KEYS, PageArguments(first, after, last, before)).of_all(lambda row: shape_api_key(info, row))
 
 
 @strawberry.type

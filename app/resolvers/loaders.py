@@ -106,9 +106,9 @@ class Loaders:
             loader = self._children[listing.name] = self._pages(listing)
         return loader
 
-    async def page(self, listing: Listing[R], size: int, after: tuple[str, ...] | None) -> list[R]:
+    async def page(self, listing: Listing[R], request: PageRequest) -> list[R]:
         """Return the first `size` rows of a kind behind `after`; a root list, so asked for once."""
-        return await fetch_page(self._database, listing, size, after, await self._scope())
+        return await fetch_page(self._database, listing, request, await self._scope())
 
     def count(self, objects: int) -> None:
         """Count objects that a list gives, as often as it gives them. QueryTooExpensiveError: more than MAX_OBJECTS."""

@@ -11,13 +11,13 @@ from uuid import UUID
 import strawberry
 from strawberry.scalars import JSON
 
-from app.domain.errors import BadInputError
 from app.domain.principal import Role
 from app.domain.time_range import format_instant
 from app.domain.usage import Reason
 from app.graph.quarantine import (
     QuarantinedRow,
     QuarantineFilter,
+    Span,
     count_waiting,
     decode_position,
     encode_position,
@@ -25,7 +25,7 @@ from app.graph.quarantine import (
 )
 from app.ingest.release import MAX_IDS, drop_quarantined, release_quarantined
 from app.resolvers.arguments import given_fields, given_text
-from app.resolvers.connections import DEFAULT_PAGE, MAX_PAGE, After, First, PageInfo, page_rows
+from app.resolvers.connections import After, Before, First, Last, PageArguments, PageInfo, looks_back, page_rows, read_count
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.cost import reads
 from app.resolvers.global_ids import Node, named_id
@@ -170,28 +170,39 @@ def quarantine_rows(arguments: Mapping[str, Any], now: datetime) -> int:
 
 async def resolve_quarantined_records(
     info: ResolverInfo,
-    first: First = DEFAULT_PAGE,
+    first: First = None,
     after: After = None,
+    last: Last = None,
+    before: Before = None,
     way_in: Source = None,
     tenant_id: OfTenant = None,
     include_resolved: IncludeResolved = False,
 ) -> QuarantinedRecordConnection:
     """Return one page; one row more is read to know whether more follow."""
-    if not 1 <= first <= MAX_PAGE:
-        raise BadInputError(f"first must be from 1 to {MAX_PAGE}", "first")
+    given = PageArguments(first, after, last, before)
+    count, backward = read_count(given), last is not None
     wanted = QuarantineFilter(given_text(way_in), await info.context.tenant_named(given_text(tenant_id)), include_resolved)
-    after = given_text(after)
-    position = None if after is None else decode_position(after)
-    rows = await fetch_quarantined(info.context.services.database, wanted, first + 1, position)
-    edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=shape_quarantined(row)) for row in rows[:first]]
+    after, before = given_text(after), given_text(before)
+    span = Span(
+        None if after is None else decode_position(after, "after"), None if before is None else decode_position(before, "before"), backward
+    )
+    database = info.context.services.database
+    rows = await fetch_quarantined(database, wanted, count + 1, span)
+    behind = span.before if backward else span.after
+    beyond = False
+    if behind is not None and looks_back(info, backward=backward):
+        other = Span(after=behind, inclusive=True) if backward else Span(before=behind, backward=True, inclusive=True)
+        beyond = bool(await fetch_quarantined(database, wanted, 1, other))
+    page = rows[-count:] if backward else rows[:count]
+    edges = [QuarantinedRecordEdge(cursor=encode_position(row.position), node=shape_quarantined(row)) for row in page]
     loaders_of(info.context).count(len(edges))
     return QuarantinedRecordConnection(
         wanted=wanted,
         edges=edges,
         nodes=[edge.node for edge in edges],
         page_info=PageInfo(
-            has_next_page=len(rows) > first,
-            has_previous_page=after is not None,
+            has_next_page=beyond if backward else len(rows) > count,
+            has_previous_page=len(rows) > count if backward else beyond,
             start_cursor=edges[0].cursor if edges else None,
             end_cursor=edges[-1].cursor if edges else None,
         ),

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -14,10 +15,12 @@ from app.domain.time_range import TimeRange, midnight
 from app.graph.catalog import MODEL_VARIANTS, PROVIDER_MODELS
 from app.graph.identities import TENANT_API_KEYS, TENANT_CALLER_KEYS, TENANT_PROJECTS, TENANT_USERS, USER_TENANTS
 from app.graph.listing import Listing, PageRequest
+from app.graph.request_log import RequestName
 from app.query.bind import Reader, bind
 from app.query.question import Question
 from app.query.run import Answer, Asked
 from app.resolvers.loaders import Loaders
+from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway
 
@@ -44,6 +47,11 @@ LOADS: dict[str, Callable[[Loaders], Any]] = {
     "projects_by_key": lambda loaders: loaders.projects_by_key.load((7, 7)),
     "caller_keys": lambda loaders: loaders.caller_keys.load((7, "x")),
     "caller_keys_by_key": lambda loaders: loaders.caller_keys_by_key.load((7, 7)),
+    "variants": lambda loaders: loaders.variants.load(("x/y", "x/y")),
+    "named_projects": lambda loaders: loaders.named_projects.load(("x", "x")),
+    "named_caller_keys": lambda loaders: loaders.named_caller_keys.load(("x", "x")),
+    "requests": lambda loaders: loaders.requests.load(RequestName("x", NOW, "x")),
+    "quarantined": lambda loaders: loaders.quarantined.load((None, UUID(int=7))),
     "api_keys": lambda loaders: loaders.api_keys.load("x"),
     "questions": lambda loaders: loaders.questions.load(Asked(bind(Question(DAY, ()), None, Reader(None, sees_private=True)))),
     "prices": lambda loaders: loaders.prices.load(7),

@@ -146,7 +146,7 @@ async def test_the_sample_of_gateway_statistics(gateway: Gateway) -> None:
         ({"date_from": "12.03.2026"}, "date_from must be a date in the format YYYY-MM-DD"),
         ({"date_to": "2026-02-30"}, "date_to must be a date in the format YYYY-MM-DD"),
         ({"date_from": "2026-03-02", "date_to": "2026-03-01"}, "date_from must not be after date_to"),
-        ({"model_id": "a\0b"}, "text may not hold NUL characters"),
+        ({"model_id": "a\0b"}, "text must not contain NUL characters"),
     ],
 )
 async def test_usage_parameters_that_are_refused(gateway: Gateway, parameters: dict[str, str], detail: str) -> None:

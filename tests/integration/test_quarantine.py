@@ -502,7 +502,7 @@ async def test_pages_go_from_the_oldest_on_and_stay_in_place(gateway: Gateway) -
         ({"first": 0}, "first must be from 1 to 100"),
         ({"first": 101}, "first must be from 1 to 100"),
         ({"after": "nonsense"}, "the cursor is not one that this list gave"),
-        ({"source": "a\0b"}, "text may not hold NUL characters"),
+        ({"source": "a\0b"}, "text must not contain NUL characters"),
     ],
 )
 async def test_bad_arguments_are_refused(gateway: Gateway, variables: dict[str, Any], message: str) -> None:
@@ -514,7 +514,7 @@ async def test_a_call_decides_on_a_thousand_records_at_most(gateway: Gateway) ->
     ids = await keep(gateway.database, *(values(f"r{number}") for number in range(1000)))
     for document in (RELEASE, DROP):
         for wrong in ([], [*ids, ids[0]]):
-            assert await refusal(gateway, document, admin, ids=wrong) == ("BAD_USER_INPUT", "ids must be 1 to 1000")
+            assert await refusal(gateway, document, admin, ids=wrong) == ("BAD_USER_INPUT", "recordIds must be 1 to 1000")
     message = "requestId can be changed of one record at a time: several would become one request"
     assert await refusal(gateway, RELEASE, admin, ids=ids, changes={"requestId": "one"}) == ("BAD_USER_INPUT", message)
     assert await ask(gateway, RELEASE, admin, ids=ids, changes={"attempt": 2}) == {**NOTHING, "released": 1000}

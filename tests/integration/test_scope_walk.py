@@ -45,7 +45,8 @@ def cursor(*parts: str) -> str:
 
 
 def pages(listing: str, *position: str) -> list[Arguments]:
-    return [{"first": 100}, {"first": 1}, {"first": 100, "after": cursor(listing, *position)}]
+    place = cursor(listing, *position)
+    return [{"first": 100}, {"first": 1}, {"first": 100, "after": place}, {"last": 100}, {"last": 1, "before": place}]
 
 
 def node_ids(tenant: str) -> list[str]:
@@ -93,7 +94,7 @@ ROOTS: dict[str, list[Arguments]] = {
     "user": [{"userId": name} for name in [*names("user"), "shared-user"]],
     "apiKeys": pages("api_keys", "a"),
     "usage": [
-        {"range": {"dates": {"from": "2026-06-01", "to": "2026-06-26"}}, "timeZone": "Asia/Kathmandu"},
+        {"range": {"dates": {"from": "2026-06-01", "to": "2026-06-26"}}, "timeZone": "Asia/Kathmandu", "compareTo": {"previous": "MONTH"}},
         *(
             {"range": {"period": "ALL_TIME"}, "where": where}
             for where in (
@@ -117,6 +118,8 @@ ROOTS: dict[str, list[Arguments]] = {
         {"first": 100},
         {"first": 1},
         {"first": 100, "after": base64.urlsafe_b64encode(b"0:" + b"0" * 32).decode().rstrip("=")},
+        {"last": 100},
+        {"last": 1, "before": base64.urlsafe_b64encode(b"9999999999999999:" + b"f" * 32).decode().rstrip("=")},
         {"tenantId": f"{FOREIGN}-tenant", "includeResolved": True, "source": "otlp"},
     ],
     "gatewayStats": [{}, {"days": 30, "providersLimit": 1, "modelsLimit": 1000, "projectsLimit": 1}, {"projectId": f"{FOREIGN}-project"}],

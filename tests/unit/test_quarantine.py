@@ -102,19 +102,19 @@ def test_ids_are_read_once_each_in_every_writing() -> None:
 
 @pytest.mark.parametrize("ids", [[], [ID] * (MAX_IDS + 1)])
 def test_too_many_ids_and_none_are_refused(ids: list[str]) -> None:
-    with pytest.raises(BadInputError, match=f"^ids must be 1 to {MAX_IDS}$"):
+    with pytest.raises(BadInputError, match=f"^record_ids must be 1 to {MAX_IDS}$"):
         read_ids(ids)
 
 
 @given(st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2500, 1, 1), timezones=st.just(UTC)), st.uuids())
 def test_a_place_is_found_again(at: datetime, key: UUID) -> None:
-    assert decode_position(encode_position((at, key))) == (at, key)
+    assert decode_position(encode_position((at, key)), "after") == (at, key)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "\ud800", "MTox", "OTk5OTk5OTk5OTk5OTk5OTk5OTk6MDEyMw", "A" * 300])
 def test_a_cursor_of_nobody_is_refused(cursor: str) -> None:
     with pytest.raises(BadInputError, match=r"^the cursor is not one that this list gave$"):
-        decode_position(cursor)
+        decode_position(cursor, "after")
 
 
 def test_changes_are_read_from_the_command_line() -> None:
