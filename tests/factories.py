@@ -18,26 +18,9 @@ _ids = count(1)
 DEFAULTS: dict[str, Any] = {
     "tenant_id": "acme",
     "occurred_at": datetime(2026, 6, 25, 10, 30, tzinfo=UTC),
-    "project_id": None,
-    "api_key_id": None,
-    "user_id": None,
-    "username": None,
     "model_id": "openai/gpt-4o",
-    "provider": None,
-    "status_code": 200,
     "prompt_tokens": 100,
     "completion_tokens": 20,
-    "cached_tokens": 0,
-    "reasoning_tokens": 0,
-    "cost_usd": None,
-    "traffic_mode": "shared",
-    "shared_model_spend": 0,
-    "byok_platform_fee": 0,
-    "managed_tool_fee": 0,
-    "agent_runtime_fee": 0,
-    "search_requests": 0,
-    "latency_ms": None,
-    "ttft_ms": None,
 }
 
 

@@ -9,9 +9,11 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import cmp_to_key
 from math import ceil
+from operator import attrgetter
 from typing import Any
 
 from app.cube.usage_dimensions import PROMPT_SIZES, UsageDimension
+from app.cube.usage_metrics import METRICS_BY_NAME
 from app.domain.calendar import Bucket
 from app.domain.usage import UsageRecord
 from app.query.filters import All, Bounded, Condition, Match, Named, Not, Some
@@ -61,28 +63,23 @@ def _speed(record: UsageRecord) -> Decimal | None:
 
 
 SUMS: dict[str, Callable[[UsageRecord], Any]] = {
+    **{name: attrgetter(name) for name in METRICS_BY_NAME.keys() & {*UsageRecord._fields}},
     "requests": lambda record: 1,
     "successful": is_success,
     "failed": lambda record: not is_success(record),
     "retries": lambda record: record.attempt > 1,
     "cache_hits": lambda record: record.cache_hit,
     "interrupted": lambda record: record.interrupted,
-    "prompt_tokens": lambda record: record.prompt_tokens,
-    "completion_tokens": lambda record: record.completion_tokens,
     "total_tokens": lambda record: record.prompt_tokens + record.completion_tokens,
     "fresh_prompt_tokens": lambda record: record.prompt_tokens - record.cached_tokens,
-    "cached_tokens": lambda record: record.cached_tokens,
     "visible_completion_tokens": lambda record: record.completion_tokens - record.reasoning_tokens,
-    "reasoning_tokens": lambda record: record.reasoning_tokens,
     "cost": _cost,
     "priced_requests": lambda record: naive_cost(record, None)[1],
     "unpriced_requests": lambda record: not naive_cost(record, None)[1],
-    "shared_model_spend": lambda record: record.shared_model_spend,
     "byok_platform_fees": lambda record: record.byok_platform_fee,
     "managed_tool_fees": lambda record: record.managed_tool_fee,
     "agent_runtime_fees": lambda record: record.agent_runtime_fee,
     "spend": lambda record: record.shared_model_spend + record.byok_platform_fee + record.managed_tool_fee + record.agent_runtime_fee,
-    "search_requests": lambda record: record.search_requests,
 }
 _RATES = {"success_rate": "successful", "error_rate": "failed", "cache_hit_rate": "cache_hits"}
 _DISTRIBUTIONS: dict[str, Callable[[UsageRecord], Any]] = {

@@ -21,6 +21,11 @@ class Measure:
     description: str
 
     @property
+    def is_field(self) -> bool:
+        """Whether it is the sum of the record's field of the same name."""
+        return self.aggregate == f"sum({self.name})"
+
+    @property
     def column_type(self) -> str:
         """The PostgreSQL type: a count of rows is a bigint, a sum of what senders say a numeric, which cannot overflow."""
         return "bigint" if self.aggregate.startswith("count(") else "numeric"

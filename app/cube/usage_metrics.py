@@ -172,7 +172,7 @@ UNPRICED = replace(
 )
 _CREDITS = (SHARED_MODEL_SPEND, BYOK_PLATFORM_FEE, MANAGED_TOOL_FEE, AGENT_RUNTIME_FEE)
 
-USAGE_METRICS: Final = (
+_NAMED: Final = (
     REQUESTS,
     _sum("successful", "Requests with a 2xx status.", (SUCCESSFUL_COUNT,)),
     _sum("failed", "Requests without a 2xx status.", (REQUEST_COUNT,), (SUCCESSFUL_COUNT,)),
@@ -234,6 +234,18 @@ USAGE_METRICS: Final = (
     _distinct("tenants", "Tenants.", "tenant_id", is_private=True),
     UsageMetric("first_seen", Unit.INSTANT, "When the first request occurred.", "min(occurred_at)", ("occurred_at",), field="first_seen"),
     UsageMetric("last_seen", Unit.INSTANT, "When the last request occurred.", "max(occurred_at)", ("occurred_at",), field="last_seen"),
+)
+
+_SHOWN: Final = {column for metric in _NAMED for column in metric.columns}
+
+USAGE_METRICS: Final = (
+    *_NAMED,
+    # The sums of fields that nothing above shows, by the names of the fields.
+    *(
+        _sum(measure.name, measure.description, (measure,), is_private=measure.unit in (Unit.CREDITS, Unit.USD))
+        for measure in MEASURES
+        if measure.is_field and measure.name not in _SHOWN
+    ),
 )
 
 METRICS_BY_NAME: Final = {metric.name: metric for metric in USAGE_METRICS}
