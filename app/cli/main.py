@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import Final
 
 import typer
 from rich.console import Console
@@ -30,15 +31,22 @@ app.add_typer(database, name="db")
 app.add_typer(schema, name="schema")
 
 
-def _register() -> None:
-    # Each module adds its commands to the groups above.
-    for name in ("catalog", "db", "demo", "documents", "ingest", "keys", "quarantine", "rollups", "serve", "users"):
+_MODULES: Final = ("catalog", "db", "demo", "documents", "ingest", "keys", "quarantine", "rollups", "serve", "users")
+"""Each adds its commands to the groups above."""
+_MODULE_OF: Final = {"schema": "db", "snapshot": "rollups"}
+"""By commands that are in a module of another name."""
+
+
+def _register(command: str) -> None:
+    """Import the module of a command, so that it starts without what the others need; all of them for the help and for mistakes."""
+    module = _MODULE_OF.get(command, command)
+    for name in (module,) if module in _MODULES else _MODULES:
         import_module(f"app.cli.{name}")
 
 
 def main() -> None:
     """Run the command line. A TokengraphError, such as an unreachable database, is one line on standard error and exit code 1."""
-    _register()
+    _register(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app(standalone_mode=True)
     except TokengraphError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from app.cli import main as command_line
-from app.cli import users as _users_commands
 from app.cube.rollups import ROLLUPS
 from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError, NotFoundError
@@ -23,6 +20,7 @@ from app.write.batch import Ingestor, Written
 from app.write.erase import Erasure, erase_user
 from app.write.state import fetch_write_state
 from tests.clock import NOW
+from tests.command import run_command
 from tests.factories import assert_rollups_equal, make_batch, make_record, stored_rollup, unpriced
 from tests.gateway import Gateway
 
@@ -318,37 +316,19 @@ async def test_two_at_once_erase_once(database: Database) -> None:
     assert (await fetch_write_state(database)).epoch == epoch + 1
 
 
-async def run_command(*arguments: str, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Run the command line in process; return exit code, output and errors."""
-    patch.setattr(sys, "argv", ["tokengraph", *arguments])
-    capture.readouterr()
-
-    def run() -> int:
-        try:
-            command_line.main()
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
-    code = await asyncio.to_thread(run)
-    return code, *capture.readouterr()
-
-
-async def test_the_command(database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _users_commands.users.registered_commands
-    monkeypatch.setenv("TOKENGRAPH_DATABASE_URL", database.url)
+async def test_the_command(database: Database) -> None:
     await Ingestor(database).ingest(make_batch(records := [by_alice(), by_alice(tenant_id="globex")]))
     key = await user_key(database, ALICE)
-    code, output, _ = await run_command("users", "erase", ALICE, capture=capsys, patch=monkeypatch)
+    code, output, _ = await run_command(database.url, "users", "erase", ALICE)
     assert code == 0
     assert output == (
         f"erased: the user is now erased-{key}, without a name, in 2 tenants\n0 quarantined records lost the user's id and name\n"
     )
     for user_id, message in ((ALICE, "no user has this id"), ("[/bold]", "no user has this id"), (f"erased-{key}", "anonymous id")):
-        code, output, errors = await run_command("users", "erase", user_id, capture=capsys, patch=monkeypatch)
+        code, output, errors = await run_command(database.url, "users", "erase", user_id)
         assert (code, output) == (1, "")
         assert message in errors
-    code, output, _ = await run_command("rollups", "verify", capture=capsys, patch=monkeypatch)
+    code, output, _ = await run_command(database.url, "rollups", "verify")
     assert code == 0
     renamed = [record._replace(user_id=f"erased-{key}") for record in records]
     await assert_rollups_equal(database, unpriced(renamed))

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.cli import main as command_line
 from app.cube.rollups import ROLLUPS
 from app.db.engine import Database
 from app.db.partitions import drop_partitions, ensure_partitions
@@ -24,6 +23,7 @@ from app.summaries.verify import chunks_of, find_differences, find_extent, rebui
 from app.write.batch import Ingestor
 from app.write.state import fetch_write_state
 from tests.clock import NOW, FakeClock
+from tests.command import run_command
 from tests.factories import assert_rollups_equal, make_batch, make_record, spread, stored_rollup, unpriced
 from tests.gateway import Gateway
 
@@ -415,40 +415,21 @@ async def test_rebuild_refuses_what_it_would_erase(database: Database) -> None:
     await assert_rollups_equal(database, unpriced(records))
 
 
-async def run_command(*arguments: str, capture: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> tuple[int, str, str]:
-    """Run the command line in process; return exit code, output and errors."""
-    patch.setattr(sys, "argv", ["tokengraph", *arguments])
-    capture.readouterr()
-
-    def run() -> int:
-        try:
-            command_line.main()
-        except SystemExit as end:
-            return int(end.code or 0)
-        return 0
-
-    code = await asyncio.to_thread(run)
-    return code, *capture.readouterr()
-
-
-async def test_the_commands_say_from_when_records_are_kept(
-    database: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TOKENGRAPH_DATABASE_URL", database.url)
+async def test_the_commands_say_from_when_records_are_kept(database: Database) -> None:
     await Ingestor(database).ingest(make_batch(records := some_months()))
     await retain_records(database, NOW, KEEP)
     stored = [await stored_rollup(database, rollup) for rollup in ROLLUPS]
     retained = "records are retained from 2026-04-01T00:00:00.000Z on"
     for arguments in ((), ("--from", "2026-01-01"), ("--to", "2026-02-01")):
-        code, output, _ = await run_command("rollups", "verify", *arguments, capture=capsys, patch=monkeypatch)
+        code, output, _ = await run_command(database.url, "rollups", "verify", *arguments)
         assert code == 0
         assert retained in output
         assert "the rollups equal the records" in output
     for given in (("--from", "2026-03-31"), ("--to", "2026-03-31"), ("--from", "2026-01-01", "--to", "2026-01-02")):
-        code, output, errors = await run_command("rollups", "rebuild", *given, capture=capsys, patch=monkeypatch)
+        code, output, errors = await run_command(database.url, "rollups", "rebuild", *given)
         assert (code, output) == (1, "")
         assert retained in errors
-    code, output, _ = await run_command("rollups", "rebuild", capture=capsys, patch=monkeypatch)
+    code, output, _ = await run_command(database.url, "rollups", "rebuild")
     assert (code, output) == (0, "3 months rebuilt\n")
     assert [await stored_rollup(database, rollup) for rollup in ROLLUPS] == stored
     await assert_rollups_equal(database, unpriced(records))
