@@ -35,6 +35,8 @@ Connection = AsyncConnection[TupleRow]
 _CONNECT_SECONDS = 5.0
 _WAIT_SECONDS = 3.0
 _STATEMENT_TIMEOUT = "60s"
+_BEGIN = b"BEGIN"
+_BEGIN_GENERIC = b"BEGIN; SET LOCAL plan_cache_mode = force_generic_plan"  # one round trip
 _OUT_OF_RESOURCES = ("53", "58030")  # SQLSTATEs begin so: insufficient resources, errors of the disk
 
 
@@ -95,10 +97,15 @@ class Database:
         return _Loan(self._pool, self.turns)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """Lend a connection inside a transaction, committed when the block ends and rolled back when it raises."""
-        async with self.read_connection() as connection, connection.transaction():
-            yield connection
+    async def transaction(self, *, generic_plans: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection inside a transaction, committed when the block ends and rolled back when it raises.
+
+        `generic_plans`: prepared statements keep one plan for all values, for those that take as long to plan as to run.
+        """
+        async with self.read_connection() as connection:
+            await connection.execute(_BEGIN_GENERIC if generic_plans else _BEGIN, prepare=False)
+            yield connection  # what it raises rolls back, as the connection is given back
+            await connection.commit()
 
     @asynccontextmanager
     async def consistent_reads(self) -> AsyncIterator[Connection]:

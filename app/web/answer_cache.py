@@ -68,10 +68,10 @@ class WatchedDatabase(Database):
         self.on_commit: Callable[[], None] = lambda: None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, generic_plans: bool = False) -> AsyncIterator[Connection]:
         """As `Database.transaction`."""
         try:
-            async with super().transaction() as connection:
+            async with super().transaction(generic_plans=generic_plans) as connection:
                 yield connection
         finally:
             self.on_commit()  # also where it failed: a connection that is lost at a commit does not say whether there was one

@@ -178,7 +178,8 @@ class Ingestor:
         records = delivery.records
         is_large = len(records) > ARRAYS_UP_TO
         names, phrases = Names(), Phrases()
-        async with self._database.transaction() as connection:
+        # Of a few records, the statement takes longer to plan for its values than to run.
+        async with self._database.transaction(generic_plans=not is_large) as connection:
             if is_large and self._expectation.repeats and await are_known(connection, records, self._phrases, state):
                 pass
             elif is_large:

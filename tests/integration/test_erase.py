@@ -220,9 +220,9 @@ class SlowToLeave(Database):
     gate: asyncio.Event | None = None
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, *, generic_plans: bool = False) -> AsyncIterator[Connection]:
         gate, self.gate = self.gate, None
-        async with super().transaction() as connection:
+        async with super().transaction(generic_plans=generic_plans) as connection:
             yield connection
         if gate is not None:
             await gate.wait()

@@ -269,8 +269,8 @@ async def test_a_release_whose_answer_is_lost_is_not_done_twice(database_url: st
         lost = 0
 
         @asynccontextmanager
-        async def transaction(self) -> AsyncIterator[Connection]:
-            async with super().transaction() as connection:
+        async def transaction(self, *, generic_plans: bool = False) -> AsyncIterator[Connection]:
+            async with super().transaction(generic_plans=generic_plans) as connection:
                 yield connection
             if not self.lost and "released" in (await resolutions(self)).values():
                 self.lost += 1
