@@ -66,7 +66,9 @@ def _of_label(one: Labelled, *, descending: bool) -> list[SortKey]:
 
 def position_of(grouping: Grouping, keys: Sequence[SortKey], cells: Sequence[Any]) -> tuple[Any, ...]:
     """Return the position of a row from what the placed row has: a bucket by its first instant."""
-    buckets = grouping.buckets or ()
+    buckets = grouping.buckets
+    if buckets is None:
+        return tuple(cells)
     return tuple(buckets[cell - 1].start if key.kind is KeyKind.BUCKET else cell for key, cell in zip(keys, cells, strict=True))
 
 

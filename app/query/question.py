@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
@@ -75,7 +75,7 @@ class Grouping:
     """
 
     by: tuple[UsageDimension, ...] = ()
-    buckets: tuple[Bucket, ...] | None = None
+    buckets: tuple[Bucket, ...] | None = field(default=None, hash=False)  # thousands, which equality looks at soon enough
     fill: bool = False
     top: Top | None = None
     having: tuple[Having, ...] = ()

@@ -236,7 +236,10 @@ async def _load(rows: _Rows, selected: _Selected, asked: Asked, info: ResolverIn
 
 def _connect(rows: _Rows, selected: _Selected, answers: _Answers, plan: UsagePlan, info: ResolverInfo) -> UsageRowConnection:
     grouping, answer = rows.grouping, answers.page
-    buckets = [_shape_bucket(bucket, rows.subject.ranges.range, info) for bucket in grouping.buckets or ()] if answer.rows else []
+    buckets: dict[int, TimeBucket] = {}  # of this page only
+    for row in answer.rows:
+        if row.bucket is not None and row.bucket not in buckets:
+            buckets[row.bucket] = _shape_bucket((grouping.buckets or ())[row.bucket], rows.subject.ranges.range, info)
     nodes = [
         shape_row(
             row,
@@ -248,6 +251,7 @@ def _connect(rows: _Rows, selected: _Selected, answers: _Answers, plan: UsagePla
         for row in answer.rows
     ]
     cursors = rows.cursors
+    has_info = "pageInfo" in selected.names
     has_cursors = "cursor" in selected.of_edges
     return UsageRowConnection(
         edges=[
@@ -260,8 +264,8 @@ def _connect(rows: _Rows, selected: _Selected, answers: _Answers, plan: UsagePla
         page_info=PageInfo(
             has_next_page=bool(answer.rows) and answer.rows[-1].place < answer.row_count,
             has_previous_page=answer.rows[0].place > 1 if answer.rows else answer.row_count > 0,
-            start_cursor=cursors.encode(answer.rows[0].position) if answer.rows else None,
-            end_cursor=cursors.encode(answer.rows[-1].position) if answer.rows else None,
+            start_cursor=cursors.encode(answer.rows[0].position) if answer.rows and has_info else None,
+            end_cursor=cursors.encode(answer.rows[-1].position) if answer.rows and has_info else None,
         ),
         total_count=BigInt(answer.row_count),
         rest=shape_numbers(answer.rest or {}, answers.totals, answer.previous_rest),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import strawberry
 
-from app.cube.usage_metrics import COST, FRACTIONS, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
+from app.cube.usage_metrics import COST, FRACTIONS, METRICS_BY_NAME, PRICED, UNPRICED, USAGE_METRICS, UsageMetric
 from app.domain.fields import Unit
 from app.domain.time_range import format_instant
 from app.money.rounding import SHARE_PLACES, quotient, usd
@@ -114,7 +115,7 @@ def _output(
     fields = {field: strawberry.field(default=None, description=text) for field, text in texts.items()}
     fields |= {field: strawberry.field(resolver=resolver, description=text) for field, (resolver, text) in derived.items()}
     if derived:
-        annotations["numbers"] = strawberry.Private[_Numbers]
+        annotations["numbers"], fields["numbers"] = strawberry.Private[_Numbers], _Numbers({}, {}, {})
     return strawberry.type(
         type(name, (), {"__annotations__": annotations, "__module__": __name__, "__doc__": description, **fields}), description=description
     )
@@ -141,20 +142,49 @@ else:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Which fields the numbers of given names become, found once for all rows of a question."""
+
+    plain: tuple[tuple[str, str], ...]
+    instants: tuple[tuple[str, str], ...]
+    groups: tuple[tuple[str, Any, tuple[tuple[str, str], ...]], ...]
+    empty: dict[str, Any]
+    has_cost: bool
+
+
+@lru_cache(maxsize=1_024)
+def _shape_of(names: tuple[str, ...]) -> _Shape:
+    metrics = [METRICS_BY_NAME[name] for name in names]
+
+    def fields(group: str | None, *, instants: bool = False) -> tuple[tuple[str, str], ...]:
+        return tuple((one.field, one.name) for one in metrics if one.group == group and (one.unit is Unit.INSTANT) is instants)
+
+    groups = tuple((group, type_, fields(group)) for group, type_ in _DISTRIBUTION_TYPES.items())
+    return _Shape(
+        plain=fields(None),
+        instants=fields(None, instants=True),
+        groups=tuple(group for group in groups if group[2]),
+        # Of these nothing but __typename can be selected: one object serves all rows.
+        empty={group: type_() for group, type_, found in groups if not found},
+        has_cost={COST, PRICED, UNPRICED} <= set(metrics),
+    )
+
+
 def shape_numbers(numbers: Numbers, totals: Numbers | None = None, previous: Numbers | None = None) -> Any:
     """Return the `UsageMetrics` of what was computed, beside the totals and the compared numbers if shares and changes are asked for."""
-    values = {metric.field: _shape(metric, numbers[metric.name]) for metric in DIRECT if metric.name in numbers}
-    if COST.name in numbers and PRICED.name in numbers:
+    shape = _shape_of(tuple(numbers))
+    values: dict[str, Any] = {field: numbers[name] for field, name in shape.plain}
+    for field, name in shape.instants:
+        values[field] = None if numbers[name] is None else format_instant(numbers[name])
+    for group, type_, fields in shape.groups:
+        values[group] = type_(**{field: numbers[name] for field, name in fields})
+    if shape.has_cost:
         exact: Decimal = numbers[COST.name]
         priced, unpriced = numbers[PRICED.name], numbers[UNPRICED.name]
         values[COST_FIELD] = Cost(
             usd=usd(exact), exact=ExactNumber(exact), coverage=CostCoverage(priced=priced, unpriced=unpriced, is_complete=unpriced == 0)
         )
-    for group, type_ in _DISTRIBUTION_TYPES.items():
-        found = {metric.field: numbers[metric.name] for metric in USAGE_METRICS if metric.group == group and metric.name in numbers}
-        values[group] = type_(**found)
-    return UsageMetrics(numbers=_Numbers(numbers, totals or {}, previous or {}), **values)
-
-
-def _shape(metric: UsageMetric, value: Any) -> Any:
-    return format_instant(value) if metric.unit is Unit.INSTANT and value is not None else value
+    if totals or previous:
+        values["numbers"] = _Numbers(numbers, totals or {}, previous or {})
+    return UsageMetrics(**values, **shape.empty)

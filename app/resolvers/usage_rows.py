@@ -91,14 +91,14 @@ class UsageRow:
     previous: UsageMetrics | None = strawberry.field(
         description="Numbers of the same group in the compared range, in the bucket of the same position; null without `compareTo`."
     )
-    permaslug: str | None = strawberry.field(description=BY_PERMASLUG.description)
-    traffic_mode: TrafficMode | None = strawberry.field(description=BY_TRAFFIC_MODE.description)
-    outcome: Outcome | None = strawberry.field(description=BY_OUTCOME.description)
-    prompt_size: PromptSize | None = strawberry.field(description=BY_PROMPT_SIZE.description)
-    status_code: int | None = strawberry.field(description=BY_STATUS_CODE.description)
-    attempt: int | None = strawberry.field(description=BY_ATTEMPT.description)
-    cache_hit: bool | None = strawberry.field(description=BY_CACHE_HIT.description)
-    interrupted: bool | None = strawberry.field(description=BY_INTERRUPTED.description)
+    permaslug: str | None = strawberry.field(default=None, description=BY_PERMASLUG.description)
+    traffic_mode: TrafficMode | None = strawberry.field(default=None, description=BY_TRAFFIC_MODE.description)
+    outcome: Outcome | None = strawberry.field(default=None, description=BY_OUTCOME.description)
+    prompt_size: PromptSize | None = strawberry.field(default=None, description=BY_PROMPT_SIZE.description)
+    status_code: int | None = strawberry.field(default=None, description=BY_STATUS_CODE.description)
+    attempt: int | None = strawberry.field(default=None, description=BY_ATTEMPT.description)
+    cache_hit: bool | None = strawberry.field(default=None, description=BY_CACHE_HIT.description)
+    interrupted: bool | None = strawberry.field(default=None, description=BY_INTERRUPTED.description)
     model: Model | None = strawberry.field(resolver=resolve_model, description="The model in the catalog, if the key may see it.")
     provider: Provider | None = strawberry.field(resolver=resolve_provider, description="The provider in the catalog.")
     tenant: Tenant | None = strawberry.field(resolver=resolve_tenant, description=BY_TENANT.description)
@@ -112,17 +112,23 @@ class UsageRow:
         return None if value is None else str(value)
 
 
+_SHOWN: Final[dict[UsageDimension, tuple[str, Any]]] = {
+    BY_PERMASLUG: ("permaslug", str),
+    BY_TRAFFIC_MODE: ("traffic_mode", TrafficMode),
+    BY_OUTCOME: ("outcome", Outcome),
+    BY_PROMPT_SIZE: ("prompt_size", PromptSize),
+    BY_STATUS_CODE: ("status_code", int),
+    BY_ATTEMPT: ("attempt", int),
+    BY_CACHE_HIT: ("cache_hit", bool),
+    BY_INTERRUPTED: ("interrupted", bool),
+}
+"""Dimensions that are values, not objects: their fields, and what is made of a label."""
+
+
 def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | None, metrics: Any, previous: Any) -> UsageRow:
     """Return the object of a row, whose two `UsageMetrics` are given."""
     labels = dict(zip(by, row.labels, strict=True))
-
-    def enum(dimension: UsageDimension, type_: Any) -> Any:
-        value = labels.get(dimension, _NONE).value
-        return None if value is None else type_(value)
-
-    def key(dimension: UsageDimension) -> Any:
-        return labels.get(dimension, _NONE).value
-
+    shown = [(*_SHOWN[dimension], label.value) for dimension, label in labels.items() if dimension in _SHOWN]
     return UsageRow(
         labels=labels,
         bucket=bucket,
@@ -130,19 +136,8 @@ def shape_row(row: Row, by: tuple[UsageDimension, ...], bucket: TimeBucket | Non
         label=OTHER if row.is_other else _SEPARATOR.join(text_of(dimension, label) for dimension, label in labels.items()),
         metrics=metrics,
         previous=previous,
-        permaslug=key(BY_PERMASLUG),
-        traffic_mode=enum(BY_TRAFFIC_MODE, TrafficMode),
-        outcome=enum(BY_OUTCOME, Outcome),
-        prompt_size=enum(BY_PROMPT_SIZE, PromptSize),
-        status_code=key(BY_STATUS_CODE),
-        attempt=key(BY_ATTEMPT),
-        cache_hit=_flag(key(BY_CACHE_HIT)),
-        interrupted=_flag(key(BY_INTERRUPTED)),
+        **{field: make(value) for field, make, value in shown if value is not None},
     )
-
-
-def _flag(value: int | None) -> bool | None:
-    return None if value is None else bool(value)
 
 
 def text_of(dimension: UsageDimension, label: Label) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from graphql import GraphQLObjectType, GraphQLResolveInfo, SelectionSetNode, get_argument_values
 from graphql.execution.values import VariableValues
@@ -12,7 +12,12 @@ from strawberry.utils.str_converters import to_camel_case
 
 from app.cube.usage_metrics import COST, METRICS_BY_NAME, PRICED, REQUESTS, UNPRICED, USAGE_METRICS, UsageMetric
 from app.execution.selection import selected_fields, selected_names, selections_of
-from app.resolvers.usage_numbers import CHANGE_FIELD, COST_FIELD, DIRECT, DISTRIBUTIONS, SHARE_FIELD
+from app.resolvers.usage_numbers import CHANGE_FIELD, COST_FIELD, DISTRIBUTIONS, SHARE_FIELD
+
+_BY_FIELD: Final = {
+    group: {to_camel_case(metric.field): metric for metric in USAGE_METRICS if metric.group == group} for group in (None, *DISTRIBUTIONS)
+}
+_DISTRIBUTION_FIELDS: Final = {group: to_camel_case(group) for group in DISTRIBUTIONS}
 
 Selections = Sequence[SelectionSetNode | None]
 
@@ -41,14 +46,13 @@ def read_metrics(info: GraphQLResolveInfo[Any], selections: Selections) -> Selec
         return SelectedMetrics()
     fragments = info.fragments
     names = selected_names(selections, fragments)
-    found = [metric for metric in DIRECT if to_camel_case(metric.field) in names]
+    found = [metric for field, metric in _BY_FIELD[None].items() if field in names]
     if COST_FIELD in names:
         found += [COST, PRICED, UNPRICED, REQUESTS]
-    for group in DISTRIBUTIONS:
-        if to_camel_case(group) not in names:
-            continue
-        below = selected_names(selections_of(selections, fragments, to_camel_case(group)), fragments)
-        found += [metric for metric in USAGE_METRICS if metric.group == group and to_camel_case(metric.field) in below]
+    for group, field in _DISTRIBUTION_FIELDS.items():
+        if field in names:
+            below = selected_names(selections_of(selections, fragments, field), fragments)
+            found += [metric for field, metric in _BY_FIELD[group].items() if field in below]
     shares, changes = (_arguments(info, selections, field) if field in names else () for field in (SHARE_FIELD, CHANGE_FIELD))
     return SelectedMetrics(tuple(dict.fromkeys([*found, *shares, *changes])), shares, changes)
 
