@@ -22,7 +22,9 @@ from typing import Any
 from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
 from app.db.engine import Connection, Database
 from app.db.partitions import ensure_partitions, next_month
+from app.domain.fields import Choice, Field
 from app.domain.time_range import TimeRange, midnight
+from app.domain.usage import FIELDS
 from app.summaries.closing import close_days
 from app.summaries.derive import RANK_DAYS, select_condensed
 from app.summaries.verify import chunks_of, find_differences
@@ -55,12 +57,48 @@ TRUNCATE usage_records, recent_requests, {", ".join(rollup.name for rollup in RO
 ANALYZE bench_callers, bench_models
 """
 
+_MADE = (
+    "occurred_at",
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+    "shared_model_spend",
+    "byok_platform_fee",
+    "managed_tool_fee",
+    "agent_runtime_fee",
+    "search_requests",
+    "tenant_id",
+    "project_id",
+    "user_id",
+    "caller_key_id",
+    "model_id",
+    "provider_id",
+    "status_code",
+    "traffic_mode",
+    "is_priced",
+    "request_id",
+    "cost_usd",
+    "latency_ms",
+    "ttft_ms",
+    "attempt",
+    "cache_hit",
+    "interrupted",
+)
+
+
+def _default(field: Field) -> str:
+    """A column that is not made, as SQL."""
+    if isinstance(field.kind, Choice):
+        return str(field.kind.words.index(field.default))
+    return "NULL" if field.default is None else str(field.default)
+
+
+_REST = {field.column: _default(field) for field in FIELDS if field.column is not None and field.column not in _MADE}
+
 # Each hash gives 64 bits; disjoint pieces of them decide the columns. Tokens: a power of a uniform, so that few requests are long.
 _INSERT = f"""
-INSERT INTO usage_records (
-  occurred_at, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, shared_model_spend, byok_platform_fee, managed_tool_fee,
-  agent_runtime_fee, search_requests, tenant_id, project_id, user_id, caller_key_id, model_id, provider_id, status_code, traffic_mode,
-  is_priced, request_id, cost_usd, latency_ms, ttft_ms, attempt, cache_hit, interrupted)
+INSERT INTO usage_records ({", ".join((*_MADE, *_REST))})
 SELECT
   d.occurred_at, d.prompt, d.completion,
   CASE WHEN h3 & 3 = 0 THEN d.prompt * (h3 >> 2 & 7) / 10 ELSE 0 END,
@@ -75,7 +113,7 @@ SELECT
   CASE WHEN h3 >> 7 & 7 = 0 THEN 1 ELSE 0 END,
   true, 'req-' || to_hex(d.g) || '-' || to_hex(h1), d.prompt * m.cost_per_input_token + d.completion * m.cost_per_output_token,
   (200 + d.completion * 8)::numeric, (200 + (h3 >> 28 & 1023))::numeric,
-  CASE WHEN h3 >> 38 & 31 = 0 THEN 2 ELSE 1 END, h3 >> 43 & 63 = 0, h3 >> 49 & 127 = 0
+  CASE WHEN h3 >> 38 & 31 = 0 THEN 2 ELSE 1 END, h3 >> 43 & 63 = 0, h3 >> 49 & 127 = 0{"".join(f", {value}" for value in _REST.values())}
 FROM (
   SELECT g, h1, h3,
     %(start)s::timestamptz + make_interval(secs => ((g - %(first)s) * %(step)s + (h2 & 2147483647) %% %(step)s)::float8 / 1000000)

@@ -13,29 +13,15 @@ from typing import Any
 
 import psycopg
 
-from app.domain.usage import UsageRecord
+from app.domain.fields import Amount, Cost, Count, Flag, Instant, SmallNumber
+from app.domain.usage import FIELDS, UsageRecord
 from benchmarks.population import list_models
 from benchmarks.timing import BenchmarkError
 from benchmarks.traffic import cost_of
 
-_BIGINTS = (
-    "prompt_tokens",
-    "completion_tokens",
-    "cached_tokens",
-    "reasoning_tokens",
-    "shared_model_spend",
-    "byok_platform_fee",
-    "managed_tool_fee",
-    "agent_runtime_fee",
-    "search_requests",
-)
-_TYPES = {
-    **dict.fromkeys(UsageRecord._fields, "text"),
-    **dict.fromkeys(_BIGINTS, "bigint"),
-    **dict.fromkeys(("cost_usd", "latency_ms", "ttft_ms"), "numeric"),
-    "occurred_at": "timestamptz",
-    "status_code": "smallint",
-}
+# Words and names as text, all else in the type of its own.
+_NATIVE = Amount | Cost | Count | Flag | Instant | SmallNumber
+_TYPES = {field.name: field.kind.sql_type if isinstance(field.kind, _NATIVE) else "text" for field in FIELDS}
 _COST = UsageRecord._fields.index("cost_usd")
 _SUMS = ("requests", "successful", "failed", "prompt_tokens", "completion_tokens", "cached_tokens", "cost_usd")
 _DAILY = {"peer_daily_user": "user_id", "peer_daily_team": "tenant_id", "peer_daily_key": "api_key_id"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -23,7 +23,6 @@ from app.domain.time_range import DateWindow, format_instant
 from app.domain.usage import TRAFFIC_MODES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MODE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +132,10 @@ def _read_place(place: str) -> tuple[datetime, str]:
     return _EPOCH + timedelta(microseconds=int(microseconds)), request_id
 
 
-_CELLS = (
-    "p.occurred_at, p.request_id, m.public_id, v.slug, p.status_code, p.traffic_mode, coalesce(k.external_id, ''),"
-    " p.prompt_tokens, p.completion_tokens, p.shared_model_spend, p.byok_platform_fee, p.managed_tool_fee, p.agent_runtime_fee,"
-    " p.latency_ms, p.attempt, p.cache_hit, p.interrupted, p.cost_usd, p.is_priced"
-)
+_LABELS = {"model_id": "m.public_id", "provider": "v.slug", "api_key_id": "coalesce(k.external_id, '')"}
+_FIELDS = tuple(field.name for field in fields(LoggedRequest))
+_CELLS = ", ".join(_LABELS.get(name, f"p.{name}") for name in _FIELDS)
+_MODE = _FIELDS.index("traffic_mode")
 """The fields of a `LoggedRequest` in their order."""
 
 _NAMES = (
