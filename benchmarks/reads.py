@@ -61,7 +61,7 @@ BIG_DOCUMENT = """query Big($start: Date!, $end: Date!) {
 SMALL_DOCUMENT = """query Small($start: Date!, $end: Date!) {
   usageAnalytics(dateFrom: $start, dateTo: $end) {
     timeSeries { period inputTokens outputTokens cost }
-    byModel { modelId provider inputTokens outputTokens cost requestCount }
+    byModel { modelId providerId inputTokens outputTokens cost requestCount }
   }
 }"""
 Variables = Callable[[DateWindow], dict[str, Any]]

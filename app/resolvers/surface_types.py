@@ -9,10 +9,12 @@ from typing import Any, Final
 import strawberry
 from graphql import GraphQLField
 
+from app.domain.usage import TRAFFIC_MODES
 from app.execution.rows import RowShape
 from app.resolvers.cost import reads
 from app.resolvers.permissions import permission_of
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
+from app.resolvers.usage_enums import TrafficMode
 from app.surfaces.declare import Column, Part, Scalar, Section, Surface
 
 _DECLARED: Final = "declared"
@@ -26,6 +28,9 @@ _SCALARS: Final[dict[Scalar, Any]] = {
     Scalar.INSTANT: Instant,
     Scalar.FLAG: bool,
 }
+
+_ENUMS: Final[dict[tuple[str, ...], Any]] = {TRAFFIC_MODES: TrafficMode}
+"""By the words of a choice, in the order of their codes: the enum of which a column with that choice is. Its values are the codes."""
 
 
 def object_type(section: Section, relations: Mapping[str, tuple[Any, Any]] | None = None) -> Any:
@@ -54,7 +59,7 @@ def _annotation(declared: Column | Part) -> Any:
     if isinstance(declared, Part):
         part = object_type(declared.section)
         return GenericAlias(list, (part,)) if declared.is_list else part
-    scalar = _SCALARS[declared.scalar]
+    scalar = _ENUMS.get(declared.choices, _SCALARS[declared.scalar])
     return scalar | None if declared.is_nullable else scalar
 
 

@@ -18,6 +18,7 @@ from app.domain.usage import TRAFFIC_MODES
 from app.execution.rows import RowList, as_list
 from app.request.context import NO_SUCH_TENANT
 from app.resolvers.arguments import given_text
+from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import CalendarDate, Instant
 from app.resolvers.surface_types import object_type, rows_of
@@ -28,13 +29,30 @@ from app.surfaces.tenant import ANALYTICS, DAY, DAY_METRICS, GROUP, PERIOD, SUMM
 NO_SUCH_KEY = "No such API key"
 
 
+async def resolve_group_model(root: Any, info: ResolverInfo) -> Model | None:
+    """Load the model of a row, with those of its neighbours."""
+    return await load_model(info, root.model_id)
+
+
+async def resolve_group_provider(root: Any, info: ResolverInfo) -> Provider | None:
+    """Load the provider of a row, with those of its neighbours."""
+    return await load_provider(info, root.provider_id)
+
+
 if TYPE_CHECKING:
     TenantAnalytics = Any
     TenantPeriod = Any
     TenantSummary = Any
     TenantUsageRow = Any
 else:
-    TenantAnalytics, TenantPeriod, TenantSummary, TenantUsageRow = map(object_type, (ANALYTICS, PERIOD, SUMMARY, GROUP))
+    TenantAnalytics, TenantPeriod, TenantSummary = map(object_type, (ANALYTICS, PERIOD, SUMMARY))
+    TenantUsageRow = object_type(
+        GROUP,
+        {
+            "model": (Model | None, strawberry.field(resolver=resolve_group_model, description="The model in the catalog.")),
+            "provider": (Provider | None, strawberry.field(resolver=resolve_group_provider, description="The provider in the catalog.")),
+        },
+    )
 
 _DAYS = rows_of(DAY)
 _GROUPS = rows_of(GROUP)
@@ -94,7 +112,7 @@ async def resolve_tenant_analytics(
             start_date=Instant(format_instant(midnight(window.start_date))), end_date=Instant(format_instant(midnight(window.end_date)))
         ),
         summary=TenantSummary(**SUMMARY.row(sums, DAY_METRICS)),
-        timeseries=as_list(RowList(_DAYS, DAY.cells(days, DAY_METRICS))),
+        time_series=as_list(RowList(_DAYS, DAY.cells(days, DAY_METRICS))),
     )
 
 

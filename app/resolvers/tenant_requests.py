@@ -12,20 +12,15 @@ from app.domain.time_range import format_instant, resolve_log_window
 from app.graph.request_log import LoggedRequest, RequestName, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.money.rounding import usd
 from app.resolvers.arguments import given_text
-from app.resolvers.catalog import Model, load_model
+from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.connections import PageInfo
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.global_ids import GLOBAL_ID, Node
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
 from app.resolvers.surface_types import field_of
 from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, read_caller_key, tenant_scope
+from app.resolvers.usage_enums import Outcome, TrafficMode
 from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_COST, REQUEST_TRAFFIC_MODE
-
-
-@strawberry.enum(description="Outcome of a request.")
-class RequestStatus(Enum):
-    SUCCESS = strawberry.enum_value("success", description="A 2xx status.")
-    ERROR = strawberry.enum_value("error", description="Any other.")
 
 
 @strawberry.enum(description="What is known of a cost. More words may come: what is priced will say by whom.")
@@ -52,7 +47,12 @@ class RequestCharges:
 
 async def resolve_request_model(root: TenantRequest, info: ResolverInfo) -> Model | None:
     """Load the model of a request, with those of its neighbours."""
-    return await load_model(info, root.model)
+    return await load_model(info, root.model_id)
+
+
+async def resolve_request_provider(root: TenantRequest, info: ResolverInfo) -> Provider | None:
+    """Load the provider of a request, with those of its neighbours."""
+    return await load_provider(info, root.provider_id)
 
 
 @strawberry.type(description="One request of a tenant.")
@@ -60,12 +60,12 @@ class TenantRequest(Node):
     id: strawberry.ID = strawberry.field(description=GLOBAL_ID)
     request_id: str = strawberry.field(description="The router's id of the request.")
     created_at: Instant = strawberry.field(description="When it occurred.")
-    model: str = strawberry.field(description="Public model id.")
-    provider: str = strawberry.field(description="Provider that served it.")
+    model_id: str = strawberry.field(description="Public model id.")
+    provider_id: str = strawberry.field(description="Provider that served it.")
     api_key_id: str = strawberry.field(description="The caller's key at the router; empty if the record named none.")
-    status: RequestStatus = strawberry.field(description="Whether it succeeded.")
+    outcome: Outcome = strawberry.field(description="Whether it had a 2xx status.")
     status_code: int = strawberry.field(description="HTTP status; 0 if there was no answer.")
-    traffic_mode: str = field_of(REQUEST_TRAFFIC_MODE)
+    traffic_mode: TrafficMode = field_of(REQUEST_TRAFFIC_MODE)
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
     latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
@@ -74,7 +74,8 @@ class TenantRequest(Node):
     attempt: int = strawberry.field(description="Which try of the caller's request it is; over 1: a retry or a fallback.")
     cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
     interrupted: bool = strawberry.field(description="Whether the stream ended before its end.")
-    catalog_model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
+    model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
+    provider: Provider | None = strawberry.field(resolver=resolve_request_provider, description="The provider in the catalog.")
 
 
 @strawberry.type(description="A request and its place in the list.")
@@ -95,7 +96,7 @@ After = Annotated[str | None, strawberry.argument(description="Place of the last
 Offset = Annotated[
     int, strawberry.argument(description=f"Requests to skip, 0 to {MAX_OFFSET}. Prefer `after`: new requests shift offsets.")
 ]
-Status = Annotated[RequestStatus | None, strawberry.argument(description="Only these.")]
+OutcomeArgument = Annotated[Outcome | None, strawberry.argument(description="Only these.")]
 ModelArgument = Annotated[str | None, strawberry.argument(description="Only this public model id.")]
 LogStart = Annotated[
     CalendarDate | None,
@@ -114,12 +115,12 @@ def shape_request(request: LoggedRequest, tenant_id: str) -> TenantRequest:
         id=strawberry.ID(encode_id(tenant_id, request.occurred_at, request.request_id)),
         request_id=request.request_id,
         created_at=Instant(format_instant(request.occurred_at)),
-        model=request.model_id,
-        provider=request.provider,
+        model_id=request.model_id,
+        provider_id=request.provider,
         api_key_id=request.api_key_id,
-        status=RequestStatus.SUCCESS if 200 <= request.status_code <= 299 else RequestStatus.ERROR,
+        outcome=Outcome(int(200 <= request.status_code <= 299)),
         status_code=request.status_code,
-        traffic_mode=request.traffic_mode,
+        traffic_mode=TrafficMode[request.traffic_mode.upper()],
         tokens=RequestTokens(
             prompt=BigInt(request.prompt_tokens),
             completion=BigInt(request.completion_tokens),
@@ -152,8 +153,8 @@ async def resolve_tenant_requests(
     first: First = 50,
     after: After = None,
     offset: Offset = 0,
-    status: Status = None,
-    model: ModelArgument = None,
+    outcome: OutcomeArgument = None,
+    model_id: ModelArgument = None,
     start_date: LogStart = None,
     end_date: LogEnd = None,
     api_key_id: ApiKeyIdArgument = None,
@@ -173,8 +174,8 @@ async def resolve_tenant_requests(
         limit=first + 1,
         whole=start_date is not None,
         offset=offset,
-        succeeded=None if status is None else status is RequestStatus.SUCCESS,
-        model_id=given_text(model),
+        succeeded=None if outcome is None else bool(outcome.value),
+        model_id=given_text(model_id),
         api_key_id=await read_caller_key(info, scope, api_key_id),
         after=None if after is None else decode_cursor(after),
     )

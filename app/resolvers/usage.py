@@ -58,7 +58,7 @@ async def resolve_used_model(root: Any, info: ResolverInfo) -> Model | None:
 
 async def resolve_used_provider(root: Any, info: ResolverInfo) -> Provider | None:
     """Load the provider of a row, with those of its neighbours."""
-    return await load_provider(info, root.provider)
+    return await load_provider(info, root.provider_id)
 
 
 async def resolve_using_user(root: Any, info: ResolverInfo) -> User | None:
@@ -70,7 +70,7 @@ _MODELS = rows_of(
     MODEL_USAGE,
     {
         "model": (Model | None, strawberry.field(resolver=resolve_used_model, description="The model in the catalog.")),
-        "served_by": (Provider | None, strawberry.field(resolver=resolve_used_provider, description="The provider in the catalog.")),
+        "provider": (Provider | None, strawberry.field(resolver=resolve_used_provider, description="The provider in the catalog.")),
     },
 )
 _USERS = rows_of(

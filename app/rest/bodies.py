@@ -116,14 +116,21 @@ def shaper_of(selected: Selected) -> Shaper | None:
     forms = {one.name: form for one in selected.below if (form := shaper_of(one)) is not None}
     names = {one.name: one.documented_name for one in selected.below}
     key = selected.key
-    if not forms and not key and all(name == documented for name, documented in names.items()):
+    keeps_names = all(name == documented for name, documented in names.items())
+    if not forms and not key and keeps_names:
         return None
+
+    def amend(value: dict[str, Any]) -> dict[str, Any]:
+        amended = value.copy()
+        for name in forms.keys() & value.keys():
+            amended[name] = forms[name](value[name])
+        return amended
 
     def shape(value: dict[str, Any]) -> dict[str, Any]:
         return {names[name]: forms[name](inner) if name in forms else inner for name, inner in value.items()}
 
     if not key:
-        return _each(selected, shape)
+        return _each(selected, amend if keeps_names else shape)
     return lambda rows: {row.pop(key): row for row in map(shape, rows)}
 
 

@@ -106,7 +106,7 @@ DAY: Final = Section(
 DAY_METRICS: Final = tuple(dict.fromkeys(SUMMARY.metrics + DAY.metrics))
 """What is asked of each day, so that the summary is the sum of the days."""
 
-REQUEST_TRAFFIC_MODE: Final = Column("traffic_mode", "`shared` or `byok`.", choices=TRAFFIC_MODES)
+REQUEST_TRAFFIC_MODE: Final = Column("traffic_mode", "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES)
 REQUEST_COST: Final = Column(
     "cost_usd",
     "What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.",
@@ -120,10 +120,10 @@ GROUP: Final = Section(
     "A tenant's usage of one day by model, provider, caller key and traffic mode. Charges are integer credits.",
     (
         settled("date", "UTC date.", Scalar.DATE),
-        labelled("model", 0, "Public model id."),
-        labelled("provider", 1, "Provider that served it."),
+        labelled("model_id", 0, "Public model id."),
+        labelled("provider_id", 1, "Slug of the provider that served it."),
         labelled("api_key_id", 2, "The caller's key at the router; empty if the records named none."),
-        labelled("traffic_mode", 3, "`shared` or `byok`.", value=TRAFFIC_MODES.__getitem__, choices=TRAFFIC_MODES),
+        labelled("traffic_mode", 3, "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES),
         measured("requests", REQUESTS),
         measured("successful_requests", SUCCESSFUL),
         measured("failed_requests", FAILED),
@@ -140,7 +140,7 @@ ANALYTICS: Final = Section(
     (
         Part("period", PERIOD, "The window, as resolved.", is_list=False, is_settled=True),
         Part("summary", SUMMARY, "Sums over the window.", is_list=False, is_settled=True),
-        Part("timeseries", DAY, "Every UTC date of the window, ascending, zeros included.", is_settled=True),
+        Part("time_series", DAY, "Every UTC date of the window, ascending, zeros included.", is_settled=True),
     ),
 )
 

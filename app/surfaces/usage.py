@@ -58,7 +58,7 @@ MODEL_USAGE: Final = Section(
     "Usage of one model at one provider.",
     (
         labelled("model_id", 0, "Public model id; `unknown` for requests that failed before routing."),
-        labelled("provider", 1, "Provider that served it."),
+        labelled("provider_id", 1, "Slug of the provider that served it."),
         *_NUMBERS,
     ),
 )

@@ -42,7 +42,7 @@ GRAPH = [
       prices { id validFrom costPerInputToken } } } pageInfo { hasNextPage endCursor } } viewer { id keyId role } }""",
     """query People { users { edges { node { id userId tenant { id tenantId } tenants { nodes { id tenantId } } } } }
       providers { nodes { id name models { nodes { id modelId isPublic } } } } }""",
-    """query Requests { tenantRequests(tenantId: "acme") { edges { cursor node { id requestId status provider } } pageInfo { endCursor } }
+    """query Requests { tenantRequests(tenantId: "acme") { edges { cursor node { id requestId outcome provider { id name } } } pageInfo { endCursor } }
       quarantinedRecords { nodes { id recordId } totalCount } }""",
     'query One { model(modelId: "lab/public") { id name isPublic } project: projects(first: 1) { nodes { id projectId } } }',
 ]

@@ -28,7 +28,7 @@ def test_the_texts_that_filter_are_among_them() -> None:
         ("gatewayStats", "projectId"),
         ("tenantAnalytics", "apiKeyId"),
         ("tenantUsage", "apiKeyId"),
-        ("tenantRequests", "model"),
+        ("tenantRequests", "modelId"),
         ("tenantRequests", "after"),
         ("quarantinedRecords", "source"),
         ("quarantinedRecords", "tenantId"),

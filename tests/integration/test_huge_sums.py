@@ -49,7 +49,7 @@ async def answers(gateway: Gateway) -> dict[str, Any]:
     document = """{
       usageAnalytics { timeSeries { inputTokens cost } byModel { inputTokens outputTokens } topUsers { totalCost } }
       tenantAnalytics(tenantId: "acme", startDate: "2026-06-25", endDate: "2026-06-25") {
-        summary { totalTokens totalSpend searchRequests avgLatencyMs } timeseries { tokens spend } }
+        summary { totalTokens totalSpend searchRequests avgLatencyMs } timeSeries { tokens spend } }
       tenantUsage(tenantId: "acme", date: "2026-06-25") { tokens spend searchRequests }
       rankingsDaily(startDate: "2026-06-25", endDate: "2026-06-25") { data { totalTokens } }
       gatewayStats { totalRequests }
@@ -89,7 +89,7 @@ def check(found: dict[str, Any]) -> None:
     }
     assert graph["tenantAnalytics"] == {
         "summary": {"totalTokens": TOKENS, "totalSpend": 4 * TOTAL, "searchRequests": TOTAL, "avgLatencyMs": 1e12},
-        "timeseries": [{"tokens": TOKENS, "spend": 4 * TOTAL}],
+        "timeSeries": [{"tokens": TOKENS, "spend": 4 * TOTAL}],
     }
     assert graph["tenantUsage"] == [{"tokens": TOKENS, "spend": 4 * TOTAL, "searchRequests": TOTAL}]
     assert graph["rankingsDaily"] == {"data": [{"totalTokens": str(TOKENS)}]}

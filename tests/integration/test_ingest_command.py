@@ -156,7 +156,7 @@ async def elsewhere(server_url: str, clock: FakeClock) -> AsyncIterator[Gateway]
 ANALYTICS = """{ tenantAnalytics(startDate: "2026-06-01", endDate: "2026-06-30") {
   summary { totalRequests successfulRequests failedRequests errorRate totalTokens promptTokens completionTokens
             sharedModelSpend byokPlatformFees managedToolFees agentRuntimeFees totalSpend avgLatencyMs }
-  timeseries { date requests promptTokens completionTokens tokens sharedModelSpend byokPlatformFees managedToolFees agentRuntimeFees spend }
+  timeSeries { date requests promptTokens completionTokens tokens sharedModelSpend byokPlatformFees managedToolFees agentRuntimeFees spend }
 } }"""
 
 

@@ -133,7 +133,7 @@ async def test_documented_urls_give_the_first_rows(filled: Gateway, monkeypatch:
     assert stats["total_requests"] == 24
 
 
-GROUP = "model provider apiKeyId trafficMode requests spend"
+GROUP = "modelId providerId apiKeyId trafficMode requests spend"
 
 
 async def groups(gateway: Gateway, headers: dict[str, str], **arguments: Any) -> list[dict[str, Any]]:
@@ -193,6 +193,6 @@ async def test_the_export_holds_every_page(grouped: Gateway, monkeypatch: pytest
 )
 async def test_a_wrong_place_is_refused(gateway: Gateway, after: str) -> None:
     await gateway.store([make_record()])
-    document = 'query ($after: String) { tenantUsage(date: "2026-06-25", after: $after) { model } }'
+    document = 'query ($after: String) { tenantUsage(date: "2026-06-25", after: $after) { modelId } }'
     answer = await gateway.graphql(document, await gateway.key("tenant", "acme"), after=after)
     assert answer["errors"][0]["extensions"] == {"code": "BAD_USER_INPUT", "argument": "after"}

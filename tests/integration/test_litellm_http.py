@@ -216,7 +216,7 @@ def live(database_url: str) -> Iterator[Live]:
 
 QUESTION = """query($start: Date!, $end: Date!) {
   usageAnalytics(dateFrom: $start, dateTo: $end) {
-    byModel { modelId provider inputTokens outputTokens cost requestCount } topUsers { userId requestCount }
+    byModel { modelId providerId inputTokens outputTokens cost requestCount } topUsers { userId requestCount }
   }
   gatewayStats(days: 2) { requests: totalRequests failed: failedRequests retries cacheHits }
 }"""

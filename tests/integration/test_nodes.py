@@ -26,7 +26,7 @@ FIELDS = {
     "Model": "id modelId name provider { id }",
     "ModelVariant": "id permaslug isListed model { id modelId }",
     "ModelPrice": "id validFrom validTo costPerInputToken",
-    "TenantRequest": "id requestId createdAt tokens { total } model",
+    "TenantRequest": "id requestId createdAt tokens { total } model { id } provider { name }",
     "QuarantinedRecord": "id recordId tenantId requestId",
     "Viewer": "id keyId role",
 }

@@ -37,7 +37,7 @@ URL = "/v1/traces"
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 USAGE = """query($start: Date!, $end: Date!) {
-  usageAnalytics(dateFrom: $start, dateTo: $end) { byModel { modelId provider inputTokens outputTokens requestCount } }
+  usageAnalytics(dateFrom: $start, dateTo: $end) { byModel { modelId providerId inputTokens outputTokens requestCount } }
 }"""
 
 

@@ -33,7 +33,7 @@ async def test_usage_rows_lead_to_models_providers_users_and_tenants(gateway: Ga
         ]
     )
     document = """{ usageAnalytics {
-        byModel { modelId model { name provider { name } } servedBy { name } }
+        byModel { modelId model { name provider { name } } provider { name } }
         topUsers { userId username user { username tenant { tenantId } } } } }"""
     admin = await gateway.key("admin")
     with recorded() as statements:
@@ -44,7 +44,7 @@ async def test_usage_rows_lead_to_models_providers_users_and_tenants(gateway: Ga
     for row in usage["byModel"]:
         number = int(row["modelId"].rpartition("m")[2])
         assert row["model"] == {"name": f"Model {number}", "provider": {"name": f"Maker {number % 3}"}}
-        assert row["servedBy"] == {"name": f"Maker {number % 3}"}
+        assert row["provider"] == {"name": f"Maker {number % 3}"}
     for row in usage["topUsers"]:
         number = int(row["userId"][1:])
         assert row == {
@@ -61,8 +61,8 @@ async def test_a_request_leads_to_its_model(gateway: Gateway) -> None:
     await gateway.store([make_record(request_id=f"r{number}") for number in range(30)])
     headers = await gateway.key("tenant", "acme")
     with recorded() as statements:
-        answer = await gateway.graphql("{ tenantRequests { nodes { requestId catalogModel { name } } } }", headers)
+        answer = await gateway.graphql("{ tenantRequests { nodes { requestId model { name } } } }", headers)
     nodes = answer["data"]["tenantRequests"]["nodes"]
     assert len(nodes) == 30
-    assert all(node["catalogModel"] == {"name": "GPT-4o"} for node in nodes)
+    assert all(node["model"] == {"name": "GPT-4o"} for node in nodes)
     assert len(statements) == 3, statements.names()

@@ -130,8 +130,8 @@ ROOTS: dict[str, list[Arguments]] = {
     ],
     "tenantRequests": [
         *({"first": 100, **WINDOW, **arguments} for arguments in OF_TENANTS),
-        {"model": f"{FOREIGN}-lab/own"},
-        {"first": 1, "offset": 1, "status": "SUCCESS"},
+        {"modelId": f"{FOREIGN}-lab/own"},
+        {"first": 1, "offset": 1, "outcome": "SUCCESS"},
         {"after": base64.urlsafe_b64encode(f"1782383400000000:{FOREIGN}-request-1".encode()).decode()},
     ],
 }

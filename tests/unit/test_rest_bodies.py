@@ -20,7 +20,7 @@ def read(text: str) -> Any:
 
 
 def test_answers_that_are_documented_as_they_are_stay_as_they_are() -> None:
-    for name in ("usage_analytics", "tenant_analytics", "tenant_usage", "rankings_daily"):
+    for name in ("usage_analytics", "tenant_analytics", "rankings_daily"):
         assert shaper_of(read(load_document(name))) is None, name
 
 
@@ -40,7 +40,12 @@ def test_the_documented_form() -> None:
         "totals": {"tokens": 1},
         "trend": {"24h": [], "30d": [1]},
     }
-    requests = shaper_of(read("{ tenantRequests { nodes { status model } pageInfo { endCursor } } }"))
+    groups = shaper_of(read("{ tenantUsage { trafficMode spend } }"))
+    assert groups is not None
+    rows = [{"trafficMode": "BYOK", "spend": 1}]
+    assert groups(rows) == [{"trafficMode": "byok", "spend": 1}]
+    assert rows[0]["trafficMode"] == "BYOK", "an answer may be given to others, too"
+    requests = shaper_of(read("{ tenantRequests { nodes { status: outcome model: modelId } pageInfo { endCursor } } }"))
     assert requests is not None
     page = {"nodes": [{"status": "SUCCESS", "model": "M"}], "pageInfo": {"endCursor": None}}
     assert requests(page) == {"nodes": [{"status": "success", "model": "M"}], "pageInfo": {"endCursor": None}}
@@ -99,11 +104,16 @@ def test_a_model_says_what_the_document_selects() -> None:
             "type": "object",
         }
     )
-    log = model_of(read("{ tenantRequests { nodes { status trafficMode latencyMs costUsd } } }").find("nodes"))
+    log = model_of(read("{ tenantRequests { nodes { status: outcome trafficMode latencyMs costUsd } } }").find("nodes"))
     assert log.model_json_schema()["properties"] == snapshot(
         {
-            "status": {"description": "Whether it succeeded.", "enum": ["success", "error"], "title": "Status", "type": "string"},
-            "trafficMode": {"description": "`shared` or `byok`.", "enum": ["shared", "byok"], "title": "Trafficmode", "type": "string"},
+            "status": {"description": "Whether it had a 2xx status.", "enum": ["error", "success"], "title": "Status", "type": "string"},
+            "trafficMode": {
+                "description": "Shared capacity or bring-your-own-key.",
+                "enum": ["shared", "byok"],
+                "title": "Trafficmode",
+                "type": "string",
+            },
             "latencyMs": {
                 "anyOf": [{"type": "number"}, {"type": "null"}],
                 "description": "Milliseconds; null if not known.",
@@ -124,7 +134,9 @@ def test_descriptions_name_what_the_urls_call_it() -> None:
 
 
 def test_columns_are_those_of_the_document() -> None:
-    row = read("{ tenantRequests { nodes { id tokens { prompt total } costBreakdown { modelCharge } latencyMs costUsd status } } }")
+    row = read(
+        "{ tenantRequests { nodes { id tokens { prompt total } costBreakdown { modelCharge } latencyMs costUsd status: outcome } } }"
+    )
     table = Table(row.find("nodes"), frozenset({"status"}))
     assert table.names == ("id", "prompt_tokens", "total_tokens", "modelCharge", "latencyMs", "costUsd")
     node = {"id": "1", "tokens": {"prompt": 2, "total": 3}, "costBreakdown": {"modelCharge": 4}, "latencyMs": None, "costUsd": 1e-06}
