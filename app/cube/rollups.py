@@ -22,7 +22,8 @@ from app.cube.metrics import (
 class Rollup:
     """One stored aggregate. `key` gives the primary key's columns in order, the bucket's among them.
 
-    `is_condensed`: it is not written with the facts, but derived from another rollup for closed days.
+    `is_condensed`: it is not written with the facts, but derived from another rollup, and valid for closed days; `has_parts`: also for the
+    part that is closed of the first other day. `only`: it leaves out records that have none of this dimension.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Rollup:
     measures: tuple[Measure, ...]
     key: tuple[str, ...]
     is_condensed: bool = False
+    has_parts: bool = False
+    only: Dimension | None = None
 
     @property
     def group_expressions(self) -> dict[str, str]:
@@ -58,14 +61,18 @@ class Condensed:
 
     `source`: what it is derived from. `by_day`: its days by fewer dimensions (None: the source is narrow enough by day). `by_month`: whole
     months. `ever`: all closed days in one row. Months and `ever` are sums of `by_day` as it is stored; without it, months come from the
-    source. `only`: records that have none of this dimension are left out.
+    source.
     """
 
     source: Rollup
     by_day: Rollup | None = None
     by_month: Rollup | None = None
     ever: Rollup | None = None
-    only: Dimension | None = None
+
+    @property
+    def only(self) -> Dimension | None:
+        """The dimension without which records are left out."""
+        return next(rollup.only for rollup in self.rollups)
 
     @property
     def rollups(self) -> tuple[Rollup, ...]:
@@ -83,7 +90,11 @@ def _condensed(name: str, grain: Grain, dimensions: tuple[Dimension, ...], measu
     # By model one asks for a period, by caller for the periods of one.
     by_caller = {TENANT, USER} & set(dimensions)
     key = (*bucket, *keys) if MODEL in dimensions and not by_caller else (*keys, *bucket)
-    return Rollup(name, grain, dimensions, measures, key, is_condensed=True)
+    # What is kept of the cube is derived in parts too; by model alone the whole day is few rows.
+    has_parts = grain is Grain.DAY and bool({TENANT, USER} & set(dimensions))
+    # Nobody asks for the sums of all who are no user, and only users are ranked.
+    only = USER if USER in dimensions else None
+    return Rollup(name, grain, dimensions, measures, key, is_condensed=True, has_parts=has_parts, only=only)
 
 
 BY_DAY = _condensed("usage_by_day", Grain.DAY, (), TRAFFIC_MEASURES)
@@ -103,8 +114,10 @@ DAYS = Condensed(BY_DAY_MODEL, BY_DAY)
 MODELS = Condensed(BY_DAY_MODEL, by_month=BY_MONTH_MODEL)
 TENANTS = Condensed(BY_DAY_ALL, BY_DAY_TENANT)
 PROJECTS = Condensed(BY_DAY_ALL, BY_DAY_PROJECT, BY_MONTH_PROJECT, BY_PROJECT)
-SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_USER, BY_MONTH_USER, BY_USER, only=USER)
-MODEL_SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_MODEL_USER, BY_MONTH_MODEL_USER, BY_MODEL_USER, only=USER)
+SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_USER, BY_MONTH_USER, BY_USER)
+MODEL_SPENDERS = Condensed(BY_DAY_ALL, BY_DAY_MODEL_USER, BY_MONTH_MODEL_USER, BY_MODEL_USER)
 
 CONDENSED = (DAYS, MODELS, TENANTS, PROJECTS, SPENDERS, MODEL_SPENDERS)
 """The narrowest first: the planner takes the first that fits."""
+SOURCES = (*(rollup for condensed in CONDENSED for rollup in reversed(condensed.rollups)), *reversed(ROLLUPS))
+"""All that is stored beside the records: those with fewer rows first, where nobody has counted them."""

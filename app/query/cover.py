@@ -1,30 +1,32 @@
 """From where a bound question is answered: which stored tables give which part of its range, each instant once. Pure.
 
-A rollup answers whole hours or days of UTC that lie in one bucket; the records, what is left at the edges.
+Every source answers whole buckets of its grain that lie in one bucket of the question, where it is valid: rollups always, summaries where
+days are closed. The source with the fewest rows for an hour is asked first, the records for what is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
-from math import ceil
+from math import inf
 from typing import Final
 
 from app.cube.dimensions import Dimension, Grain
-from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_HOUR_MODEL, Rollup
+from app.cube.rollups import SOURCES, Rollup
 from app.cube.usage_dimensions import UsageDimension
 from app.cube.usage_metrics import SCAN_COLUMNS, UsageMetric
-from app.domain.time_range import TimeRange
+from app.domain.time_range import RECORDS_FLOOR, TimeRange, midnight
 from app.query.bind import Bound
-from app.query.filters import Bounded, Named, parts_of
+from app.query.filters import All, Bounded, Condition, Match, Named, parts_of
+from app.query.state import Closing, State
 
 MAX_SPANS: Final = 400
 """Separate stretches of time that one table is read in; a range that is cut into more is read from the records."""
 
-_ROLLUPS: Final = (BY_DAY_MODEL, BY_HOUR_MODEL, BY_DAY_ALL)
-"""The one with the fewest rows first."""
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +42,7 @@ class Scan:
         return "usage_records" if self.rollup is None else self.rollup.name
 
 
-GROUPS_A_BUCKET: Final = 50
-"""Rows that an hour or a day is taken to have in a rollup."""
-RECORDS_AN_HOUR: Final = 50
-"""Records that an hour is taken to have: they are not counted before they are read."""
-
-
-def count_expected(scans: Iterable[Scan]) -> int:
-    """Return about how many rows are to be read."""
-    rows = 0.0
-    for scan in scans:
-        hours = sum((span.end - span.start) / timedelta(hours=1) for span in scan.spans)
-        if scan.rollup is None:
-            rows += hours * RECORDS_AN_HOUR
-        else:
-            rows += hours * GROUPS_A_BUCKET / (1 if scan.rollup.grain is Grain.HOUR else 24)
-    return ceil(rows)
-
-
-def cover(bound: Bound) -> tuple[Scan, ...]:
+def cover(bound: Bound, state: State) -> tuple[Scan, ...]:
     """Return what is to be read; none for an empty range."""
     question, grouping = bound.question, bound.grouping
     if question.range.start >= question.range.end:
@@ -71,20 +55,50 @@ def cover(bound: Bound) -> tuple[Scan, ...]:
         dimensions += grouping.by
         if grouping.buckets is not None:
             cuts += [bucket.start for bucket in grouping.buckets if question.range.start < bucket.start < question.range.end]
-    needs_records = any(isinstance(part, Bounded) for part in parts_of(question.where))
     columns = {name for metric in metrics for name in metric.columns}
     pieces = [TimeRange(start, end) for start, end in pairwise(sorted(set(cuts)))]
     scans: list[Scan] = []
-    for rollup in () if needs_records else _ROLLUPS:
-        if not _holds(rollup, columns, dimensions, in_tenant=bound.tenant_key is not None):
-            continue
-        spans, left = _take(pieces, timedelta(hours=1) if rollup.grain is Grain.HOUR else timedelta(days=1))
+    for source in _candidates(bound, columns, dimensions, state):
+        taken, left = _take(source, pieces, state)
+        spans = _joined(taken)
         if spans and len(spans) <= MAX_SPANS and len(_joined(left)) <= MAX_SPANS:
-            scans.append(Scan(rollup, spans))
+            scans.append(Scan(source, spans))
             pieces = left
     if pieces:
         scans.append(Scan(None, _joined(pieces)))
     return tuple(scans)
+
+
+def _candidates(bound: Bound, columns: set[str], dimensions: list[UsageDimension], state: State) -> list[Rollup]:
+    """Return the sources that have what is asked, those with the fewest rows for an hour first."""
+    where = bound.question.where
+    if any(isinstance(part, Bounded) for part in parts_of(where)):
+        return []
+    is_by_time = bound.grouping is not None and bound.grouping.buckets is not None
+    found = [
+        source
+        for source in SOURCES
+        if _holds(source, columns, dimensions, in_tenant=bound.tenant_key is not None)
+        and (source.only is None or _needs(where, source.only))
+        and not (source.grain is Grain.EVER and is_by_time)
+    ]
+
+    def rows(source: Rollup) -> float:
+        known = state.rows_an_hour(source)
+        return inf if known is None else known
+
+    return sorted(found, key=rows)
+
+
+def _needs(condition: Condition, dimension: Dimension) -> bool:
+    """Tell whether a record that has none of a dimension fails the condition."""
+    match condition:
+        case All(conditions):
+            return any(_needs(part, dimension) for part in conditions)
+        case Named(named, match, _):
+            return named.stored is dimension and match is not Match.ABSENT
+        case _:
+            return False
 
 
 def _holds(rollup: Rollup, columns: set[str], dimensions: Iterable[UsageDimension], *, in_tenant: bool) -> bool:
@@ -103,18 +117,71 @@ def keys_of(dimension: Dimension) -> set[str]:
     return {"tenant_id", dimension.key} if dimension.in_tenant else {dimension.key}
 
 
-def _take(pieces: Iterable[TimeRange], width: timedelta) -> tuple[tuple[TimeRange, ...], list[TimeRange]]:
-    """Return the whole hours or days that lie in one piece, joined, and what is left of the pieces."""
+def _take(source: Rollup, pieces: Iterable[TimeRange], state: State) -> tuple[list[TimeRange], list[TimeRange]]:
+    """Return the stretches of each piece that a source answers, and what is left of the pieces."""
     taken: list[TimeRange] = []
     left: list[TimeRange] = []
     for piece in pieces:
-        start, end = _ceil(piece.start, width), _floor(piece.end, width)
-        if start >= end:
-            left.append(piece)
-            continue
-        taken.append(TimeRange(start, end))
-        left += [edge for edge in (TimeRange(piece.start, start), TimeRange(end, piece.end)) if edge.start < edge.end]
-    return _joined(taken), left
+        at = piece.start
+        for span in _answered(source, piece, state):
+            taken.append(span)
+            if at < span.start:
+                left.append(TimeRange(at, span.start))
+            at = span.end
+        if at < piece.end:
+            left.append(TimeRange(at, piece.end))
+    return taken, left
+
+
+def _answered(source: Rollup, piece: TimeRange, state: State) -> Iterator[TimeRange]:
+    """Return the stretches of a piece that a source answers, ascending."""
+    closing = state.closing
+    match source.grain:
+        case Grain.EVER:
+            # The part of a day that is closed is in it, so it fits where that part is read, and nothing of it is stale.
+            end = closing.partly_until
+            is_current = not closing.reopened and (state.prefers_parts or end == midnight(closing.closed_until))
+            if is_current and piece.start <= midnight(RECORDS_FLOOR) and piece.end >= end > piece.start:
+                yield TimeRange(piece.start, end)
+            return
+        case Grain.HOUR:
+            start, end = _ceil(piece.start, _HOUR), _floor(piece.end, _HOUR)
+        case _:
+            start, end = _ceil(piece.start, _DAY), _floor(piece.end, _DAY)
+    if not source.is_condensed:
+        if start < end:
+            yield TimeRange(start, end)
+        return
+    if source.grain is Grain.MONTH:
+        yield from _closed_months(start.date(), end.date(), closing)
+        return
+    yield from _closed_days(start.date(), end.date(), closing)
+    first_open = midnight(closing.closed_until)
+    if source.has_parts and state.prefers_parts and piece.start <= first_open and closing.partly_until <= piece.end:
+        yield TimeRange(first_open, closing.partly_until)
+
+
+def _closed_days(start: date, end: date, closing: Closing) -> Iterator[TimeRange]:
+    end = min(end, closing.closed_until)
+    for day in sorted(day for day in closing.reopened if start <= day < end):
+        if start < day:
+            yield TimeRange(midnight(start), midnight(day))
+        start = day + _DAY
+    if start < end:
+        yield TimeRange(midnight(start), midnight(end))
+
+
+def _closed_months(start: date, end: date, closing: Closing) -> Iterator[TimeRange]:
+    stale = {day.replace(day=1) for day in closing.reopened}
+    first = start if start.day == 1 else _next_month(start)
+    while (following := _next_month(first)) <= min(end, closing.closed_until):
+        if first not in stale:
+            yield TimeRange(midnight(first), midnight(following))
+        first = following
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
 def _joined(spans: Iterable[TimeRange]) -> tuple[TimeRange, ...]:

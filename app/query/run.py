@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -13,12 +12,12 @@ from app.db.engine import Connection, Database
 from app.domain.errors import BadInputError
 from app.domain.fields import Unit
 from app.domain.time_range import format_seconds
-from app.query.bind import Bound
-from app.query.cover import Scan, count_expected, cover
 from app.query.limits import TooManyFilledError, fillable_groups
 from app.query.order import SortKey, label, position_of, sort_keys
+from app.query.plan import Asked, Planned, plan
 from app.query.question import Grouping
 from app.query.sql import Compared, Statement, select_previous_rest, select_rest, select_rows, select_totals
+from app.query.state import SELECT_CLOSING, Closing, State, select_counts
 
 STATEMENT_SECONDS: Final = 30
 """Seconds that one statement of a question may take."""
@@ -53,8 +52,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of a question without grouping: `totals`. Of one with it: a page of rows, and how many there are; the rests that were asked for."""
+    """Of a question without grouping: `totals`. Of one with it: a page of rows, and how many there are; the rests that were asked for.
 
+    `planned`: how it was answered, or would be.
+    """
+
+    planned: Planned | None = None
     totals: Numbers | None = None
     rows: tuple[Row, ...] = ()
     row_count: int = 0
@@ -62,52 +65,58 @@ class Answer:
     previous_rest: Numbers | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One bound question; `with_rest`: also the numbers of all that is on no row of the page.
+async def plan_questions(database: Database, asked: Sequence[Asked]) -> list[Planned]:
+    """Return how each question is to be answered, in the order in which they are asked."""
+    async with database.read_connection() as connection:
+        closing = await _read_closing(connection)
+        return [await _plan(connection, one, closing) for one in asked]
 
-    `compared`: the same question of an earlier range, by the same groups, its buckets matched by position; `with_previous_rest`: also the
-    numbers of all of that range that belong to no row of the page.
+
+async def run_questions(database: Database, planned: Sequence[Planned]) -> list[Answer | BadInputError]:
+    """Return the answers; in place of one, why it is refused: it needs records that are no longer kept, or more rows than may be made.
+
+    What was closed, or reopened, since a question was planned is planned anew: all are answered of one instant.
     """
-
-    bound: Bound
-    with_rest: bool = False
-    compared: Bound | None = None
-    with_previous_rest: bool = False
-
-
-def expect_rows(asked: Asked) -> int:
-    """Return about how many rows are to be read for a question, at least one."""
-    rows = max(1, count_expected(cover(asked.bound)))
-    earlier = 0 if asked.compared is None else max(1, count_expected(cover(asked.compared)))
-    return rows * (1 + asked.with_rest) + earlier + (rows + earlier) * asked.with_previous_rest
-
-
-async def run_questions(database: Database, asked: Sequence[Asked]) -> list[Answer | BadInputError]:
-    """Return the answers; in place of one, why it is refused: it needs records that are no longer kept, or more rows than may be made."""
     async with database.consistent_reads() as connection:
         await connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_SECONDS}s'")
-        return [await _answer(connection, one) for one in asked]
+        closing = await _read_closing(connection)
+        return [
+            await _answer(connection, one if one.closing == closing else await _plan(connection, one.asked, closing)) for one in planned
+        ]
 
 
-async def _answer(connection: Connection, asked: Asked) -> Answer | BadInputError:
+async def _read_closing(connection: Connection) -> Closing:
+    (row,) = await (await connection.execute(SELECT_CLOSING)).fetchall()
+    return Closing.of(row)
+
+
+async def _plan(connection: Connection, asked: Asked, closing: Closing) -> Planned:
+    states = []
+    for bound in asked.bounds:
+        statement, values = select_counts(bound.question.range, bound.tenant_key)
+        (row,) = await (await connection.execute(statement, values)).fetchall()
+        states.append(State.of(closing, row))
+    return plan(asked, states)
+
+
+async def _answer(connection: Connection, planned: Planned) -> Answer | BadInputError:
     try:
-        return await _run(connection, asked)
+        return await _run(connection, planned)
     except BadInputError as refusal:
         return refusal
 
 
-async def _run(connection: Connection, asked: Asked) -> Answer:
+async def _run(connection: Connection, planned: Planned) -> Answer:
+    asked, scans = planned.asked, planned.scans
     bound, grouping = asked.bound, asked.bound.grouping
-    scans = cover(bound)
-    await _refuse_dropped(connection, scans)
+    _refuse_dropped(planned)
     metrics = bound.question.metrics
     if grouping is None:
-        return Answer(totals=await _one(connection, metrics, select_totals(bound, scans)))
-    compared = await _cover_compared(connection, asked)
+        return Answer(planned, totals=await _one(connection, metrics, select_totals(bound, scans)))
+    compared = None if asked.compared is None else Compared(asked.compared, planned.compared_scans)
     if grouping.buckets == ():
         rest = await _one(connection, metrics, select_totals(bound, scans)) if asked.with_rest else None
-        return Answer(rest=rest, previous_rest=await _all_of(connection, compared) if asked.with_previous_rest else None)
+        return Answer(planned, rest=rest, previous_rest=await _all_of(connection, compared) if asked.with_previous_rest else None)
     rows = await _fetch(connection, select_rows(bound, grouping, scans, compared))
     rest = await _one(connection, metrics, select_rest(bound, grouping, scans)) if asked.with_rest else None
     row_count, group_count = rows[0][:2]
@@ -118,15 +127,7 @@ async def _run(connection: Connection, asked: Asked) -> Answer:
         previous_rest = await _one(connection, metrics, select_previous_rest(bound, grouping, scans, compared))
     shape = _RowShape(grouping, metrics, sort_keys(grouping, label(bound, grouping), metrics + grouping.metrics()), compared is not None)
     shaped = tuple(shape.row(*row[2:]) for row in rows if row[2] is not None)
-    return Answer(rows=shaped, row_count=row_count, rest=rest, previous_rest=previous_rest)
-
-
-async def _cover_compared(connection: Connection, asked: Asked) -> Compared | None:
-    if asked.compared is None:
-        return None
-    scans = cover(asked.compared)
-    await _refuse_dropped(connection, scans)
-    return Compared(asked.compared, scans)
+    return Answer(planned, rows=shaped, row_count=row_count, rest=rest, previous_rest=previous_rest)
 
 
 async def _all_of(connection: Connection, compared: Compared | None) -> Numbers | None:
@@ -135,14 +136,10 @@ async def _all_of(connection: Connection, compared: Compared | None) -> Numbers 
     return await _one(connection, compared.bound.question.metrics, select_totals(compared.bound, compared.scans))
 
 
-async def _refuse_dropped(connection: Connection, scans: Sequence[Scan]) -> None:
-    starts = [scan.spans[0].start for scan in scans if scan.rollup is None]
-    if not starts:
-        return
-    cursor = await connection.execute("/* app:records_since */ SELECT records_since FROM write_state")
-    row = await cursor.fetchone()
-    since: datetime | None = None if row is None else row[0]
-    if since is not None and min(starts) < since:
+def _refuse_dropped(planned: Planned) -> None:
+    since = planned.closing.records_since
+    starts = [scan.spans[0].start for scan in (*planned.scans, *planned.compared_scans) if scan.rollup is None]
+    if since is not None and starts and min(starts) < since:
         raise BadInputError(f"this question needs single records, which are kept from {format_seconds(since)} on: ask from then on")
 
 

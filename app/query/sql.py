@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.cube.dimensions import Grain
@@ -206,9 +206,12 @@ def _scan(
     joined = " JOIN models m ON m.id = s.model_id" if any(one.dimension.is_labelled_by_row for one in labelled) else ""
 
     def bound_of(value: datetime) -> str:
-        return values.add(value.date(), "date") if is_day else values.add(value, "timestamptz")
+        # A day that is closed in part is stored under its date.
+        return values.add((value - timedelta.resolution).date() + timedelta(days=1), "date") if is_day else values.add(value, "timestamptz")
 
     spans = " OR ".join(f"({at} >= {bound_of(span.start)} AND {at} < {bound_of(span.end)})" for span in scan.spans)
+    if rollup is not None and rollup.grain is Grain.EVER:
+        spans = "true"
     conditions = [f"({spans})", *([f"s.tenant_id = {tenant}"] if tenant else []), where]
     return f"SELECT {', '.join(selected)} FROM {scan.table} s{joined} WHERE {' AND '.join(conditions)}"
 

@@ -50,7 +50,8 @@ from app.graph.identities import (
 from app.graph.listing import Column, Listing, PageRequest, fetch_by_keys, fetch_page, fetch_pages
 from app.graph.quarantine import QuarantinedRow, QuarantineFilter, fetch_quarantined_records
 from app.graph.request_log import LoggedRequest, RequestName, fetch_named_requests
-from app.query.run import Answer, Asked, expect_rows, run_questions
+from app.query.plan import Asked, Planned
+from app.query.run import Answer, plan_questions, run_questions
 from app.resolvers.points import MAX_POINTS, points_for_question
 
 MAX_OBJECTS = 10_000
@@ -94,6 +95,7 @@ class Loaders:
         self.caller_keys_by_key: SharedLoader[tuple[int, int], CallerKeyRow | None] = self._by_keys(CALLER_KEYS, BY_TENANT_AND_KEY)
         self.api_keys: SharedLoader[str, ApiKeyRow | None] = self._by_keys(API_KEYS, BY_ID)
         self.prices: SharedLoader[int, list[PriceRow]] = SharedLoader(load_fn=self._load_prices)
+        self.plans: SharedLoader[Asked, Planned] = SharedLoader(load_fn=self._plan_questions)
         self.questions: SharedLoader[Asked, Answer] = SharedLoader(load_fn=self._run_questions)
         self.requests: SharedLoader[RequestName, LoggedRequest | None] = SharedLoader(load_fn=self._load_requests)
         self.quarantined: SharedLoader[tuple[str | None, UUID], QuarantinedRow | None] = SharedLoader(load_fn=self._load_quarantined)
@@ -137,8 +139,12 @@ class Loaders:
         return SharedLoader(load_fn=load)
 
     async def _run_questions(self, asked: list[Asked]) -> list[Answer | BadInputError]:
-        await self._pay(sum(points_for_question(expect_rows(one)) for one in asked), MAX_POINTS)
-        return await run_questions(self._database, asked)
+        planned = await self._plan_questions(asked)
+        await self._pay(sum(points_for_question(one.rows) for one in planned), MAX_POINTS)
+        return await run_questions(self._database, planned)
+
+    async def _plan_questions(self, asked: list[Asked]) -> list[Planned]:
+        return await plan_questions(self._database, asked)
 
     async def _load_requests(self, names: list[RequestName]) -> list[LoggedRequest | None]:
         scope = await self._scope()

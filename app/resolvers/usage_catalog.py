@@ -25,8 +25,9 @@ from app.domain.time_range import RECORDS_FLOOR, TimeRange, format_instant, late
 from app.money.rounding import USD_PLACES
 from app.query.bind import Reader, bind, reader_of
 from app.query.filters import All, Condition, Match, Named
+from app.query.plan import Asked
 from app.query.question import MAX_CONDITIONS, MAX_FILLED, MAX_GROUPED, MAX_ROWS, MAX_TOP, Grouping, Order, Question
-from app.query.run import STATEMENT_SECONDS, Asked
+from app.query.run import STATEMENT_SECONDS
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.points import MAX_POINTS
 from app.resolvers.scalars import CalendarDate, Instant

@@ -15,10 +15,11 @@ from app.query.bind import Bound, bind
 from app.query.labels import Labelled
 from app.query.limits import LimitError, Timing, TooManyFilledError, check_conditions, check_counts, check_filled, split
 from app.query.order import sort_keys
+from app.query.plan import Asked
 from app.query.question import MAX_ROWS, Grouping, Question
-from app.query.run import Answer, Asked, Numbers
+from app.query.run import Answer, Numbers
 from app.resolvers.connections import PageInfo
-from app.resolvers.context import ResolverInfo
+from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.scalars import BigInt, Instant
 from app.resolvers.usage_cursors import Cursors
 from app.resolvers.usage_enums import Weekday
@@ -198,9 +199,11 @@ async def resolve_rows(
             rows = replace(rows, grouping=replace(grouping, after=rows.cursors.decode(after)))
         asked = rows.asked(selected)
         if is_plan_only:
-            return _connect(rows, selected, _Answers(Answer(), {}, {}), shape_plan(asked), info)
+            planned = await loaders_of(info.context).plans.load(asked)
+            return _connect(rows, selected, _Answers(Answer(), {}, {}), shape_plan(planned), info)
         answers = await _load(rows, selected, asked, info)
-        return _connect(rows, selected, answers, shape_plan(asked) if "plan" in selected.names else NO_PLAN, info)
+        answered = answers.page.planned
+        return _connect(rows, selected, answers, shape_plan(answered) if answered and "plan" in selected.names else NO_PLAN, info)
     except LimitError as error:
         if not is_plan_only:
             raise

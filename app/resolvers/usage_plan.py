@@ -8,9 +8,9 @@ from typing import Final
 import strawberry
 
 from app.domain.time_range import TimeRange, format_instant
-from app.query.cover import Scan, cover
+from app.query.cover import Scan
 from app.query.limits import Change, Refusal
-from app.query.run import Asked, expect_rows
+from app.query.plan import Planned
 from app.resolvers.points import points_for_question
 from app.resolvers.scalars import BigInt, Instant
 from app.resolvers.usage_enums import IntervalName
@@ -47,7 +47,7 @@ class QuestionRefusal:
     nearest: list[QuestionChange] = strawberry.field(description="Changes that each, by itself, make a question that passes this limit.")
 
 
-@strawberry.type(description="How rows are computed. If nothing else is selected beside it, nothing is read and nothing paid.")
+@strawberry.type(description="How rows are computed. Selected alone, it looks up counts only and costs nothing.")
 class UsagePlan:
     sources: list[UsageSource] = strawberry.field(description="From where; each instant of the range is read in one of them.")
     rows: BigInt = strawberry.field(description="Rows of them that are expected to be read.")
@@ -61,11 +61,10 @@ NO_PLAN: Final = UsagePlan(sources=[], rows=BigInt(0), points=BigInt(0))
 """Where none is selected."""
 
 
-def shape_plan(asked: Asked) -> UsagePlan:
+def shape_plan(planned: Planned) -> UsagePlan:
     """Return how a question is answered."""
-    scans = [*cover(asked.bound), *(cover(asked.compared) if asked.compared is not None else ())]
-    rows = expect_rows(asked)
-    return UsagePlan(sources=_shape_sources(scans), rows=BigInt(rows), points=BigInt(points_for_question(rows)))
+    scans = [*planned.scans, *planned.compared_scans]
+    return UsagePlan(sources=_shape_sources(scans), rows=BigInt(planned.rows), points=BigInt(points_for_question(planned.rows)))
 
 
 def shape_refused(refusal: Refusal) -> UsagePlan:

@@ -10,7 +10,7 @@ from app.domain.calendar import parse_zone
 from app.domain.time_range import TimeRange, format_instant
 from app.query.bind import bind, reader_of
 from app.query.filters import All, Condition
-from app.query.run import Asked
+from app.query.plan import Asked
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import AsOf, Instant
 from app.resolvers.usage_arguments import CompareTo, Range, TimeZone, Where

@@ -9,8 +9,9 @@ from app.cube.usage_metrics import UsageMetric
 from app.domain.time_range import TimeRange
 from app.query.bind import Reader, bind
 from app.query.filters import Condition
+from app.query.plan import Asked
 from app.query.question import Question
-from app.query.run import Answer, Asked, Numbers
+from app.query.run import Answer, Numbers
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.usage_range import ReportRanges, TimeRangeInput
 from app.resolvers.usage_selection import SelectedMetrics

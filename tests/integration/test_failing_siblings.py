@@ -17,8 +17,9 @@ from app.graph.identities import TENANT_API_KEYS, TENANT_CALLER_KEYS, TENANT_PRO
 from app.graph.listing import Listing, PageRequest
 from app.graph.request_log import RequestName
 from app.query.bind import Reader, bind
+from app.query.plan import Asked
 from app.query.question import Question
-from app.query.run import Answer, Asked
+from app.query.run import Answer
 from app.resolvers.loaders import Loaders
 from tests.clock import NOW
 from tests.factories import make_record
@@ -80,7 +81,7 @@ async def test_whoever_waits_is_not_cancelled_with_another(gateway: Gateway) -> 
         await asyncio.sleep(0)
         failing.cancel()
         found = await asyncio.gather(before, failing, after, return_exceptions=True)
-        assert found[0] in (None, [], Answer(totals={})), name
+        assert found[0] in (None, []) or (isinstance(found[0], Answer) and found[0].totals == {}), name
         assert isinstance(found[1], asyncio.CancelledError), name
         assert found[2] == found[0], name
         assert await load(loaders) == found[0], name

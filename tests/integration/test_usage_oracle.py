@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from app.cube.rollups import ROLLUPS
+from app.cube.rollups import SOURCES
 from app.cube.usage_dimensions import RECORD_NUMBERS, USAGE_DIMENSIONS, Kind, UsageDimension
 from app.cube.usage_metrics import USAGE_METRICS
 from app.db.engine import Database
@@ -19,11 +19,13 @@ from app.domain.errors import ForbiddenError
 from app.domain.time_range import TimeRange
 from app.domain.usage import UsageRecord
 from app.query.bind import Reader, bind
-from app.query.cover import Scan, cover
+from app.query.cover import Scan
 from app.query.filters import All, Bound, Bounded, Condition, Match, Named, Not, Some
+from app.query.plan import Asked
 from app.query.question import Grouping, Having, Order, Question, Top
-from app.query.run import Answer, Asked, Row, run_questions
+from app.query.run import Answer, Row, plan_questions, run_questions
 from app.query.sql import select_rest, select_rows
+from app.summaries.closing import close_days
 from app.write.batch import Ingestor
 from tests import naive_usage
 from tests.factories import first_of_each, make_batch, make_record
@@ -153,9 +155,10 @@ def _compared(draw: st.DrawFn, question: Question, grouping: Grouping) -> tuple[
 
 async def _store(database: Database, records: list[UsageRecord]) -> list[UsageRecord]:
     async with database.transaction() as connection:
-        tables = ["usage_records", "recent_requests", "users", "models", "projects", "caller_keys", *(rollup.name for rollup in ROLLUPS)]
-        await connection.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+        names = ["usage_records", "recent_requests", "users", "models", "projects", "caller_keys", "reopened_days"]
+        await connection.execute(f"TRUNCATE {', '.join([*names, *(source.name for source in SOURCES)])} CASCADE")
         await connection.execute("UPDATE write_state SET epoch = epoch + 1")
+        await connection.execute("UPDATE closing_state SET closed_until = '2020-01-01', partly_until = '2020-01-01 00:00+00'")
     await Ingestor(database).ingest(make_batch(records))
     return first_of_each(records)
 
@@ -166,14 +169,21 @@ async def _tenant_keys(database: Database) -> dict[str, int]:
 
 
 async def answers(database: Database, asked: list[Asked]) -> list[Answer]:
-    found = await run_questions(database, asked)
+    found = await run_questions(database, await plan_questions(database, asked))
     return [answer for answer in found if isinstance(answer, Answer)]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
 async def test_every_question_equals_the_records(database: Database, data: st.DataObject) -> None:
-    records = await _store(database, data.draw(st.lists(_records(), max_size=40)))
+    given_records = data.draw(st.lists(_records(), max_size=40))
+    late = data.draw(st.integers(0, 3))
+    closed = data.draw(st.none() | st.integers(-30, 80))
+    await _store(database, given_records[late:])
+    if closed is not None:
+        assert await close_days(database, MIDNIGHT + timedelta(hours=closed)) is not None
+    await Ingestor(database).ingest(make_batch(given_records[:late]))
+    records = first_of_each([*given_records[late:], *given_records[:late]])
     tenants = await _tenant_keys(database)
     for _ in range(8):
         question, grouping = data.draw(_questions(records))
@@ -203,7 +213,8 @@ class _Asking:
 
     async def check(self, question: Question, grouping: Grouping, compared: tuple[Question, Grouping] | None) -> None:
         """Compare the totals and all pages."""
-        for scan in cover(bind(question, grouping, self.reader)):
+        (planned,) = await plan_questions(self.database, [Asked(bind(question, grouping, self.reader))])
+        for scan in planned.scans:
             event("records" if scan.rollup is None else scan.rollup.name)
         event("compared" if compared is not None else "alone")
         (totals,) = await answers(self.database, [Asked(bind(question, None, self.reader))])
@@ -224,7 +235,8 @@ class _Asking:
     async def _check_sources(self, question: Question, grouping: Grouping) -> None:
         """What is read from rollups is read from the records alone, too."""
         bound = bind(question, grouping, self.reader)
-        scans = cover(bound)
+        (planned,) = await plan_questions(self.database, [Asked(bound)])
+        scans = planned.scans
         if not any(scan.rollup is not None for scan in scans) or grouping.buckets == ():
             return
         event("both sources")
