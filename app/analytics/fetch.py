@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from app.analytics.plan import Plan, Shape
+from app.analytics.plan import Access, Plan, Strategy
 from app.analytics.select import CompiledSelect, select_model_cards, select_rankings, select_shape
-from app.analytics.top_users import asks_for_top_users, try_top_users
-from app.cube.rollups import BY_DAY_ALL
+from app.analytics.top_users import try_top_users
 from app.db.engine import Connection, Database
 from app.db.pipeline import Planning, Rows, Select, ask
 from app.domain.errors import ConnectionLostError
 from app.domain.fields import Unit
 from app.domain.time_range import DateWindow
+
+_PLANNING: Final = {Access.KEYS: Planning.GENERIC, Access.RANGE: Planning.CUSTOM, Access.ANY: Planning.AUTO}
 
 
 async def fetch_rows(database: Database, statement: CompiledSelect, parameters: Mapping[str, Any]) -> Rows:
@@ -43,7 +44,7 @@ async def fetch_plans(database: Database, plans: Sequence[Plan]) -> list[Rows]:
 
 async def fetch_plan(connection: Connection, plan: Plan) -> Rows:
     """Return the rows of one plan, on a connection that the caller holds. As `fetch_plans`."""
-    questions = _top_users(plan) if asks_for_top_users(plan.shape) else (_first_question(plan),)
+    questions = _top_users(plan) if plan.shape.strategy is Strategy.THRESHOLD else (_first_question(plan),)
     for question in questions:
         rows = _shape(plan, await _ask_in_transaction(connection, question))
         if rows is not None:
@@ -71,21 +72,13 @@ async def _ask(database: Database, questions: Sequence[Select]) -> list[Rows]:
 
 def _first_question(plan: Plan) -> Select:
     shape = plan.shape
-    if asks_for_top_users(shape):
+    if shape.strategy is Strategy.THRESHOLD:
         return next(_top_users(plan))
-    return _asked(select_shape(shape), plan.parameters(), _planning_of(shape))
-
-
-def _planning_of(shape: Shape) -> Planning:
-    if shape.condensed is not None:
-        is_keyed = shape.in_tenant or any(dimension.in_tenant for dimension, _ in shape.filters)
-        return Planning.GENERIC if is_keyed else Planning.AUTO
-    # How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one.
-    return Planning.CUSTOM if shape.rollup is BY_DAY_ALL and not shape.in_tenant else Planning.AUTO
+    return _asked(select_shape(shape), plan.parameters(), _PLANNING[shape.access])
 
 
 def _top_users(plan: Plan) -> Iterator[Select]:
-    return (_asked(statement, values, Planning.GENERIC) for statement, values in try_top_users(plan))
+    return (_asked(statement, values, _PLANNING[plan.shape.access]) for statement, values in try_top_users(plan))
 
 
 def _shape(plan: Plan, rows: Rows) -> Rows | None:
@@ -93,7 +86,7 @@ def _shape(plan: Plan, rows: Rows) -> Rows | None:
     if not rows:
         return rows
     shape = plan.shape
-    if asks_for_top_users(shape):
+    if shape.strategy is Strategy.THRESHOLD:
         if not rows[0][0]:
             return None
         rows = [row[1:] for row in rows if row[1] is not None]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from calendar import monthrange
 from dataclasses import dataclass, replace
 from datetime import date
+from enum import Enum
 from functools import lru_cache
 from typing import Any
 
-from app.cube.dimensions import MODEL, TENANT, Bucket, Dimension, Grain, Privacy
-from app.cube.metrics import Metric
-from app.cube.rollups import CONDENSED, ROLLUPS, Condensed, Rollup
+from app.cube.dimensions import MODEL, TENANT, USER, Bucket, Dimension, Grain, Privacy
+from app.cube.metrics import COST_USD, REQUEST_COUNT, Metric
+from app.cube.rollups import BY_DAY_ALL, CONDENSED, MODEL_SPENDERS, ROLLUPS, SPENDERS, Condensed, Rollup
 from app.domain.principal import Scope
 from app.domain.time_range import RECORDS_FLOOR, TimeRange, midnight
 
@@ -40,6 +41,25 @@ class Question:
     after: tuple[str | int, ...] = ()
 
 
+class Strategy(Enum):
+    """How a plan finds its rows."""
+
+    SUM = "sum"
+    """Every group is summed."""
+    THRESHOLD = "threshold"
+    """The first users are proven from the first of each bucket, without summing every user."""
+
+
+class Access(Enum):
+    """By what the rows are found, which decides when PostgreSQL is to plan."""
+
+    KEYS = "keys"
+    """Few rows by their keys, whatever they are."""
+    RANGE = "range"
+    """A part of the cube that may be short or long."""
+    ANY = "any"
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """All of a plan that decides its SQL; plans of one shape share one compiled SELECT.
@@ -64,6 +84,30 @@ class Shape:
     limit: int | None
     nonzero: bool
     is_continued: bool
+
+    @property
+    def strategy(self) -> Strategy:
+        """Of users of all tenants, highest by cost and requests, of all models or of one, the first are proven; all else is summed."""
+        of_model = ((MODEL, False),) if self.condensed is MODEL_SPENDERS else ()
+        is_ranked = (
+            self.condensed in (SPENDERS, MODEL_SPENDERS)
+            and self.dimensions == (USER,)
+            and [metric.measures for metric in self.metrics] == [(COST_USD,), (REQUEST_COUNT,)]
+            and self.greatest == self.metrics
+            and self.limit is not None
+            and self.filters == of_model
+            and not (self.in_tenant or self.only_public or self.bucket or self.nonzero)
+        )
+        return Strategy.THRESHOLD if is_ranked else Strategy.SUM
+
+    @property
+    def access(self) -> Access:
+        """How much of the cube a range holds decides how to read it, and a plan for all values takes every range for a short one."""
+        if self.strategy is Strategy.THRESHOLD:
+            return Access.KEYS
+        if self.condensed is not None:
+            return Access.KEYS if self.in_tenant or any(dimension.in_tenant for dimension, _ in self.filters) else Access.ANY
+        return Access.RANGE if self.rollup is BY_DAY_ALL and not self.in_tenant else Access.ANY
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from app.analytics.fetch import fetch_model_cards, fetch_plan
-from app.analytics.plan import Question, plan_question
-from app.cube.dimensions import MODEL, Bucket
-from app.cube.metrics import CACHED, FRESH_PROMPT, REASONING, REQUESTS, TOKENS, VISIBLE_COMPLETION
+from app.analytics.fetch import fetch_model_cards
 from app.cube.ranking import TOP_MODELS
+from app.cube.usage_dimensions import BY_MODEL
+from app.cube.usage_metrics import METRICS_BY_NAME
 from app.db.engine import Connection, Database
-from app.domain.principal import PUBLIC_SCOPE
-from app.domain.time_range import NetworkWindows, format_instant, network_windows
+from app.domain.calendar import Bucket
+from app.domain.time_range import NetworkWindows, format_instant, midnight, network_windows
 from app.money.rounding import SHARE_PLACES, ratio
+from app.query.bind import PUBLIC_READER, bind
+from app.query.plan import Asked
+from app.query.question import Grouping, Having, Order, Question
+from app.query.run import Answer, answer_on
 
 _LOCK = 0x736E6170  # "snap"
 _KEPT = timedelta(days=2)
+
+_TOKENS = METRICS_BY_NAME["total_tokens"]
+_SHOWN = (_TOKENS, METRICS_BY_NAME["requests"])
+_NAMES = ("tokens", "requests")
+_PARTS = tuple(METRICS_BY_NAME[f"{part}_tokens"] for part in ("fresh_prompt", "visible_completion", "cached", "reasoning"))
+"""The four that add up to the tokens."""
 
 _SELECT_LATEST = "/* app:network */ SELECT generated_at, body FROM network_snapshots ORDER BY generated_at DESC LIMIT 1"
 
@@ -83,22 +94,28 @@ async def _compute_and_store(database: Database, connection: Connection, now: da
     return snapshot
 
 
+def _questions(windows: NetworkWindows) -> list[Asked]:
+    """Return what is asked: the sums of each day, of each hour, and the first models."""
+    day, hour = timedelta(days=1), timedelta(hours=1)
+    days = tuple(Bucket(start, start + day, "") for start in map(midnight, windows.days))
+    hours = tuple(Bucket(start, start + hour, "") for start in windows.hours)
+    first = Grouping(by=(BY_MODEL,), having=(Having(_TOKENS, ">", Decimal(0)),), order=(Order(True, metric=_TOKENS),), first=TOP_MODELS)
+    of_days, of_hours = Question(windows.day_range, (*_SHOWN, *_PARTS)), Question(windows.hour_range, _SHOWN)
+    return [
+        Asked(bind(of_days, Grouping(buckets=days, fill=True, first=len(days)), PUBLIC_READER)),
+        Asked(bind(of_hours, Grouping(buckets=hours, fill=True, first=len(hours)), PUBLIC_READER)),
+        Asked(bind(Question(windows.day_range, _SHOWN), first, PUBLIC_READER)),
+    ]
+
+
 async def _compute(connection: Connection, generated_at: datetime) -> dict[str, Any]:
     windows = network_windows(generated_at)
-    totals_by_day = Question(
-        "network_days",
-        (TOKENS, REQUESTS, FRESH_PROMPT, VISIBLE_COMPLETION, CACHED, REASONING),
-        windows.day_range,
-        bucket=Bucket.DAY,
-    )
-    totals_by_hour = Question("network_hours", (TOKENS, REQUESTS), windows.hour_range, bucket=Bucket.HOUR)
-    top = Question("network_top", (TOKENS, REQUESTS), windows.day_range, (MODEL,), greatest=(TOKENS,), limit=TOP_MODELS, nonzero=True)
-    days = await fetch_plan(connection, plan_question(totals_by_day, PUBLIC_SCOPE))
-    hours = await fetch_plan(connection, plan_question(totals_by_hour, PUBLIC_SCOPE))
-    ranked = await fetch_plan(connection, plan_question(top, PUBLIC_SCOPE))
+    days, hours, top = await answer_on(connection, _questions(windows))
+    ranked = [(str(row.labels[0].value), *(row.numbers[metric.name] for metric in _SHOWN)) for row in top.rows]
     cards = await fetch_model_cards(connection, [model_id for model_id, _, _ in ranked])
-    sums = [sum(column) for column in list(zip(*days, strict=True))[1:]] or [0] * 6
-    tokens, requests, prompt, completion, cached, reasoning = sums
+    tokens, requests, prompt, completion, cached, reasoning = (
+        sum(row.numbers[metric.name] for row in days.rows) for metric in (*_SHOWN, *_PARTS)
+    )
     return {
         "generated_at": format_instant(generated_at),
         "totals": {
@@ -125,14 +142,12 @@ async def _compute(connection: Connection, generated_at: datetime) -> dict[str, 
     }
 
 
-def _trend(windows: NetworkWindows, days: list[tuple[Any, ...]], hours: list[tuple[Any, ...]]) -> dict[str, list[dict[str, Any]]]:
-    by_bucket = {row[0]: (row[1], row[2]) for row in (*days, *hours)}
-
-    def points(buckets: tuple[Any, ...], pattern: str) -> list[dict[str, Any]]:
+def _trend(windows: NetworkWindows, days: Answer, hours: Answer) -> dict[str, list[dict[str, Any]]]:
+    def points(buckets: Sequence[date], answer: Answer, pattern: str) -> list[dict[str, Any]]:
         return [
-            dict(zip(("bucket", "tokens", "requests"), (bucket.strftime(pattern), *by_bucket.get(bucket, (0, 0))), strict=True))
-            for bucket in buckets
+            {"bucket": bucket.strftime(pattern), **{name: row.numbers[metric.name] for name, metric in zip(_NAMES, _SHOWN, strict=True)}}
+            for bucket, row in zip(buckets, answer.rows, strict=True)
         ]
 
-    monthly = points(windows.days, "%Y-%m-%d")
-    return {"24h": points(windows.hours, "%Y-%m-%d %H:00"), "7d": monthly[-7:], "30d": monthly}
+    monthly = points(windows.days, days, "%Y-%m-%d")
+    return {"24h": points(windows.hours, hours, "%Y-%m-%d %H:00"), "7d": monthly[-7:], "30d": monthly}

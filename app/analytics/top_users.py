@@ -17,10 +17,9 @@ from typing import Any
 
 from app.analytics.parts import closing_sql
 from app.analytics.pieces import Pieces, month_after, month_of, split_days
-from app.analytics.plan import Plan, Shape
+from app.analytics.plan import Plan
 from app.analytics.select import CompiledSelect
-from app.cube.dimensions import MODEL, USER, Grain
-from app.cube.metrics import COST_USD, REQUEST_COUNT
+from app.cube.dimensions import Grain
 from app.cube.rollups import MODEL_SPENDERS, SPENDERS, Condensed, Rollup
 
 _NARROW, _WIDE = 3, 16
@@ -187,20 +186,6 @@ def _select_all(form: _Form) -> CompiledSelect:
         f"/* app:top_users_all */ WITH {', '.join(_beginning(form))}, first AS ({first})"
         f" SELECT true, {_NAME}, {_PAIR} FROM first {_IN_ORDER}",
         {},
-    )
-
-
-def asks_for_top_users(shape: Shape) -> bool:
-    """Tell whether a shape is what this module answers: users of all tenants, greatest by cost and requests, of all models or of one."""
-    filters = [MODEL] if shape.condensed is MODEL_SPENDERS else []
-    return (
-        shape.condensed in (SPENDERS, MODEL_SPENDERS)
-        and shape.dimensions == (USER,)
-        and [metric.measures for metric in shape.metrics] == [(COST_USD,), (REQUEST_COUNT,)]
-        and shape.greatest == shape.metrics
-        and shape.limit is not None
-        and [dimension for dimension, _ in shape.filters] == filters
-        and not (shape.in_tenant or shape.only_public or shape.bucket or shape.nonzero)
     )
 
 

@@ -14,6 +14,8 @@ from app.cube.metrics import (
     COMPLETION_TOKENS,
     COST_USD,
     INTERRUPTED_COUNT,
+    LATENCY_COUNT,
+    LATENCY_SUM_MS,
     MANAGED_TOOL_FEE,
     MEASURES,
     PRICED_COUNT,
@@ -153,6 +155,17 @@ def _distribution(name: str, column: str, what: str, each: Unit, places: int) ->
     )
 
 
+def _from_sums(metrics: tuple[UsageMetric, ...], count: Measure, total: Measure, places: int) -> tuple[UsageMetric, ...]:
+    """Return a distribution that is counted and averaged from stored measures, which need no single records."""
+    counted, mean, *others = metrics
+    quotient = f"round(sum({total.name}) / nullif(sum({count.name}), 0), {places})"
+    return (
+        replace(counted, expression=f"coalesce(sum({count.name}), 0)", columns=(count.name,)),
+        replace(mean, expression=quotient, columns=(count.name, total.name)),
+        *others,
+    )
+
+
 def _distinct(name: str, description: str, column: str, *, is_private: bool = False) -> UsageMetric:
     expression = f"count(DISTINCT {column}) FILTER (WHERE {column} <> 0)"
     return UsageMetric(name, Unit.COUNT, description, expression, (column,), is_private=is_private, field=name)
@@ -213,7 +226,12 @@ _NAMED: Final = (
         f"sum({CACHE_HIT_COUNT.name})",
         (CACHE_HIT_COUNT, REQUEST_COUNT),
     ),
-    *_distribution("latency", "latency_ms", "the latency in milliseconds", Unit.MILLISECONDS, MILLISECOND_PLACES),
+    *_from_sums(
+        _distribution("latency", "latency_ms", "the latency in milliseconds", Unit.MILLISECONDS, MILLISECOND_PLACES),
+        LATENCY_COUNT,
+        LATENCY_SUM_MS,
+        MILLISECOND_PLACES,
+    ),
     *_distribution(
         "ttft",
         "ttft_ms",

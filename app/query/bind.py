@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
+from app.cube.dimensions import Privacy
 from app.cube.usage_metrics import UsageMetric
 from app.domain.errors import BadInputError, ForbiddenError
 from app.domain.principal import Principal, Role
@@ -16,10 +17,17 @@ _PRIVATE_NUMBERS = frozenset({"cost"})
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """What a caller may see. `tenant_key` None: all tenants; `sees_private`: who asked, and what it cost."""
+    """What a caller may see. `tenant_key` None: all tenants; `sees_private`: who asked, and what it cost.
+
+    `is_public`: what anybody may see: sums of everything, and of public models by what the catalog names.
+    """
 
     tenant_key: int | None
     sees_private: bool
+    is_public: bool = False
+
+
+PUBLIC_READER: Final = Reader(None, sees_private=False, is_public=True)
 
 
 def reader_of(principal: Principal) -> Reader:
@@ -38,12 +46,16 @@ def reader_of(principal: Principal) -> Reader:
 @final
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A question that its caller may ask, restricted to what it may see: `shows_tenants`, their names. Made by `bind` only."""
+    """A question that its caller may ask, restricted to what it may see. Made by `bind` only.
+
+    `shows_tenants`: it may name them; `only_public`: it is about requests to public models only.
+    """
 
     question: Question
     grouping: Grouping | None
     tenant_key: int | None
     shows_tenants: bool = True
+    only_public: bool = False
 
 
 def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound:
@@ -62,7 +74,20 @@ def bind(question: Question, grouping: Grouping | None, reader: Reader) -> Bound
         private += [part.number for part in parts_of(question.where) if isinstance(part, Bounded) and part.number in _PRIVATE_NUMBERS]
         if private:
             raise ForbiddenError(f"a gateway key may not use {', '.join(sorted(set(private)))}")
-    return Bound(question, grouping, reader.tenant_key, reader.sees_private)
+    # By provider too: its sums would tell what private models are used for.
+    only_public = reader.is_public and _names_something(question, grouping)
+    return Bound(question, grouping, reader.tenant_key, reader.sees_private, only_public)
+
+
+def _names_something(question: Question, grouping: Grouping | None) -> bool:
+    """Tell whether a public question names anything; ForbiddenError: something that is not the catalog's."""
+    parts = list(parts_of(question.where))
+    dimensions = [part.dimension for part in parts if isinstance(part, Named)] + list(() if grouping is None else grouping.by)
+    hidden = [dimension.name for dimension in dimensions if dimension.stored is None or dimension.stored.privacy is not Privacy.PUBLIC]
+    hidden += [part.number for part in parts if isinstance(part, Bounded)]
+    if hidden:
+        raise ForbiddenError(f"a public answer may not tell {', '.join(sorted(set(hidden)))}")
+    return bool(dimensions)
 
 
 def _refuse_undefined(question: Question) -> None:

@@ -74,11 +74,12 @@ def _candidates(bound: Bound, columns: set[str], dimensions: list[UsageDimension
     where = bound.question.where
     if any(isinstance(part, Bounded) for part in parts_of(where)):
         return []
+    needed = {name for name, is_needed in (("tenant_id", bound.tenant_key is not None), ("model_id", bound.only_public)) if is_needed}
     is_by_time = bound.grouping is not None and bound.grouping.buckets is not None
     found = [
         source
         for source in SOURCES
-        if _holds(source, columns, dimensions, in_tenant=bound.tenant_key is not None)
+        if _holds(source, columns, dimensions, needed)
         and (source.only is None or _needs(where, source.only))
         and not (source.grain is Grain.EVER and is_by_time)
     ]
@@ -101,14 +102,13 @@ def _needs(condition: Condition, dimension: Dimension) -> bool:
             return False
 
 
-def _holds(rollup: Rollup, columns: set[str], dimensions: Iterable[UsageDimension], *, in_tenant: bool) -> bool:
+def _holds(rollup: Rollup, columns: set[str], dimensions: Iterable[UsageDimension], needed: set[str]) -> bool:
     keys = {dimension.key for dimension in rollup.dimensions}
     stored = keys | {measure.name for measure in rollup.measures}
-    needed: set[str] = {"tenant_id"} if in_tenant else set()
     for dimension in dimensions:
         if dimension.stored is None:
             return False
-        needed |= keys_of(dimension.stored)
+        needed = needed | keys_of(dimension.stored)
     return needed <= keys and all(SCAN_COLUMNS[name].is_stored and name in stored for name in columns)
 
 

@@ -85,6 +85,12 @@ async def run_questions(database: Database, planned: Sequence[Planned]) -> list[
         ]
 
 
+async def answer_on(connection: Connection, asked: Sequence[Asked]) -> list[Answer]:
+    """Plan and answer questions on a connection that the caller holds, in a transaction of one instant. BadInputError: one is refused."""
+    closing = await _read_closing(connection)
+    return [await _run(connection, await _plan(connection, one, closing)) for one in asked]
+
+
 async def _read_closing(connection: Connection) -> Closing:
     (row,) = await (await connection.execute(SELECT_CLOSING)).fetchall()
     return Closing.of(row)

@@ -183,6 +183,8 @@ def _source(
         starts = values.add([bucket.start for bucket in grouping.buckets], "timestamptz[]")
     tenant = None if bound.tenant_key is None else values.add(bound.tenant_key, "integer")
     where = _condition(bound.question.where, values)
+    if bound.only_public:
+        where += " AND s.model_id IN (SELECT id FROM models WHERE is_public)"
     selects = [_scan(scan, columns, labelled, starts, tenant, where, values) for scan in scans]
     if selects:
         return " UNION ALL ".join(selects)

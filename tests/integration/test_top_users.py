@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from app.analytics.fetch import fetch_plan, fetch_rows_on
-from app.analytics.plan import Plan, Question, plan_question
-from app.analytics.top_users import asks_for_top_users, try_top_users
+from app.analytics.plan import Plan, Question, Strategy, plan_question
+from app.analytics.top_users import try_top_users
 from app.analytics.usage import COST
 from app.cube.dimensions import MODEL, USER
 from app.cube.metrics import REQUESTS
@@ -137,7 +137,7 @@ def test_a_tenant_is_answered_from_its_own_rows() -> None:
     question = Question("top", (COST, REQUESTS), TimeRange.of_dates(FIRST, FIRST), (USER,), greatest=(COST, REQUESTS), limit=3)
     plan = plan_question(question, Scope(tenant_key=1, identities=True))
     assert plan.shape.condensed is None
-    assert not asks_for_top_users(plan.shape)
+    assert plan.shape.strategy is Strategy.SUM
     assert plan.shape.in_tenant
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
 
+from app.cube.dimensions import Privacy
 from app.cube.rollups import BY_DAY_ALL, BY_DAY_MODEL, BY_DAY_TENANT, SOURCES
-from app.cube.usage_dimensions import BY_MODEL, BY_PROJECT, BY_TENANT, BY_USER, USAGE_DIMENSIONS, UsageDimension
+from app.cube.usage_dimensions import BY_MODEL, BY_PROJECT, BY_PROVIDER, BY_TENANT, BY_USER, USAGE_DIMENSIONS, UsageDimension
 from app.cube.usage_metrics import METRICS_BY_NAME
 from app.domain.calendar import Interval, parse_zone, split_buckets
+from app.domain.errors import ForbiddenError
 from app.domain.time_range import TimeRange, midnight
-from app.query.bind import Bound, Reader, bind
+from app.query.bind import PUBLIC_READER, Bound, Reader, bind
 from app.query.cover import cover
-from app.query.filters import EVERYTHING, All, Condition, Match, Named, Not
+from app.query.filters import EVERYTHING, All, Bounded, Condition, Match, Named, Not
+from app.query.filters import Bound as Comparison
 from app.query.plan import Asked, plan
 from app.query.question import Grouping, Question
 from app.query.state import Closing, State
@@ -169,3 +173,25 @@ def test_sources_are_declared_alike() -> None:
         "usage_by_day_user",
         "usage_by_day_model_user",
     }
+
+
+def test_counts_and_means_of_latencies_need_no_records() -> None:
+    for metric in ("latency_count", "latency_avg"):
+        assert list(found(ask(BY_TENANT, metric=metric), State(CLOSED))) == ["usage_by_day_tenant", "usage_by_day_all"]
+    assert list(found(ask(BY_TENANT, metric="latency_max"), State(CLOSED))) == ["usage_records"]
+
+
+def test_a_public_question_by_names_is_about_public_models() -> None:
+    question = Question(RANGE, (METRICS_BY_NAME["requests"],))
+    assert not bind(question, None, PUBLIC_READER).only_public
+    named = bind(question, Grouping((BY_PROVIDER,)), PUBLIC_READER)
+    assert named.only_public
+    assert all(scan.rollup is not None and "model_id" in scan.rollup.key for scan in cover(named, State(CLOSED)))
+    for dimension in USAGE_DIMENSIONS:
+        if dimension.stored is None or dimension.stored.privacy is not Privacy.PUBLIC:
+            with pytest.raises(ForbiddenError, match="may not"):
+                bind(question, Grouping((dimension,)), PUBLIC_READER)
+            with pytest.raises(ForbiddenError, match="may not"):
+                bind(Question(RANGE, question.metrics, Not(Named(dimension, Match.IN, ("x",)))), None, PUBLIC_READER)
+    with pytest.raises(ForbiddenError, match="prompt_tokens"):
+        bind(Question(RANGE, question.metrics, Bounded("prompt_tokens", Comparison.GT, Decimal(1))), None, PUBLIC_READER)
