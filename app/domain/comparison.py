@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 from app.domain.calendar import first_instant
 from app.domain.time_range import RECORDS_FLOOR, TimeRange
 
-_EARLIEST: Final = datetime(1, 1, 3, tzinfo=UTC)
+_EARLIEST: Final = datetime(1900, 1, 2, tzinfo=UTC)
+"""So long before all records, all zones can be reckoned with."""
 
 
 class ComparisonPeriod(Enum):
@@ -37,9 +38,9 @@ def compared_range(window: TimeRange, period: ComparisonPeriod, zone: ZoneInfo) 
 
 
 def _before(window: TimeRange, zone: ZoneInfo) -> datetime:
-    """Return the start of the range of the same length that ends where this one starts; at the earliest, where time is reckoned from."""
+    """Return the start of the range of the same length that ends where this one starts; or _EARLIEST."""
     try:
-        return _start_before(window, zone)
+        return max(_start_before(window, zone), _EARLIEST)
     except (ValueError, OverflowError):
         return _EARLIEST
 

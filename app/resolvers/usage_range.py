@@ -17,6 +17,7 @@ from app.resolvers.arguments import read_instant_argument
 from app.resolvers.scalars import CalendarDate, Instant
 
 MAX_UNITS = 100_000
+_LAST = datetime(9000, 1, 1, tzinfo=UTC)  # beyond, not all zones can be reckoned with
 
 
 @strawberry.input(description="Local dates of the time zone, both inclusive.")
@@ -117,7 +118,9 @@ def resolve_ranges(given: TimeRangeInput, compare_to: Comparison | None, zone: Z
         earlier = cut(_resolve(compare_to.range, zone, now, "compareTo.range"))
     elif compare_to.previous:
         # Buckets are matched by position, so both begin alike; but the end is not cut: all of May is before June.
-        earlier = compared_range(TimeRange(window.start, max(window.start, whole.end)), ComparisonPeriod(compare_to.previous.value), zone)
+        earlier = compared_range(
+            TimeRange(window.start, max(window.start, min(whole.end, _LAST))), ComparisonPeriod(compare_to.previous.value), zone
+        )
     else:
         raise BadInputError("compareTo needs one of previous and range", "compareTo")
     return ReportRanges(window, cut(earlier), earlier)
@@ -174,7 +177,7 @@ def _last(given: LastRange, zone: ZoneInfo, now: datetime, name: str) -> TimeRan
 def _period(period: CalendarPeriod, zone: ZoneInfo, now: datetime) -> TimeRange:
     today = now.astimezone(zone).date()
     if period is CalendarPeriod.ALL_TIME:
-        return TimeRange(datetime(1970, 1, 2, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC))
+        return TimeRange(datetime(1970, 1, 2, tzinfo=UTC), _LAST)
     if period in (CalendarPeriod.TODAY, CalendarPeriod.YESTERDAY):
         first = today if period is CalendarPeriod.TODAY else today - timedelta(days=1)
         return _of_dates(first, first + timedelta(days=1), zone)

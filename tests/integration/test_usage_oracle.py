@@ -104,11 +104,13 @@ def _questions(draw: st.DrawFn, records: list[UsageRecord]) -> tuple[Question, G
     # Whole hours and days often, so that rollups take part; then anything.
     steps = st.integers(-72, 72).map(lambda hours: timedelta(hours=hours)) | st.integers(-3, 3).map(lambda days: timedelta(days=days))
     start, end = sorted([MIDNIGHT + draw(steps | st.timedeltas(timedelta(days=-3), timedelta(days=3))) for _ in range(2)])
-    additive = [metric for metric in USAGE_METRICS if metric.is_additive]
-    metrics = tuple(draw(st.lists(st.sampled_from(additive) | st.sampled_from(USAGE_METRICS), min_size=1, max_size=5, unique=True)))
+    # One metric that needs records is enough for all to be read from there: half of the questions have none.
+    from_records = draw(st.booleans())
+    known = [metric for metric in USAGE_METRICS if from_records or not metric.needs_records]
+    metrics = tuple(draw(st.lists(st.sampled_from(known), min_size=1, max_size=5, unique=True)))
     where: Condition = draw(st.just(All(())) | _conditions(records))
-    stored = [dimension for dimension in USAGE_DIMENSIONS if dimension.stored is not None]
-    by = tuple(draw(st.lists(st.sampled_from(stored) | st.sampled_from(USAGE_DIMENSIONS), max_size=3, unique=True)))
+    dimensions = [dimension for dimension in USAGE_DIMENSIONS if from_records or not dimension.needs_records]
+    by = tuple(draw(st.lists(st.sampled_from(dimensions), max_size=3, unique=True)))
     interval = draw(st.none() | st.sampled_from(Interval))
     window = TimeRange(start, end)
     buckets = None
@@ -117,11 +119,11 @@ def _questions(draw: st.DrawFn, records: list[UsageRecord]) -> tuple[Question, G
     top = None
     with_top, per_bucket, with_other = draw(st.tuples(st.booleans(), st.booleans(), st.booleans()))
     if by and with_top:
-        top = Top(draw(st.integers(1, 3)), draw(st.sampled_from(USAGE_METRICS)), per_bucket and buckets is not None, with_other)
-    orders = [st.builds(Order, st.booleans(), st.sampled_from(USAGE_METRICS)), st.builds(Order, st.booleans())]
+        top = Top(draw(st.integers(1, 3)), draw(st.sampled_from(known)), per_bucket and buckets is not None, with_other)
+    orders = [st.builds(Order, st.booleans(), st.sampled_from(known)), st.builds(Order, st.booleans())]
     if by:
         orders.append(st.builds(Order, st.booleans(), st.none(), st.sampled_from(by)))
-    numbers = [metric for metric in USAGE_METRICS if not metric.name.endswith("_seen")]
+    numbers = [metric for metric in known if not metric.name.endswith("_seen")]
     having = st.builds(Having, st.sampled_from(numbers), st.sampled_from([">", ">=", "<", "<=", "="]), st.decimals(0, 20, places=1))
     grouping = Grouping(
         by=by,

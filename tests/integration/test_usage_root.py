@@ -234,6 +234,14 @@ async def test_what_is_refused_says_why(busy: Gateway, fields: str, arguments: s
     ],
 )
 async def test_ranges_of_any_length(busy: Gateway, given: str) -> None:
+    admin = await busy.key("admin")
+    for compared in ("{previous: PERIOD}", "{previous: YEAR}", f"{{range: {given}}}"):
+        for zone in ("Pacific/Kiritimati", "Pacific/Niue"):
+            rows = "previousTotals { requests } rows(interval: WEEK, first: 1000) { nodes { metrics { requests } previous { requests } } previousRest { requests } }"
+            report = await ask(busy, rows, admin, f'range: {given}, timeZone: "{zone}", compareTo: {compared}')
+            assert sum(row["metrics"]["requests"] for row in report["rows"]["nodes"]) == 10
+            before = [row["previous"]["requests"] for row in report["rows"]["nodes"]] + [report["rows"]["previousRest"]["requests"]]
+            assert sum(before) == report["previousTotals"]["requests"]
     for zone in ("UTC", "Pacific/Kiritimati", "Pacific/Niue"):
         report = await ask(busy, "totals { requests }", await busy.key("admin"), f'range: {given}, timeZone: "{zone}"')
         assert report["totals"]["requests"] == 10

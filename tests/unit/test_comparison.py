@@ -53,7 +53,7 @@ def at(text: str, zone: str) -> datetime:
         # Nothing before records can be: empty.
         ("UTC", PERIOD, ("1970-01-02", "9000-01-01"), ("2019-12-31", "2019-12-31")),
         ("UTC", YEAR, ("2020-03-01", "2020-04-01"), ("2019-12-31", "2019-12-31")),
-        ("UTC", PERIOD, ("2026-01-02", "9000-01-01"), ("0001-01-03", "2026-01-02")),
+        ("UTC", PERIOD, ("2026-01-02", "9000-01-01"), ("1900-01-02", "2026-01-02")),
     ],
 )
 def test_by_the_calendar(zone: str, period: ComparisonPeriod, given_: tuple[str, str], expected: tuple[str, str]) -> None:
