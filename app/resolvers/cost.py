@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,9 @@ from app.domain.errors import TokengraphError
 from app.execution.toll import RootField
 from app.request.context import RequestContext
 from app.resolvers.points import MAX_POINTS, points_for
-from app.surfaces.declare import Rows
+
+Rows = Callable[[Mapping[str, Any], datetime], int]
+"""From a root's arguments, by their names in GraphQL, and the time of the request to the rows that it may read."""
 
 _DECLARED: Final = "cost"
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
-from strawberry.utils.str_converters import to_camel_case
 
 from app.analytics.usage import GatewayQuestion, fetch_gateway, rest_of
 from app.domain.principal import traffic_scope
-from app.domain.time_range import resolve_days_back
 from app.execution.rows import RowList, as_list
 from app.resolvers.arguments import given_text
 from app.resolvers.context import ResolverInfo
-from app.resolvers.surface_types import object_type, rows_of
-from app.resolvers.usage import names_below
+from app.resolvers.surface_types import names_below, object_type, questions_of, rows_of
 from app.surfaces.declare import nothing_of
-from app.surfaces.gateway import DAILY_OUTCOMES, LISTS, OUTCOMES, OUTCOMES_REST, STATS
+from app.surfaces.gateway import DAILY_OUTCOMES, GATEWAY_STATS, LISTS, OUTCOMES, OUTCOMES_REST, STATS
 from app.surfaces.limits import DEFAULT_ROWS, check_limits, limit_description
 
 if TYPE_CHECKING:
@@ -39,7 +36,6 @@ DaysArgument = Annotated[
     int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
 ]
 
-_TOTALS = {to_camel_case(name) for name in STATS.names}
 ProvidersLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `providers`"))]
 ModelsLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `models`"))]
 ProjectsLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `projects`"))]
@@ -48,13 +44,6 @@ ProjectsLimit = Annotated[int, strawberry.argument(description=limit_description
 _NO_REQUESTS = nothing_of(STATS.metrics)
 _NO_OUTCOMES = OutcomesRest(**OUTCOMES_REST.row(_NO_REQUESTS, STATS.metrics))
 """What stands for a rest that is not selected."""
-
-
-def sections_of(selected: frozenset[str]) -> set[str]:
-    """Return the sections that the selected fields are made of."""
-    rests = {name for name in LISTS if f"{name}Rest" in selected}
-    sections = {name for name in (*LISTS, "daily") if name in selected} | rests
-    return sections | {"totals"} if rests or selected & _TOTALS else sections
 
 
 async def resolve_gateway_stats(
@@ -67,10 +56,10 @@ async def resolve_gateway_stats(
 ) -> GatewayStats:
     """Ask for the sections that are selected, and no others, of one instant of the database."""
     check_limits(providers_limit=providers_limit, models_limit=models_limit, projects_limit=projects_limit)
-    window = resolve_days_back(days, info.context.now)
+    window = GATEWAY_STATS.resolve_window(info.context.now, days)
     limits = dict(zip(LISTS, (providers_limit, models_limit, projects_limit), strict=True))
     selected = names_below(info)
-    asked = GatewayQuestion(window, sections_of(selected), given_text(project_id), limits, STATS.metrics)
+    asked = GatewayQuestion(window, questions_of(STATS, selected), given_text(project_id), limits, STATS.metrics)
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_gateway(info.context.services.database, asked, scope)
     totals = rows.get("totals", [_NO_REQUESTS])

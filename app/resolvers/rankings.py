@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from app.analytics.fetch import fetch_rankings
-from app.domain.time_range import format_seconds, resolve_rankings_window
+from app.domain.time_range import format_seconds
 from app.execution.rows import RowList, as_list
 from app.resolvers.context import ResolverInfo
 from app.resolvers.scalars import CalendarDate, Instant
 from app.resolvers.surface_types import object_type, rows_of
-from app.surfaces.rankings import DAILY, META, ROW
+from app.surfaces.rankings import DAILY, META, RANKINGS_DAILY, ROW
 
 if TYPE_CHECKING:
     RankingsDaily = Any
@@ -36,7 +36,7 @@ async def resolve_rankings_daily(info: ResolverInfo, start_date: StartDate = Non
     """Count the read against the caller's limits, then return the rankings of the window."""
     context = info.context
     await context.services.rankings_quota.consume(await context.principal(), context.now)
-    window = resolve_rankings_window(start_date, end_date, context.now)
+    window = RANKINGS_DAILY.resolve_window(context.now, start_date, end_date)
     rows = await fetch_rankings(context.services.database, window)
     return RankingsDaily(
         data=as_list(RowList(_ROWS, rows)),

@@ -8,9 +8,12 @@ from typing import Any, Final
 
 import strawberry
 from graphql import GraphQLField
+from strawberry.utils.str_converters import to_camel_case
 
 from app.domain.usage import TRAFFIC_MODES
 from app.execution.rows import RowShape
+from app.execution.selection import selected_names
+from app.resolvers.context import ResolverInfo
 from app.resolvers.cost import reads
 from app.resolvers.permissions import permission_of
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
@@ -79,7 +82,7 @@ def root(surface: Surface, resolver: Callable[..., Any]) -> Any:
         resolver=resolver,
         description=surface.description,
         permission_classes=[] if surface.readers is None else [permission_of(surface.readers)],
-        metadata={_DECLARED: surface, **reads(surface.rows)},
+        metadata={_DECLARED: surface, **reads(surface.cost)},
     )
 
 
@@ -88,3 +91,18 @@ def declaration_of(definition: GraphQLField) -> Column | Part | Surface | None:
     field = definition.extensions.get("strawberry-definition")
     declared: Column | Part | Surface | None = None if field is None else field.metadata.get(_DECLARED)
     return declared
+
+
+def names_below(info: ResolverInfo) -> frozenset[str]:
+    """Return the names of the fields that are selected directly under the one being resolved."""
+    raw = info._raw_info
+    return selected_names([node.selection_set for node in raw.field_nodes], raw.fragments)
+
+
+def questions_of(section: Section, selected: frozenset[str]) -> set[str]:
+    """Return the questions that the selected fields of a section are made of."""
+    found: set[str] = set()
+    for declared in section.fields:
+        if to_camel_case(declared.name) in selected:
+            found.update(declared.asks or (declared.name,) if isinstance(declared, Part) else ("totals",))
+    return found

@@ -13,7 +13,7 @@ import strawberry
 from app.analytics.usage import GroupPlace, GroupsQuestion, caller_key_exists, fetch_tenant_days, fetch_tenant_groups, find_tenant
 from app.domain.errors import BadInputError, NotFoundError
 from app.domain.principal import Scope
-from app.domain.time_range import format_instant, midnight, parse_date, resolve_tenant_window
+from app.domain.time_range import format_instant, midnight, parse_date
 from app.domain.usage import TRAFFIC_MODES
 from app.execution.rows import RowList, as_list
 from app.request.context import NO_SUCH_TENANT
@@ -24,7 +24,7 @@ from app.resolvers.scalars import CalendarDate, Instant
 from app.resolvers.surface_types import object_type, rows_of
 from app.surfaces.declare import nothing_of
 from app.surfaces.limits import DEFAULT_ROWS, MAX_ROWS, check_limits
-from app.surfaces.tenant import ANALYTICS, DAY, DAY_METRICS, GROUP, PERIOD, SUMMARY
+from app.surfaces.tenant import ANALYTICS, DAY, DAY_METRICS, GROUP, PERIOD, SUMMARY, TENANT_ANALYTICS
 
 NO_SUCH_KEY = "No such API key"
 
@@ -101,7 +101,7 @@ async def resolve_tenant_analytics(
 ) -> TenantAnalytics:
     """Sum the days of the window; the summary is the sum of the days, so that both agree."""
     _, scope = await tenant_scope(info, tenant_id)
-    window = resolve_tenant_window(start_date, end_date, info.context.now)
+    window = TENANT_ANALYTICS.resolve_window(info.context.now, start_date, end_date)
     caller_key = await read_caller_key(info, scope, api_key_id)
     found = {row[0]: row for row in await fetch_tenant_days(info.context.services.database, window, caller_key, scope, DAY_METRICS)}
     nothing = nothing_of(DAY_METRICS)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
 from app.domain.errors import BadInputError
-from app.domain.time_range import format_instant, resolve_log_window
+from app.domain.time_range import format_instant
 from app.graph.request_log import LoggedRequest, RequestName, RequestsQuestion, decode_cursor, encode_id, fetch_requests
 from app.money.rounding import usd
 from app.resolvers.arguments import given_text
@@ -17,10 +17,10 @@ from app.resolvers.connections import PageInfo
 from app.resolvers.context import ResolverInfo, loaders_of
 from app.resolvers.global_ids import GLOBAL_ID, Node
 from app.resolvers.scalars import BigInt, CalendarDate, Instant
-from app.resolvers.surface_types import field_of
+from app.resolvers.surface_types import field_of, object_type
 from app.resolvers.tenant import ApiKeyIdArgument, TenantIdArgument, read_caller_key, tenant_scope
 from app.resolvers.usage_enums import Outcome, TrafficMode
-from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_COST, REQUEST_TRAFFIC_MODE
+from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_CHARGES, REQUEST_COST, REQUEST_TOKENS, REQUEST_TRAFFIC_MODE, TENANT_REQUESTS
 
 
 @strawberry.enum(description="What is known of a cost. More words may come: what is priced will say by whom.")
@@ -29,20 +29,11 @@ class CostSource(Enum):
     UNPRICED = strawberry.enum_value("unpriced", description="A price was not known; it contributes 0.")
 
 
-@strawberry.type(description="Tokens of one request.")
-class RequestTokens:
-    prompt: BigInt = strawberry.field(description="Input tokens, cached ones included.")
-    completion: BigInt = strawberry.field(description="Output tokens, reasoning included.")
-    total: BigInt = strawberry.field(description="Both together.")
-
-
-@strawberry.type(description="Charges of one request, integer credits.")
-class RequestCharges:
-    model_charge: BigInt = strawberry.field(description="For shared-capacity model usage.")
-    byok_platform_fee: BigInt = strawberry.field(description="Platform fee of a bring-your-own-key request.")
-    managed_tool_fee: BigInt = strawberry.field(description="For managed tools.")
-    agent_runtime_fee: BigInt = strawberry.field(description="For agent runtime.")
-    total_charge: BigInt = strawberry.field(description="The four together.")
+if TYPE_CHECKING:
+    RequestTokens = Any
+    RequestCharges = Any
+else:
+    RequestTokens, RequestCharges = map(object_type, (REQUEST_TOKENS, REQUEST_CHARGES))
 
 
 async def resolve_request_model(root: TenantRequest, info: ResolverInfo) -> Model | None:
@@ -166,7 +157,7 @@ async def resolve_tenant_requests(
     if not 0 <= offset <= MAX_OFFSET:
         raise BadInputError(f"offset must be from 0 to {MAX_OFFSET}; page with after instead", "offset", "after")
     owner, scope = await tenant_scope(info, tenant_id)
-    window = resolve_log_window(start_date, end_date, info.context.now)
+    window = TENANT_REQUESTS.resolve_window(info.context.now, start_date, end_date)
     after = given_text(after)
     asked = RequestsQuestion(
         tenant_key=scope.tenant_key or 0,

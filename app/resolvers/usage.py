@@ -13,15 +13,13 @@ from app.cube.dimensions import Bucket
 from app.db.pipeline import Rows
 from app.domain.errors import BadInputError
 from app.domain.principal import traffic_scope
-from app.domain.time_range import resolve_usage_window
 from app.execution.rows import RowList, as_list
-from app.execution.selection import selected_names
 from app.resolvers.arguments import given_text
 from app.resolvers.catalog import Model, Provider, load_model, load_provider
 from app.resolvers.context import ResolverInfo
 from app.resolvers.identity import User, load_user
 from app.resolvers.scalars import CalendarDate
-from app.resolvers.surface_types import object_type, rows_of
+from app.resolvers.surface_types import names_below, object_type, questions_of, rows_of
 from app.surfaces.declare import nothing_of
 from app.surfaces.limits import DEFAULT_ROWS, check_limits, limit_description
 from app.surfaces.usage import (
@@ -31,6 +29,7 @@ from app.surfaces.usage import (
     MODEL_USAGE,
     MODEL_USAGE_REST,
     POINT,
+    USAGE_ANALYTICS,
     USER_USAGE,
     USER_USAGE_REST,
 )
@@ -117,19 +116,6 @@ def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:
     return Bucket.MONTH if aggregation is Aggregation.MONTH else Bucket.DAY
 
 
-def names_below(info: ResolverInfo) -> frozenset[str]:
-    """Return the names of the fields that are selected directly under the one being resolved."""
-    raw = info._raw_info
-    return selected_names([node.selection_set for node in raw.field_nodes], raw.fragments)
-
-
-_SECTIONS = {
-    "timeSeries": ("time_series",),
-    "byModel": ("by_model",),
-    "byModelRest": ("by_model", "totals"),
-    "topUsers": ("top_users",),
-    "topUsersRest": ("top_users", "totals"),
-}
 _NUMBERS = MODEL_USAGE_REST.metrics
 _NOTHING = nothing_of(_NUMBERS)
 _NO_MODELS = ModelUsageRest(**MODEL_USAGE_REST.row(_NOTHING))
@@ -162,11 +148,12 @@ async def resolve_usage_analytics(
         raise BadInputError(f"top_users_limit must be an integer from 1 to {MAX_TOP_USERS}", "top_users_limit")
     check_limits(by_model_limit=by_model_limit)
     database = info.context.services.database
-    window = resolve_usage_window(date_from, date_to, info.context.now)
+    window = USAGE_ANALYTICS.resolve_window(info.context.now, date_from, date_to)
     bucket = bucket_of(aggregation, week_numbering)
     selected = names_below(info)
-    wanted = {section for name, sections in _SECTIONS.items() if name in selected for section in sections}
-    asked = UsageQuestion(window, wanted, bucket, given_text(model_id), by_model_limit, top_users_limit, _NUMBERS)
+    asked = UsageQuestion(
+        window, questions_of(ANALYTICS, selected), bucket, given_text(model_id), by_model_limit, top_users_limit, _NUMBERS
+    )
     scope = traffic_scope(await info.context.principal())
     rows = await fetch_usage(database, asked, scope)
     points = rows.get("time_series", [])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, Literal
 
@@ -194,23 +195,27 @@ class Table:
     """
 
     def __init__(self, row: Selected, without: frozenset[str] = frozenset()) -> None:
-        leaves: list[tuple[str, Selected, Callable[[Any], Any]]] = []
-        for one in row.below:
-            if one.name in without:
-                continue
-            outer = itemgetter(one.name)
-            if not one.below:
-                leaves.append((one.name, one, outer))
-            nested = _NESTED_NAMES.get(one.name, "{}")
-            leaves += [(nested.format(leaf.name), leaf, _under(outer, itemgetter(leaf.name))) for leaf in one.below]
-        self.names = tuple(name for name, _, _ in leaves)
-        self._getters = [getter for _, _, getter in leaves]
-        self._dollars = [place for place, (_, leaf, _) in enumerate(leaves) if leaf.column.unit is Unit.USD]
-        self._whole = [place for place, (_, leaf, _) in enumerate(leaves) if get_named_type(leaf.definition.type).name == "BigInt"]
+        leaves: list[tuple[str, Selected]] = []
+        self._groups: list[tuple[str, Callable[[Any], tuple[Any, ...]]]] = []
+        for outer, group in groupby((one for one in row.below if one.name not in without), lambda one: one.name if one.below else ""):
+            found = [leaf for one in group for leaf in one.below or (one,)]
+            nested = _NESTED_NAMES.get(outer, "{}")
+            leaves += [(nested.format(leaf.name), leaf) for leaf in found]
+            self._groups.append((outer, _getter([leaf.name for leaf in found])))
+        self.names = tuple(name for name, _ in leaves)
+        types = [leaf.definition.type for _, leaf in leaves]
+        self._nullable = [place for place, kind in enumerate(types) if not isinstance(kind, GraphQLNonNull)]
+        self._dollars = [place for place, (_, leaf) in enumerate(leaves) if leaf.column.unit is Unit.USD]
+        self._whole = [place for place, kind in enumerate(types) if get_named_type(kind).name == "BigInt"]
 
     def cells(self, node: Mapping[str, Any]) -> list[Any]:
         """Return the cells of a row of the documented form; what is not known is empty, dollars have all their digits."""
-        cells = ["" if (cell := getter(node)) is None else cell for getter in self._getters]
+        cells: list[Any] = []
+        for outer, getter in self._groups:
+            cells += getter(node[outer] if outer else node)
+        for place in self._nullable:
+            if cells[place] is None:
+                cells[place] = ""
         for place in self._dollars:
             cells[place] = round_half_up(Decimal(str(cells[place])), USD_PLACES)
         return cells
@@ -229,5 +234,7 @@ class Table:
         return sums
 
 
-def _under(outer: Callable[[Any], Any], inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda node: inner(outer(node))
+def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(names) == 1:
+        return lambda node: (node[names[0]],)
+    return itemgetter(*names)

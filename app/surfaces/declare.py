@@ -11,6 +11,7 @@ from typing import Any
 
 from app.cube.metrics import Metric
 from app.domain.fields import Unit
+from app.domain.time_range import DateWindow
 from app.surfaces.readers import Readers
 
 Row = tuple[Any, ...]
@@ -85,6 +86,8 @@ class Column:
 class Part:
     """Rows of another section, or one of them, under a name. `most`: rows at most. `is_settled`: as of a column that is no sum.
 
+    `asks`: the questions that it is made of, its own name if not given; columns beside parts are made of `totals`.
+
     The documented body has it as `documented_as` if given, and as an object by the column `keyed_by` if given, instead of a list.
     """
 
@@ -94,6 +97,7 @@ class Part:
     is_list: bool = True
     most: int | None = None
     is_settled: bool = False
+    asks: tuple[str, ...] = ()
     documented_as: str = ""
     keyed_by: str = ""
 
@@ -191,22 +195,23 @@ def labelled(name: str, label: int, description: str, scalar: Scalar = Scalar.TE
     return Column(name, description, scalar, label=label, **more)
 
 
-Rows = Callable[[Mapping[str, Any], datetime], int]
-"""From a root's arguments, by their names in GraphQL, and the time of the request to the rows that it may read."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
     """A documented question: the root of the GraphQL schema, and the URL of its stored document, empty if it has none.
 
-    `answers`: what it answers; None: a type that is declared elsewhere. `rows`: what it may read, 0: nothing that costs. `has_validator`:
-    whether its URL answers with an ETag and to conditions; where `caching` is NEVER, the ETag is of the data alone.
+    `window`: the rule by which it resolves the arguments `dates`, by their names in GraphQL; it takes them and the time of the request.
+    `reads`: the rows that it may read, of its window if it has one, and `reads_more` those by its other arguments; 0: nothing that costs.
+    `answers`: None if its type is declared elsewhere. `has_validator`: whether its URL answers with an ETag and to conditions; where
+    `caching` is NEVER, the ETag is of the data alone.
     """
 
     root: str
     description: str
     readers: Readers | None
-    rows: int | Rows
+    reads: int | Callable[[DateWindow], int] = 0
+    window: Callable[..., DateWindow] | None = None
+    dates: tuple[str, ...] = ()
+    reads_more: Callable[[Mapping[str, Any]], int] | None = None
     answers: Section | None = None
     caching: Caching = Caching.NEVER
     path: str = ""
@@ -216,3 +221,20 @@ class Surface:
     def is_cacheable(self) -> bool:
         """Whether its answers may be cached."""
         return self.caching is not Caching.NEVER
+
+    @property
+    def cost(self) -> int | Callable[[Mapping[str, Any], datetime], int]:
+        """The rows that it may read: as many for every question, or by the question."""
+        return self.reads if isinstance(self.reads, int) and self.reads_more is None else self.rows
+
+    def resolve_window(self, now: datetime, *given: Any) -> DateWindow:
+        """Return the window that its arguments mean, in the order of `dates`. BadInputError names the one that is wrong."""
+        assert self.window is not None
+        return self.window(*given, now)
+
+    def rows(self, arguments: Mapping[str, Any], now: datetime) -> int:
+        """Return the rows that it may read, given its arguments by their names in GraphQL. BadInputError: it is refused before it reads."""
+        more = 0 if self.reads_more is None else self.reads_more(arguments)
+        if isinstance(self.reads, int):
+            return self.reads + more
+        return self.reads(self.resolve_window(now, *map(arguments.get, self.dates))) + more

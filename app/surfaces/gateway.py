@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from app.cube.metrics import CACHE_HITS, FAILED, INTERRUPTED, REQUESTS, RETRIES, SUCCESSFUL
 from app.domain.fields import Unit
@@ -49,7 +47,7 @@ def _breakdown(name: str, key: str) -> tuple[Part, Part]:
     description = f"By {key}, most requests first, then by name."
     return (
         Part(name, OUTCOMES, description, most=MAX_ROWS, is_settled=True, keyed_by="name"),
-        Part(f"{name}_rest", OUTCOMES_REST, f"Those that `{name}` leaves out.", is_list=False, is_settled=True),
+        Part(f"{name}_rest", OUTCOMES_REST, f"Those that `{name}` leaves out.", is_list=False, is_settled=True, asks=(name, "totals")),
     )
 
 
@@ -77,15 +75,13 @@ STATS: Final = Section(
 )
 
 
-def _rows(arguments: Mapping[str, Any], now: datetime) -> int:
-    return summed_rows(resolve_days_back(arguments.get("days"), now))
-
-
 GATEWAY_STATS: Final = Surface(
     root="gateway_stats",
     description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
     readers=GATEWAY_READERS,
-    rows=_rows,
+    window=resolve_days_back,
+    dates=("days",),
+    reads=summed_rows,
     answers=STATS,
     caching=Caching.PER_SCOPE,
     path="/v1/analytics",

@@ -77,7 +77,6 @@ NETWORK: Final = Surface(
     root="network",
     description="Public aggregate statistics of the network. For everybody, without a key.",
     readers=None,
-    rows=0,
     answers=STATS,
     caching=Caching.PUBLIC,
     path="/api/v1/analytics/network",

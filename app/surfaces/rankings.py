@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from app.cube.ranking import RANKED_MODELS
-from app.domain.time_range import resolve_rankings_window
+from app.domain.time_range import DateWindow, resolve_rankings_window
 from app.domain.usage import OTHER
 from app.surfaces.declare import Column, Part, Scalar, Section, Surface, labelled, settled
 from app.surfaces.readers import ANY_KEY
@@ -48,9 +46,7 @@ DAILY: Final = Section(
 )
 
 
-def _rows(arguments: Mapping[str, Any], now: datetime) -> int:
-    """Return the rows that may be read: those that are answered."""
-    window = resolve_rankings_window(arguments.get("startDate"), arguments.get("endDate"), now)
+def _ranked_rows(window: DateWindow) -> int:
     return days_of(window) * (RANKED_MODELS + 1)
 
 
@@ -61,7 +57,9 @@ RANKINGS_DAILY: Final = Surface(
         " account."
     ),
     readers=ANY_KEY,
-    rows=_rows,
+    window=resolve_rankings_window,
+    dates=("startDate", "endDate"),
+    reads=_ranked_rows,
     answers=DAILY,
     path="/api/v1/datasets/rankings-daily",
     has_validator=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from app.cube.metrics import (
     as_metric,
 )
 from app.domain.fields import Unit
-from app.domain.time_range import resolve_tenant_window
+from app.domain.time_range import resolve_log_window, resolve_tenant_window
 from app.domain.usage import TRAFFIC_MODES
 from app.money.rounding import percentage, round_half_up
 from app.surfaces.declare import Caching, Column, Part, Scalar, Section, Surface, computed, labelled, measured, settled
@@ -106,6 +105,26 @@ DAY: Final = Section(
 DAY_METRICS: Final = tuple(dict.fromkeys(SUMMARY.metrics + DAY.metrics))
 """What is asked of each day, so that the summary is the sum of the days."""
 
+REQUEST_TOKENS: Final = Section(
+    "RequestTokens",
+    "Tokens of one request.",
+    (
+        measured("prompt", as_metric(PROMPT_TOKENS)),
+        measured("completion", as_metric(COMPLETION_TOKENS)),
+        measured("total", TOKENS),
+    ),
+)
+REQUEST_CHARGES: Final = Section(
+    "RequestCharges",
+    "Charges of one request, integer credits.",
+    (
+        measured("model_charge", as_metric(SHARED_MODEL_SPEND)),
+        measured("byok_platform_fee", as_metric(BYOK_PLATFORM_FEE)),
+        measured("managed_tool_fee", as_metric(MANAGED_TOOL_FEE)),
+        measured("agent_runtime_fee", as_metric(AGENT_RUNTIME_FEE)),
+        measured("total_charge", SPEND),
+    ),
+)
 REQUEST_TRAFFIC_MODE: Final = Column("traffic_mode", "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES)
 REQUEST_COST: Final = Column(
     "cost_usd",
@@ -145,11 +164,7 @@ ANALYTICS: Final = Section(
 )
 
 
-def _analytics_rows(arguments: Mapping[str, Any], now: datetime) -> int:
-    return daily_rows(resolve_tenant_window(arguments.get("startDate"), arguments.get("endDate"), now))
-
-
-def _request_rows(arguments: Mapping[str, Any], _: datetime) -> int:
+def _page(arguments: Mapping[str, Any]) -> int:
     """Return the rows that a page of requests may read: its own, and those that it skips."""
     first: int = arguments["first"]
     offset: int = arguments["offset"]
@@ -160,7 +175,9 @@ TENANT_ANALYTICS: Final = Surface(
     root="tenant_analytics",
     description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
     readers=TENANT_READERS,
-    rows=_analytics_rows,
+    window=resolve_tenant_window,
+    dates=("startDate", "endDate"),
+    reads=daily_rows,
     answers=ANALYTICS,
     caching=Caching.PER_SCOPE,
     path="/v1/customer/analytics",
@@ -171,7 +188,7 @@ TENANT_USAGE: Final = Surface(
     description="One day of a tenant by model, provider, caller key and traffic mode, in this order, page by page. A tenant's key, or"
     " an admin's, who names one.",
     readers=TENANT_READERS,
-    rows=GROUPS_A_DAY,
+    reads=GROUPS_A_DAY,
     answers=GROUP,
     caching=Caching.PER_SCOPE,
 )
@@ -179,6 +196,8 @@ TENANT_REQUESTS: Final = Surface(
     root="tenant_requests",
     description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",
     readers=TENANT_READERS,
-    rows=_request_rows,
+    window=resolve_log_window,
+    dates=("startDate", "endDate"),
+    reads_more=_page,
     path="/v1/customer/logs",
 )

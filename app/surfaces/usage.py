@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from operator import eq
 from typing import Any, Final
 
@@ -91,7 +90,14 @@ ANALYTICS: Final = Section(
             most=MAX_ROWS,
             is_settled=True,
         ),
-        Part("by_model_rest", MODEL_USAGE_REST, "The usage of those that `byModel` leaves out.", is_list=False, is_settled=True),
+        Part(
+            "by_model_rest",
+            MODEL_USAGE_REST,
+            "The usage of those that `byModel` leaves out.",
+            is_list=False,
+            is_settled=True,
+            asks=("by_model", "totals"),
+        ),
         Part(
             "top_users",
             USER_USAGE,
@@ -105,23 +111,25 @@ ANALYTICS: Final = Section(
             "The usage of users that `topUsers` leaves out, and of requests that named no user.",
             is_list=False,
             is_settled=True,
+            asks=("top_users", "totals"),
         ),
     ),
 )
 
 
-def _rows(arguments: Mapping[str, Any], now: datetime) -> int:
-    """Return the rows that may be read: the window's sums, and those of the users."""
+def _users(arguments: Mapping[str, Any]) -> int:
     users: int = arguments["topUsersLimit"]
-    window = resolve_usage_window(arguments.get("dateFrom"), arguments.get("dateTo"), now)
-    return summed_rows(window) + max(0, min(users, MAX_TOP_USERS))
+    return max(0, min(users, MAX_TOP_USERS))
 
 
 USAGE_ANALYTICS: Final = Surface(
     root="usage_analytics",
     description="Usage over time, by model, and the users with the highest cost. A key of role admin.",
     readers=ADMINS,
-    rows=_rows,
+    window=resolve_usage_window,
+    dates=("dateFrom", "dateTo"),
+    reads=summed_rows,
+    reads_more=_users,
     answers=ANALYTICS,
     caching=Caching.PER_SCOPE,
     path="/api/usage/analytics",

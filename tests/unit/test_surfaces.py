@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -10,14 +11,17 @@ import strawberry
 from graphql import parse
 from strawberry.schema.config import StrawberryConfig
 
-from app.cube.metrics import REQUESTS, TOKENS
+from app.cube.metrics import CACHED, REQUESTS, TOKENS
 from app.domain.fields import Unit
+from app.execution.rows import RowList, as_list
 from app.resolvers.caching import PUBLIC_ROOTS, cacheable_roots
 from app.resolvers.scalars import SCALARS
-from app.resolvers.surface_types import object_type, root
+from app.resolvers.surface_types import object_type, root, rows_of
+from app.rest.bodies import Table, model_of, read_root
 from app.surfaces.declare import Caching, Column, Part, Section, Surface, computed, labelled, measured, settled
 from app.surfaces.documented import SURFACES
 from app.surfaces.gateway import GATEWAY_STATS
+from app.surfaces.tenant import GROUP, TENANT_USAGE
 
 ROW = Section(
     "Row",
@@ -92,3 +96,24 @@ def test_a_surface_is_declared_to_the_end(surface: Surface) -> None:
             assert declared.description.endswith("."), declared.name
             if isinstance(declared, Column):
                 assert declared.value is not None or len(declared.metrics) < 2, declared.name
+
+
+async def test_a_metric_more_is_a_column_more() -> None:
+    section = Section("Group", GROUP.description, (*GROUP.fields, measured("cached_tokens", CACHED)))
+    made = object_type(section)
+    found = [("m", "p", "k", 1, *range(len(section.metrics)))]
+
+    async def resolve() -> Any:
+        return as_list(RowList(rows_of(section), section.cells(found, date=[date(2026, 6, 26)], cursor=["c"])))
+
+    resolve.__annotations__["return"] = list[made]  # type: ignore[valid-type]
+    body = {"__annotations__": {"groups": list[made] | None}, "groups": root(replace(TENANT_USAGE, readers=None, answers=section), resolve)}  # type: ignore[valid-type]
+    schema = strawberry.Schema(strawberry.type(type("Query", (), body)), config=StrawberryConfig(scalar_map=SCALARS))
+    document = "{ groups { date cached_tokens: cachedTokens } }"
+    answer = await schema.execute(document)
+    assert answer.data == {"groups": [{"date": "2026-06-26", "cached_tokens": len(section.metrics) - 1}]}
+    selected = read_root(schema._schema, parse(document))
+    assert Table(selected).names == ("date", "cached_tokens")
+    described = model_of(selected).model_json_schema()["properties"]["cached_tokens"]
+    assert (described["type"], described["description"]) == ("integer", CACHED.description)
+    assert cacheable_roots(schema._schema, parse(document)) == frozenset({"groups"})
