@@ -95,13 +95,13 @@ async def test_of_the_quarantine_it_decides_on_its_tenants_records(gateway: Gate
         {"quarantinedRecords": None},
         {"code": "NOT_FOUND", "argument": "tenantId"},
     )
-    both = f'ids: ["{ids["acme-1"]}", "{ids["umbrella-1"]}"]'
-    moved = f'ids: ["{ids["acme-2"]}"], changes: {{tenantId: "umbrella"}}'
+    both = f'recordIds: ["{ids["acme-1"]}", "{ids["umbrella-1"]}"]'
+    moved = f'recordIds: ["{ids["acme-2"]}"], changes: {{tenantId: "umbrella"}}'
     still = f"releaseQuarantinedRecords({moved}) {{ released stillQuarantined {{ reasons {{ field }} }} }}"
     assert await outcome(gateway, headers, still) == ({"released": 0, "stillQuarantined": [{"reasons": [{"field": "tenantId"}]}]}, [])
     released, errors = await outcome(gateway, headers, f"releaseQuarantinedRecords({both}) {{ released notFound }}")
     assert (released, errors) == ({"released": 1, "notFound": [ids["umbrella-1"]]}, [])
-    both = f'ids: ["{ids["acme-2"]}", "{ids["umbrella-2"]}"]'
+    both = f'recordIds: ["{ids["acme-2"]}", "{ids["umbrella-2"]}"]'
     dropped, errors = await outcome(gateway, headers, f"dropQuarantinedRecords({both}) {{ dropped notFound }}")
     assert (dropped, errors) == ({"dropped": 1, "notFound": [ids["umbrella-2"]]}, [])
     left = (await gateway.graphql(listing, await gateway.key("admin")))["data"]["quarantinedRecords"]

@@ -39,7 +39,7 @@ NAMES = {"Date", "DateTime"}
 GIVEN: dict[str, Any] = {
     "input": {"role": "ADMIN"},
     "entries": [{"modelId": "lab/x"}],
-    "ids": ["0" * 32],
+    "recordIds": ["0" * 32],
     "changes": {},
     "records": [{"requestId": "r", "tenantId": "acme"}],
     "tenantId": "acme",
