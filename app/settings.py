@@ -23,7 +23,7 @@ _SERVICE_URL: Final = re.compile(r"(?:tcp|udp|sctp)://")
 
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(:[1-9][0-9]{0,4})?")
 _DEFAULT_PORT = re.compile(r"^http:.*:80$|^https:.*:443$")
-"""What a browser leaves out."""
+"""The default port of a scheme, which browsers omit."""
 
 
 def default_data_dir() -> Path:
@@ -39,43 +39,41 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
     database_url: str | None = Field(None, description="PostgreSQL 15 or newer, postgresql://...; unset: the embedded server.")
-    database_connections: int = Field(10, ge=4, le=1000, description="Connections to the database that a worker opens at most.")
-    data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded server keeps its data.")
-    redis_url: str | None = Field(None, description="Shared store of rate limits, redis://...; needed for more than one worker.")
+    database_connections: int = Field(10, ge=4, le=1000, description="Maximum of database connections of a worker.")
+    data_dir: Path = Field(default_factory=default_data_dir, description="Data folder of the embedded server.")
+    redis_url: str | None = Field(None, description="Shared store of rate limits, redis://...; required for more than one worker.")
     gateway_api_key: str | None = Field(
         None, validation_alias=AliasChoices("GATEWAY_API_KEY", "gateway_api_key"), description="Secret that reads gateway statistics."
     )
-    snapshot_seconds: int = Field(600, ge=1, description="Age at which the network snapshot is computed anew.")
+    snapshot_seconds: int = Field(600, ge=1, description="Seconds between network snapshots.")
     record_retention_days: int | None = Field(
-        None, ge=31, le=36_500, description="Days that single records are kept at least, then dropped by whole months; unset: for ever."
+        None, ge=31, le=36_500, description="Days that single records are retained at least, then dropped by whole months; unset: no limit."
     )
-    ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Bytes of an ingest body, before and after decompression.")
-    ingest_memory: int = Field(128 * 2**20, ge=1024, description="Bytes of all ingest bodies that are taken in at once; more gets 429.")
-    cache_memory: int = Field(64 * 2**20, ge=0, description="Bytes of answers that a worker keeps; 0: none.")
+    ingest_body_limit: int = Field(64 * 2**20, ge=1024, description="Maximum bytes of an ingest body, before and after decompression.")
+    ingest_memory: int = Field(128 * 2**20, ge=1024, description="Maximum bytes of all ingest bodies in progress; more gets 429.")
+    cache_memory: int = Field(64 * 2**20, ge=0, description="Bytes of the answer cache of a worker; 0: no cache.")
     answer_age: float = Field(
-        1.0, ge=0, le=60, allow_inf_nan=False, description="Seconds that a kept answer may be behind other processes' commits; 0: none."
+        1.0, ge=0, le=60, allow_inf_nan=False, description="Seconds that a cached answer may be behind commits of other processes; 0: none."
     )
-    compiled_execution: bool = Field(True, description="Whether GraphQL answers are completed by compiled code; false: for comparison.")
-    key_rate_limit: str = Field("6000/minute", description="Requests of one key, like 6000/minute; off: no limit.")
-    address_rate_limit: str = Field("600/minute", description="Requests of one address that show no key; off: no limit.")
-    failed_auth_rate_limit: str = Field("30/minute", description="Keys that open nothing, of one address; off: no limit.")
-    key_cost_limit: str = Field(
-        "100000/minute", description="Points that the questions of one key cost, or of one address that shows no key; off: no limit."
-    )
+    compiled_execution: bool = Field(True, description="Whether generated code completes GraphQL answers; false: to compare.")
+    key_rate_limit: str = Field("6000/minute", description="Requests of one key, such as 6000/minute; off: no limit.")
+    address_rate_limit: str = Field("600/minute", description="Requests without a key, per address; off: no limit.")
+    failed_auth_rate_limit: str = Field("30/minute", description="Requests with an invalid key, per address; off: no limit.")
+    key_cost_limit: str = Field("100000/minute", description="Points of one key, or of one address without a key; off: no limit.")
     trusted_proxies: str = Field(
-        "", description="Proxies' addresses and networks, for their X-Forwarded-For; *: whoever connects is one; empty: none."
+        "", description="Addresses and networks of proxies that may set X-Forwarded-For; *: every peer; empty: none."
     )
     documents: Path | None = Field(
         None, description="Folder of trusted documents' manifests, or one manifest; unset: the folder documents/ in the data folder."
     )
-    trusted_documents_only: bool = Field(False, description="Whether GraphQL runs nothing but trusted documents; REST is as ever.")
+    trusted_documents_only: bool = Field(False, description="Whether GraphQL runs only trusted documents; REST is not affected.")
     automatic_persisted_queries: bool = Field(True, description="Whether clients may register a query by its hash, in a worker's memory.")
-    graphiql: bool = Field(True, description="Whether a browser that opens /graphql gets GraphiQL.")
-    cors_origins: str = Field("", description="Origins whose pages may call GraphQL and keyed URLs, or *; empty: none.")
-    metrics_token: str | None = Field(None, min_length=16, description="Bearer token that /metrics asks for; unset: none.")
-    connections: int = Field(1000, ge=16, le=100_000, description="HTTP connections that a worker keeps open at once.")
-    address_connections: int = Field(200, ge=1, le=100_000, description="Those of one address; it does not hold for trusted proxies.")
-    workers: int = Field(1, ge=1, le=64, description="Processes that serve.")
+    graphiql: bool = Field(True, description="Whether /graphql serves GraphiQL to browsers.")
+    cors_origins: str = Field("", description="Origins that may call GraphQL and keyed URLs from a browser, or *; empty: none.")
+    metrics_token: str | None = Field(None, min_length=16, description="Bearer token of /metrics; unset: none.")
+    connections: int = Field(1000, ge=16, le=100_000, description="Maximum of open HTTP connections of a worker.")
+    address_connections: int = Field(200, ge=1, le=100_000, description="Maximum of one address; trusted proxies are exempt.")
+    workers: int = Field(1, ge=1, le=64, description="Server processes.")
 
     @field_validator("key_rate_limit", "address_rate_limit", "failed_auth_rate_limit", "key_cost_limit")
     @classmethod
@@ -109,17 +107,17 @@ class Settings(BaseSettings):
 
     @property
     def cors_origin_list(self) -> tuple[str, ...]:
-        """The origins whose pages may call GraphQL and keyed URLs; `*` alone: all."""
+        """The origins that may call GraphQL and keyed URLs; `*` alone: all."""
         return tuple(origin.strip() for origin in self.cors_origins.split(",")) if self.cors_origins else ()
 
     @property
     def snapshot_every(self) -> timedelta:
-        """The age at which the snapshot is computed anew."""
+        """The time between network snapshots."""
         return timedelta(seconds=self.snapshot_seconds)
 
     @property
     def record_retention(self) -> timedelta | None:
-        """The age up to which records are kept at least; None: for ever."""
+        """The minimum retention of records; None: no limit."""
         return None if self.record_retention_days is None else timedelta(days=self.record_retention_days)
 
 

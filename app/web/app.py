@@ -56,35 +56,35 @@ from app.write.queue import IngestQueue
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What tests replace."""
+    """Parts that tests replace."""
 
     clock: Clock = system_clock
     jobs: bool = True
     seconds: Callable[[], float] = time.monotonic
     answer_age: float = 0.0
-    """Instead of the setting: tests write past the gateway and read at once."""
+    """Overrides the setting: tests write directly and read at once."""
     owns_process: bool = False
-    """The application is all that the process is for, so that memory is managed for it."""
+    """Whether the process only serves this application, so that garbage collection is tuned for it."""
     pace: Pace = field(default_factory=Pace)
-    """How slowly bodies may come."""
+    """Time limits of bodies."""
     assets: Path = BUILT
     """The folder of the built pages."""
 
 
 _COLLECT_EVERY: Final = (50_000, 20, 100)
-"""Objects that are made before the youngest are looked through, and how often that is done before older ones are: an answer of thousands
-of rows is not looked through while it is made, and cycles, which requests do not make, wait longer."""
+"""Thresholds of the garbage collector: an answer of thousands of rows is not scanned while it is made; cycles,
+which requests do not create, are collected later."""
 
 
 def spare_garbage_collection() -> None:
-    """Leave what was made so far, which lives as long as the process, out of every collection, and collect less often."""
+    """Exclude the objects of the start-up from garbage collection, and collect less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_COLLECT_EVERY)
 
 
 def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
-    """Return the application. `settings.database_url` must be set: whoever starts the process has started the server, if need be."""
+    """Return the application. `settings.database_url` must be set: the command has started the embedded server, if needed."""
     wiring = wiring or Wiring(answer_age=settings.answer_age, owns_process=True)
     if settings.database_url is None:
         raise ValueError("create_app needs a database URL")
@@ -126,7 +126,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         version=__version__,
         description="GraphQL analytics gateway for LLM routers. The REST URLs are stored GraphQL documents.",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's own pages load what they need from elsewhere
+        docs_url=None,  # FastAPI's own pages load files from a CDN
         redoc_url=None,
     )
     reader = BodyReader(wiring.pace)
@@ -153,7 +153,7 @@ def create_app(settings: Settings, wiring: Wiring | None = None) -> FastAPI:
         app.proxies = TrustedProxies(settings.trusted_proxies)
     install_refusals(app)
     limit = services.limits.per_address
-    if limit is None or settings.redis_url is None:  # what Redis counts has to be waited for
+    if limit is None or settings.redis_url is None:  # counting in Redis needs a wait
         app.front = NetworkFront(answers, None if limit is None else counts.local.admitter(limit), metrics, cross_origin)
 
     add_graphql(app, graphql_routes)

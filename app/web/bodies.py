@@ -1,4 +1,4 @@
-"""How every body comes in: how long it may be, how much of all may be in the process, how slowly one may come, where it is decoded."""
+"""Reading of request bodies: limits of size, total memory and time, decompression, and threads for decoding."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from app.ingest.weight import LIGHT_BYTES, Weigh
 T = TypeVar("T")
 
 LEAST: Final = 4 * 1024
-"""Bytes that any request counts for, however short its body."""
+"""Minimum bytes that a request counts."""
 
 _LARGE_WEIGHT: Final = 32 * 2**20
 _SLICE: Final = 16 * 1024
-"""Bytes that are decompressed at once; others have their turn in between."""
+"""Bytes that are decompressed in one turn of the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slowly a body may come: so many seconds for its first byte, one more for `rate` bytes each, and never more than `total`."""
+    """Time limits of a body: seconds until its first byte, one more for each `rate` bytes, and `total` at most."""
 
     grace: float = 20.0
     rate: int = 16 * 1024
     total: float = 600.0
 
     def seconds(self, arrived: int) -> float:
-        """Return the seconds in which the next byte has to come, counted from the first look, when `arrived` bytes came."""
+        """Return the time limit of the next byte after `arrived` bytes, in seconds from the start."""
         return min(self.grace + arrived / self.rate, self.total)
 
 
 class Held:
-    """What one request holds of a budget, until the block ends, or it is released."""
+    """The share of a budget that one request uses, until the block ends or `release`."""
 
     def __init__(self, budget: BodyBudget, sender: Hashable) -> None:
         self._budget = budget
@@ -47,13 +47,13 @@ class Held:
         self.size = 0
 
     def grow_to(self, size: int) -> None:
-        """Hold `size` bytes from here on, if that is more than so far. OverloadedError: there is no room."""
+        """Grow the share to `size` bytes, if that is more. OverloadedError: the budget is used up."""
         if size > self.size:
             self._budget.take(size - self.size, self)
             self.size = size
 
     def release(self) -> None:
-        """Give it back."""
+        """Return the share to the budget."""
         self._budget.give_back(self)
 
     def __enter__(self) -> Held:
@@ -64,9 +64,9 @@ class Held:
 
 
 class BodyBudget:
-    """Bytes of bodies, as decompressed, and of what they were decoded to, from their arrival to the end of their answer.
+    """Bytes of decompressed bodies and decoded records, from their arrival to the end of their answer.
 
-    The requests of one sender together may hold as much as there is still room for, as in the ingest queue; a single one, all of it.
+    The requests of one sender may use as much as is still free, as in the ingest queue; a single request may use everything.
     """
 
     def __init__(self, limit: int) -> None:
@@ -75,23 +75,23 @@ class BodyBudget:
         self.taken = 0
 
     def take(self, size: int, held: Held) -> None:
-        """Take some for what a request holds. OverloadedError: there is not so much left, and other requests hold it."""
+        """Grow the share of a request. OverloadedError: other requests use the budget."""
         room = self._limit - self.taken
         others = self._senders[held.sender] - held.size if held.sender is not None else 0
         if others and self._senders[held.sender] + size > room:
-            raise OverloadedError("Too many requests of this key are being taken in; try again")
+            raise OverloadedError("Too many requests of this key are in progress; try again")
         if size > room and self.taken > held.size:
-            raise OverloadedError("Too many requests are being taken in; try again")
+            raise OverloadedError("Too many requests are in progress; try again")
         self._count(size, held.sender)
 
     def hold(self, sender: Hashable = None) -> Held:
-        """Lend a share that is given back at the end. `sender`: by whose key the request came, if any. OverloadedError."""
+        """Return a share to be released at the end. `sender`: the key of the request, if any. OverloadedError."""
         held = Held(self, sender)
         held.grow_to(LEAST)
         return held
 
     def give_back(self, held: Held) -> None:
-        """Take back what a request held."""
+        """Release the share of a request."""
         self._count(-held.size, held.sender)
         held.size = 0
 
@@ -105,13 +105,13 @@ class BodyBudget:
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Where bodies are decoded: short ones at once, others in a thread; two at a time, of heavy ones one."""
+    """Decodes bodies: short ones directly, others in two threads, of which one decodes heavy bodies."""
 
     light: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     heavy: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run(self, body: bytes, weigh: Weigh, work: Callable[[bytes], T]) -> T:
-        """Return what `work` makes of a body. Errors as `work`'s."""
+        """Return the result of `work` on a body. Raises the errors of `work`."""
         if len(body) <= LIGHT_BYTES:
             return work(body)
         weight = await asyncio.to_thread(weigh, body)
@@ -129,7 +129,7 @@ class BodyReader:
     async def read(self, request: Request, limit: int, held: Held) -> bytes:
         """Return the decompressed body.
 
-        BodyTooLargeError: it is longer than `limit`, as sent or decompressed; SlowSenderError: it does not come, or the process stops;
+        BodyTooLargeError: it exceeds `limit`, as sent or decompressed; SlowSenderError: it does not arrive in time, or the process stops;
         OverloadedError; BadInputError and UnsupportedEncodingError: its compression.
         """
         encoding = read_header(request.scope, b"content-encoding")
@@ -163,7 +163,7 @@ class BodyReader:
                             await asyncio.sleep(0)
         except TimeoutError:
             raise SlowSenderError from None
-        except asyncio.CancelledError:  # the process stops: its requests were given time to end
+        except asyncio.CancelledError:  # the process stops, and its requests had time to end
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()

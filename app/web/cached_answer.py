@@ -1,4 +1,4 @@
-"""An answer as it goes over the wire, to be sent many times: whole, compressed, or as 304."""
+"""A cached HTTP answer: sent uncompressed, compressed, or as 304."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VALIDATED: Final = frozenset({b"cache-control", b"etag", b"vary"})
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """An answer as it goes over the wire. `etag` empty: it is not to be cached. `asked_by`: the request that it was made for."""
+    """A cached HTTP answer. `etag` empty: it must not be cached by clients. `asked_by`: id of the request that it was made for."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -33,11 +33,11 @@ class CachedAnswer:
         return [header for header in self.headers if header[0] in _VALIDATED]
 
     def is_compressible(self) -> bool:
-        """Tell whether callers may be sent a compressed form."""
+        """Tell whether it may be compressed."""
         return len(self.body.plain) >= LEAST_BYTES and is_compressible(self.status, self.headers)
 
     async def send(self, send: Send, if_none_match: str | None, coding: str | None = None) -> None:
-        """Send it, in a content coding if it may be, or 304 if the caller has it."""
+        """Send it, compressed if allowed, or 304 if the client has it."""
         if self.etag and etag_matches(if_none_match, self.etag):
             await send({"type": "http.response.start", "status": 304, "headers": self.unchanged_headers()})
             await send({"type": "http.response.body", "body": b""})
@@ -51,6 +51,6 @@ class CachedAnswer:
 
 
 def read_if_none_match(headers: list[tuple[bytes, bytes]]) -> str | None:
-    """Return the header `If-None-Match`, all of its lines; None: there is none."""
+    """Return the `If-None-Match` header, its lines joined; None: there is none."""
     lines = [value for name, value in headers if name == b"if-none-match"]
     return b",".join(lines).decode("latin-1") if lines else None

@@ -1,4 +1,4 @@
-"""Which pages of other origins may read answers. No answer depends on a cookie, so none is ever allowed: a page must know a key itself."""
+"""CORS: the origins that may read answers. Credentials are never allowed: no answer depends on a cookie, and a page needs an API key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.http.answer_headers import Header
 from app.ingest.sources.genai import TENANT_HEADER
 
 PUBLIC_PATHS: Final = frozenset({"/api/v1/analytics/network", "/schema.graphql"})
-"""URLs whose answers are the same for everybody, and which a page of any origin may read."""
+"""Public URLs, which pages of all origins may read."""
 
 REQUEST_HEADERS: Final = (
     *("Accept", "Authorization", "Content-Encoding", "Content-Type", "If-None-Match", "X-API-Key", "X-Request-ID"),
@@ -21,14 +21,14 @@ REQUEST_HEADERS: Final = (
     *("Apollo-Require-Preflight", "Apollographql-Client-Name", "Apollographql-Client-Version", "X-Apollo-Operation-Name"),
     *(TENANT_HEADER, "X-Test-Connection", "X-Token-Convention", "X-Tokengraph-Tenant-From"),
 )
-"""Headers that a page may send."""
+"""Request headers that a page may send."""
 
 ANSWER_HEADERS: Final = (
     *("Allow", "Content-Disposition", "ETag", "Retry-After", "WWW-Authenticate", "X-Request-ID"),
     *("RateLimit", "RateLimit-Policy", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"),
 )
-"""Headers that a page may read, beside those that any page may."""
+"""Response headers that a page may read, in addition to the safelisted ones."""
 
 _ANY: Final = "*"
 _KEYED: Final = ("/api/", "/v1/", "/graphql")
@@ -39,12 +39,12 @@ _EXPOSE: Final = (b"access-control-expose-headers", ", ".join(ANSWER_HEADERS).en
 
 
 def is_keyed(path: str) -> bool:
-    """Tell whether requests to a path ask for work, for whoever has a key or for an address."""
+    """Tell whether requests to a path count for a key or an address."""
     return path.startswith(_KEYED)
 
 
 class CrossOrigin:
-    """What pages of other origins may do. `origins`: those that may call `/graphql` and all keyed URLs; `*`: any page that has a key."""
+    """The CORS policy. `origins`: those that may call `/graphql` and all keyed URLs; `*`: all origins."""
 
     def __init__(self, origins: tuple[str, ...] = ()) -> None:
         self._public = _policy((_ANY,), ("GET", "HEAD"))
@@ -54,7 +54,7 @@ class CrossOrigin:
         return self._public if path in PUBLIC_PATHS else self._keyed if is_keyed(path) else None
 
     def preflight(self, scope: Scope) -> Response | None:
-        """Return the answer to a browser that asks whether a page may send a request; None: it does not ask, or no page may."""
+        """Return the response to a preflight request; None: it is none, or the URL allows no origin."""
         if scope["method"] != "OPTIONS":
             return None
         headers = Headers(scope=scope)
@@ -64,9 +64,9 @@ class CrossOrigin:
         return policy.preflight_response(headers)
 
     def headers_for(self, path: str, origin: bytes) -> tuple[tuple[Header, ...], bool]:
-        """Return the headers that let a page read an answer, and whether they depend on its origin. `origin` empty: none was sent.
+        """Return the CORS headers of an answer, and whether they depend on the origin. `origin` empty: none was sent.
 
-        What is public has them whoever asks, so that a shared cache has one answer for all.
+        Public answers always have them, so that a shared cache has one answer for all.
         """
         policy = self._policy_of(path)
         if policy is None:

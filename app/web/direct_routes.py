@@ -1,4 +1,4 @@
-"""What is asked too often for FastAPI's machinery: routes that are found by one look-up.
+"""Routes found by one look-up, for frequent requests: without FastAPI's routing and parameter handling.
 
 The routes are declared in a router as well, which describes them in OpenAPI and answers other methods; both lead to the same function.
 """
@@ -21,7 +21,7 @@ from app.domain.errors import TokengraphError
 log = logging.getLogger(__name__)
 
 Respond = Callable[[Request], Awaitable[Response]]
-"""Answers a request, its errors included: what it raises is answered as an internal error."""
+"""Answers a request and its errors; an exception becomes an internal error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class DirectRoute:
 
 
 def read_query(query: bytes) -> dict[str, str]:
-    """Return a URL's parameters as Starlette reads them: of one that is given twice, the last."""
+    """Return a URL's parameters as Starlette does: the last of repeated ones."""
     return dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)) if query else {}
 
 
 def direct_routes_of(routes: Iterable[object]) -> tuple[DirectRoute, ...]:
-    """Return the direct routes of declared GET routes, whose functions take the request and parameters of the query that are text.
+    """Return the direct routes of declared GET routes; their functions take the request and text parameters of the query.
 
-    TypeError: a function takes more. It answers its errors itself.
+    TypeError: a function has other parameters. The functions answer their errors themselves.
     """
     return tuple(_direct_route_of(route) for route in routes if isinstance(route, APIRoute))
 
@@ -70,22 +70,22 @@ class DirectRoutesMiddleware:
     """Calls the function of a direct route; passes everything else on."""
 
     def __init__(self, app: ASGIApp, routes: tuple[DirectRoute, ...], refuse: Callable[[Scope, TokengraphError], Response]) -> None:
-        """`refuse`: returns how an error is told."""
+        """`refuse`: returns the response to an error."""
         self._app = app
         self._refuse = refuse
         self._routes: Mapping[tuple[str, str], DirectRoute] = {(route.method, route.path): route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Answer the request, or pass it on."""
         route = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if route is None:
             await self._app(scope, receive, send)
             return
-        scope["route"] = route  # by whose path the request is counted
+        scope["route"] = route  # the metrics count by its path
         try:
             response = await route.respond(Request(scope, receive))
         except ClientDisconnect:
-            raise  # nobody is there to be answered
+            raise  # the client is gone
         except Exception:
             log.exception("request %s failed", scope.get("state", {}).get("request_id", ""))
             response = self._refuse(scope, TokengraphError())

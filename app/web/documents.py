@@ -1,4 +1,4 @@
-"""Which documents a request may run: the trusted ones, in files that are read again when they change, and those that clients registered.
+"""The documents that a request may run: trusted ones, from manifests that are reloaded when they change, and registered ones.
 
 How a request is read and answered is in `graphql.py`; what a manifest may hold, in `app.execution.documents`.
 """
@@ -39,7 +39,7 @@ _Stamp = tuple[int, int, int]
 class PersistedQueryNotFoundError(TokengraphError):
     """PersistedQueryNotFound"""
 
-    # Word for word what Apollo's clients know, who then send the text.
+    # Apollo's clients match this text, and then send the document.
     code: ClassVar[str] = "PERSISTED_QUERY_NOT_FOUND"
     status: ClassVar[int] = 404
 
@@ -47,13 +47,13 @@ class PersistedQueryNotFoundError(TokengraphError):
 class PersistedQueryNotSupportedError(TokengraphError):
     """PersistedQueryNotSupported"""
 
-    # As above: they then stop asking by hash.
+    # As above: they then stop sending hashes.
     code: ClassVar[str] = "PERSISTED_QUERY_NOT_SUPPORTED"
     status: ClassVar[int] = 400
 
 
 class PersistedQueryOnlyError(TokengraphError):
-    """Only trusted documents may run here: send the documentId of one"""
+    """Only trusted documents may run: send the documentId of one"""
 
     code: ClassVar[str] = "PERSISTED_QUERY_ONLY"
     status: ClassVar[int] = 403
@@ -87,12 +87,12 @@ class ManifestFile:
 
 
 def read_changed(path: Path, known: Mapping[Path, ManifestFile]) -> dict[Path, ManifestFile]:
-    """Return all manifests under a path, those that changed since `known` read anew. Never raises; what is wrong is logged, once."""
+    """Return all manifests under a path, reloading those that changed since `known`. Never raises; errors are logged once."""
     found: dict[Path, ManifestFile] = {}
     try:
         files = manifest_files(path)
     except OSError as error:
-        log.error("trusted documents: %s cannot be read (%s); what was known stays", path, error.strerror)
+        log.error("trusted documents: %s cannot be read (%s); the last version is used", path, error.strerror)
         return dict(known)
     for file in files:
         before = known.get(file)
@@ -108,13 +108,13 @@ def read_changed(path: Path, known: Mapping[Path, ManifestFile]) -> dict[Path, M
             found[file] = ManifestFile(stamp, read_manifest(file))
         except ManifestError as error:
             kept = () if before is None else before.documents
-            log.error("trusted documents: %s %s; %s documents of its last good version stay", file, error, len(kept))
+            log.error("trusted documents: %s %s; %s documents of its last valid version are used", file, error, len(kept))
             found[file] = ManifestFile(stamp, kept)
     return found
 
 
 class TrustedDocuments:
-    """The trusted documents of one process. Their files are looked at when somebody asks, at most once in CHECK_SECONDS.
+    """The trusted documents of one process. Their files are checked by requests, at most once in CHECK_SECONDS.
 
     `path` None: there are none, and never will be.
     """
@@ -142,7 +142,7 @@ class TrustedDocuments:
         """Log that a document does not fit the schema, once."""
         if document not in self._known_wrong:
             self._known_wrong.add(document)
-            log.warning("trusted document %s does not fit this schema and will be refused: %s", document.id, reason)
+            log.warning("trusted document %s is invalid in this schema and will be refused: %s", document.id, reason)
 
     async def find_id(self, document_id: str) -> Document | None:
         """Return a document by its id, or by `sha256:` and the SHA-256 of its text."""
@@ -158,7 +158,7 @@ class TrustedDocuments:
         return self._by_id.get(digest) or self._by_digest.get(digest)
 
     async def find_text(self, text: str) -> Document | None:
-        """Return the document whose text this is, letter by letter."""
+        """Return the document with exactly this text."""
         await self._refresh()
         return self._by_digest.get(digest_of(text))
 
@@ -186,7 +186,7 @@ class TrustedDocuments:
         for path, file in files.items():
             for document in file.documents:
                 if by_id.setdefault(document.id, document) != document:
-                    log.error("trusted documents: %s: %s; it is left out", path, conflict_of(document))
+                    log.error("trusted documents: %s: %s; it is skipped", path, conflict_of(document))
         self._files = files
         self._by_id = by_id
         self._by_digest = {document.digest: document for document in by_id.values()}
@@ -284,6 +284,6 @@ def build_document_policy(settings: Settings) -> DocumentPolicy:
     trusted = TrustedDocuments(path)
     trusted.load()
     if settings.trusted_documents_only and not len(trusted):
-        log.warning("only trusted documents may run, and there are none in %s", path)
+        log.warning("only trusted documents may run, but there are none in %s", path)
     automatic = AutomaticDocuments(MAX_AUTOMATIC, MAX_AUTOMATIC_BYTES) if settings.automatic_persisted_queries else None
     return DocumentPolicy(trusted, automatic, only_trusted=settings.trusted_documents_only)

@@ -1,4 +1,4 @@
-"""How long a body of `/graphql` may be and whose memory it takes: that of callers without a key, of readers, or of writers."""
+"""Size limits and memory budgets of `/graphql` bodies: for callers without a key, readers and writers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ANONYMOUS_BYTES: Final = 64 * 1024
 """Without a valid key."""
 
 READER_BYTES: Final = 256 * 1024
-"""With a key that may not write: room for the longest document and variables that are allowed, and what JSON adds to them."""
+"""With a read-only key: the longest document and variables that are allowed, with JSON's overhead."""
 
 WRITER_BYTES: Final = 8 * 2**20
-"""With a key that may write: room for a mutation of 1,000 usage records."""
+"""With a writing key: a mutation of 1,000 usage records."""
 
 ANONYMOUS_MEMORY: Final = 8 * 2**20
 READERS_MEMORY: Final = 32 * 2**20
@@ -32,14 +32,14 @@ class GraphQLBodies:
     anonymous: BodyBudget = field(default_factory=lambda: BodyBudget(ANONYMOUS_MEMORY))
 
     async def hold(self, context: RequestContext) -> tuple[int, Held]:
-        """Return how many bytes the body may have, and what is held for it, to be released with its answer. OverloadedError."""
+        """Return the size limit of the body and its share of a budget, to be released with the answer. OverloadedError."""
         limit, budget = await self._allowance(context)
         return limit, budget.hold(context.subject)
 
     async def _allowance(self, context: RequestContext) -> tuple[int, BodyBudget]:
         try:
             principal = await context.principal()
-        except TokengraphError:  # which the fields that need a key raise again
+        except TokengraphError:  # fields that need a key raise it again
             return ANONYMOUS_BYTES, self.anonymous
         if principal.may_ingest:
             return WRITER_BYTES, self.writers

@@ -1,4 +1,4 @@
-"""HEAD: what GET answers, without the body, wherever there is GET."""
+"""HEAD for every URL with GET: the same answer without the body."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Send
 
 
 class HeadersSentError(Exception):
-    """The headers are sent, and the rest of a body that is made piece by piece is not asked for."""
+    """The headers are sent; the rest of a streamed body is not needed."""
 
 
 def without_body(send: Send) -> tuple[Receive, Send]:

@@ -1,4 +1,4 @@
-"""Whether the process is alive, whether it can serve, and what it has counted."""
+"""Liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _TRUSTED = 60.0
 
 
 class QuarantineCounts:
-    """How many records wait, by source: asked for by one question at a time, and of a database that hangs never waited for."""
+    """Counts of waiting quarantined records by source: one query at a time, and without waiting for a database that hangs."""
 
     def __init__(self, database: Database, *, fresh_for: float = 5.0) -> None:
-        """`fresh_for`: seconds in which nothing is asked again."""
+        """`fresh_for`: seconds until the next query."""
         self._database = database
         self._fresh_for = fresh_for
         self._counts: dict[str, int] = {}
@@ -38,11 +38,11 @@ class QuarantineCounts:
         self._question: asyncio.Task[None] | None = None
 
     async def read(self) -> Mapping[str, int] | None:
-        """Return the counts, 0 for a declared source that no record waits of; None if they are not known, within half a second."""
+        """Return the counts, 0 for a declared source without waiting records; None if they are unknown, within half a second."""
         if self._question is None and not self._is_younger_than(self._fresh_for):
             self._question = asyncio.create_task(self._ask())
         if self._question is not None:
-            # Not cancelled if it takes longer: to cancel a query, psycopg waits for the server.
+            # Not cancelled if it takes longer: psycopg waits for the server to cancel a query.
             await asyncio.wait({self._question}, timeout=_PATIENCE)
         return dict.fromkeys(CONVENTIONS, 0) | self._counts if self._is_younger_than(_TRUSTED) else None
 
@@ -61,17 +61,17 @@ class QuarantineCounts:
 
 
 class Readiness:
-    """Whether the database is reached and migrated: one question at a time, whoever asks meanwhile shares it."""
+    """Whether the database is reachable and migrated: one query at a time, shared by concurrent requests."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._question: asyncio.Task[str | None] | None = None
 
     async def reason_against(self) -> str | None:
-        """Return why the gateway cannot serve; None: it can."""
+        """Return the reason why the gateway cannot serve; None: it can."""
         if self._question is None or self._question.done():
             self._question = asyncio.create_task(self._ask())
-        # Shielded: one of those who share it going away must not take it from the others.
+        # Shielded: the cancellation of one waiter must not affect the others.
         return await asyncio.shield(self._question)
 
     async def _ask(self) -> str | None:
@@ -96,7 +96,7 @@ def _shows(authorization: str, token: str) -> bool:
 
 
 def build_health_router(database: Database, metrics: Metrics, metrics_token: str | None = None) -> APIRouter:
-    """Return the routes that operators' machines call. `metrics_token`: what `/metrics` asks for as a bearer token; None: nothing."""
+    """Return the routes for monitoring. `metrics_token`: bearer token of `/metrics`; None: none."""
     router = APIRouter(tags=["Operation"])
     quarantined = QuarantineCounts(database)
     readiness = Readiness(database)

@@ -1,4 +1,4 @@
-"""Bounds on a connection, over uvicorn's HTTP protocol: bytes and time of a request's head, connections, time to read an answer.
+"""Connection limits over uvicorn's HTTP protocol: bytes and time of request heads, number of connections, time to read an answer.
 
 It knows nothing of what is asked. Bodies have their own bounds (`bodies`), because these depend on who sends them.
 """
@@ -27,12 +27,12 @@ from app.http.proxies import TrustedProxies
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionBounds:
-    """What a worker allows. Sizes in bytes, times in seconds. It is sent to workers, so it can be pickled."""
+    """Limits of a worker. Sizes in bytes, times in seconds. Can be pickled, because it is sent to workers."""
 
     connections: int = 1000
-    """Open at once. One more takes the place of the one that waits longest for a request; if none waits, it gets 503."""
+    """Open connections. One more replaces the one that is idle longest; if none is idle, it gets 503."""
     per_address: int = 200
-    """Open at once from one address (IPv6: one /64), likewise."""
+    """Open connections from one address (IPv6: one /64), with the same rule."""
     proxies: str = ""
     """Addresses and networks, or *, that many callers share: `per_address` does not hold for them."""
     url: int = 16 * 1024
@@ -326,7 +326,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: TokengraphError) -> None:
         """Answer in the place of a request that is not taken, and read nothing more."""
-        if self._in_body and self._is_answering:  # its body will not come, and whoever waits for it is told so
+        if self._in_body and self._is_answering:  # its body will not arrive; the waiting reader gets an error
             if self.cycle.response_started or self.pipeline:
                 self.transport.abort()
                 return

@@ -98,7 +98,7 @@ def build_litellm_router(ingest: IngestEndpoint) -> APIRouter:
             try:
                 receipt = await ingest.take(request, Parser(parse))
             except OverloadedError as error:
-                # LiteLLM sends again after a 5xx only: what it is told by a 429 to send later, it drops.
+                # LiteLLM retries only after a 5xx; after a 429 it drops the payload.
                 raise UnavailableError(error.message) from None
             return json_response(receipt.as_json())
 

@@ -84,7 +84,7 @@ class Metrics:
         for status, hits in self._hits.items():
             if hits:
                 self._requests.labels("GET", NETWORK.path, str(status)).inc(hits)
-        seconds: Any = self._seconds.labels(NETWORK.path)  # whose public way in takes one sample at a time
+        seconds: Any = self._seconds.labels(NETWORK.path)  # the fast path observes one sample at a time
         seconds._buckets[0].inc(sum(self._hits.values()))
         seconds._sum.inc(self._hit_seconds)
         self._hits = {200: 0, 304: 0}
@@ -106,7 +106,7 @@ class Metrics:
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             counted = CollectorRegistry()
             MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-        # Beside the registry: workers share the one database, so that there is nothing to merge.
+        # Not in the registry: workers share one database, so there is nothing to merge.
         asked = CollectorRegistry()
         if quarantined is not None:
             asked.register(_Quarantined(quarantined))
@@ -114,13 +114,13 @@ class Metrics:
 
 
 class _Quarantined(Collector):
-    """What the database says of the quarantine."""
+    """Counts of the quarantine, from the database."""
 
     def __init__(self, waiting: Mapping[str, int]) -> None:
         self._waiting = waiting
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Give the one family."""
+        """Yield the metric family."""
         family = GaugeMetricFamily(
             "tokengraph_quarantined_records", "Quarantined records that wait to be released or dropped.", labels=["source"]
         )

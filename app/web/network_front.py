@@ -1,4 +1,4 @@
-"""The public answer of the network, sent from memory before any middleware."""
+"""Fast path of the public network answer: sent from memory before any middleware."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from app.web.metrics import Metrics
 
 
 class NetworkFront:
-    """Answers those who ask for the network without a key, if the answer is in memory and known to be right: without waiting for anything.
+    """Answers requests for the network without a key, if a valid answer is cached, without awaiting anything.
 
-    Such a request is counted for its address, measured and given an id here; every other one is left to those who do so otherwise.
+    Such a request is counted for its address, measured and given an id here; other requests take the regular path.
     """
 
     __slots__ = ("_admit", "_answer", "_answers", "_forms", "_ids", "_shared", "_unchanged", "_version", "_versions", "clock", "metrics")
@@ -48,7 +48,7 @@ class NetworkFront:
         self._forms: dict[str | None, tuple[tuple[Header, ...], Message]] = {}
 
     def open(self, scope: Scope, now: float) -> tuple[Message, Message] | None:
-        """Return the messages of the answer; None: it is not for here."""
+        """Return the messages of the answer; None: the regular path answers."""
         if_none_match: bytes | None = None
         accept_encoding: bytes | None = None
         for name, value in scope["headers"]:
@@ -67,7 +67,7 @@ class NetworkFront:
         if self._admit is not None:
             client = scope["client"]
             if not self._admit(address_subject(client[0] if client else ""), now):
-                return None  # refused by whoever says so in words; what is refused was not counted
+                return None  # the regular path refuses it with a message; it was not counted here
         request_id = (b"x-request-id", b"%016x" % next(self._ids))
         if if_none_match is not None and etag_matches(if_none_match.decode("latin-1"), self._answer.etag if self._answer else ""):
             return {"type": "http.response.start", "status": 304, "headers": (*self._unchanged, request_id)}, _NO_BODY
@@ -76,7 +76,7 @@ class NetworkFront:
         return {"type": "http.response.start", "status": 200, "headers": (*headers, request_id)}, body
 
     def _find(self, now: float) -> bool:
-        """Take the answer of the present state out of memory, once for all who come until there is another."""
+        """Get the cached answer of the current state, once until the next state."""
         answer: CachedAnswer | None = self._answers.memory.find((NETWORK.path,), self._versions, now)
         if answer is None:
             return False
@@ -87,7 +87,7 @@ class NetworkFront:
         return True
 
     def _make_form(self, coding: str | None) -> tuple[tuple[Header, ...], Message]:
-        """Return the headers and the body of the answer in a coding, which is made once: it is short, at most 15 models and 68 points."""
+        """Return headers and body of the answer in a coding. Compressed once: it is short, at most 15 models and 68 points."""
         if self._answer is None:
             raise RuntimeError("there is no answer yet")
         headers, body = self._answer.headers, self._answer.body.plain
@@ -104,14 +104,14 @@ _NO_BODY: Final[Message] = {"type": "http.response.body", "body": b""}
 
 
 class GatewayApp(FastAPI):
-    """The application, with what comes before FastAPI's own: trusted proxies, the front, and the gate and what stands behind it."""
+    """The application with its layers before FastAPI: trusted proxies, fast path, gate."""
 
     proxies: TrustedProxies | None = None
     front: NetworkFront | None = None
     gate: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer from memory, or as any application does."""
+        """Answer from memory, or by the regular path."""
         if self.proxies is not None and scope["type"] == "http":
             self.proxies.resolve(scope)
         front = self.front

@@ -1,4 +1,4 @@
-"""The OpenAPI description: FastAPI's, with the two ways to send a key, and without answers that no route gives."""
+"""The OpenAPI document: FastAPI's, with both headers for API keys, and without responses that no route returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags)
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            # Parameters are checked in each document's own words, with 400: FastAPI's 422 is never given.
+            # Parameters are checked with the messages of each document and 400: FastAPI's 422 is never returned.
             operation["responses"].pop("422", None)
             operation["security"] = [] if path in _OPEN else [{name: []} for name in _SCHEMES]
     components = document.setdefault("components", {})
@@ -34,7 +34,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Let the application serve that document, made once."""
+    """Make the application serve that document, cached."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

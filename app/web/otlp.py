@@ -1,4 +1,4 @@
-"""`/v1/traces`, OTLP/HTTP, and `/v1/ingest/openrouter`, where OpenRouter's Broadcast sends the same. Answers and errors are OTLP's."""
+"""`/v1/traces`, OTLP/HTTP, and `/v1/ingest/openrouter`, where OpenRouter's Broadcast sends the same. Responses and errors are OTLP."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ TEST_HEADER: Final = "X-Test-Connection"
 
 _CONVENTIONS: Final = {"": CONVENTIONS["otlp"], "inclusive": INCLUSIVE, "exclusive": EXCLUSIVE}
 
-# google.rpc.Code. 413 and 415 are faults of the request too: no code may ask for a retry that HTTP's status does not allow.
+# google.rpc.Code. 413 and 415 are errors of the request too: no code may request a retry that the HTTP status excludes.
 _INVALID_ARGUMENT: Final = 3
 _INTERNAL: Final = 13
 _RPC_CODES: Final = {401: 16, 403: 7, 404: 5, 429: 8, 500: _INTERNAL, 503: 14}
 
 
 class PartialSuccess(Body):
-    """Spans that were not taken, or a warning about some that were."""
+    """Rejected spans, or a warning about accepted ones."""
 
     rejected_spans: str | None = Field(
         default=None, alias="rejectedSpans", pattern=r"^\d+$", description="Spans that are lost: a 64-bit integer, so a string."
@@ -51,7 +51,7 @@ class PartialSuccess(Body):
 
 
 class ExportedTraces(Body):
-    """ExportTraceServiceResponse: every span was taken, unless `partialSuccess` says otherwise."""
+    """ExportTraceServiceResponse: every span was accepted, unless `partialSuccess` is present."""
 
     partial_success: PartialSuccess | None = Field(default=None, alias="partialSuccess")
 
@@ -109,7 +109,7 @@ def encode_exported(rejected: int, message: str, encoding: Encoding) -> bytes:
 
 
 def encode_status(code: int, message: str, encoding: Encoding) -> bytes:
-    """Return a google.rpc.Status. Its protobuf is two fields, not worth a dependency: 1, the code, and 2, the message."""
+    """Return a google.rpc.Status. Encoded by hand, because it has only two fields: 1, the code, and 2, the message."""
     if encoding is Encoding.JSON:
         return encode_json({"code": code, "message": message})
     text = message.encode()
@@ -126,7 +126,7 @@ def _varint(number: int) -> bytes:
 
 
 def _encoding_of(content_type: str, default: Encoding | None) -> Encoding | None:
-    """Return the encoding that the Content-Type says; None: none that is known."""
+    """Return the encoding of a Content-Type; None: unknown."""
     kind = content_type.partition(";")[0].strip().lower()
     if not kind:
         return default
@@ -141,7 +141,7 @@ def _convention(request: Request) -> TokenConvention:
 
 
 def describe_outcome(receipt: Receipt, quarantined: Sequence[Quarantined]) -> str:
-    """Return what the sender should know of its spans in words; empty if all is well."""
+    """Return a message about rejected and quarantined spans; empty if there are none."""
     told = []
     if receipt.rejected:
         first = receipt.errors[0].message if receipt.errors else "no reason is known"
@@ -150,7 +150,7 @@ def describe_outcome(receipt: Receipt, quarantined: Sequence[Quarantined]) -> st
         reasons = next((item.reasons for item in quarantined if item.reasons), ())
         first = "; ".join(f"{reason.field} {reason.message}" if reason.field else reason.message for reason in reasons)
         told.append(
-            f"{receipt.quarantined} of {receipt.received} spans of model calls wait in the quarantine until somebody releases or drops them"
+            f"{receipt.quarantined} of {receipt.received} spans of model calls are quarantined until an administrator decides"
             f" (nothing is lost, do not send them again); the first: {first}"
         )
     return ". ".join(told)

@@ -23,12 +23,12 @@ def build_limiter(redis_url: str | None) -> Limiter:
 
 
 def build_counts(redis_url: str | None, on_change: Callable[[bool], None], clock: Callable[[], float] = time.monotonic) -> WindowCounts:
-    """Return what every limit of the product is counted by: Redis if a URL is given, and this process's memory."""
+    """Return the counter of all limits: Redis if a URL is set, and this process's memory."""
     return WindowCounts(LocalWindows(clock), None if redis_url is None else RedisWindows(redis_url), on_change)
 
 
 def build_caller_limits(settings: Settings, counts: WindowCounts) -> CallerLimits:
-    """Return the general limits as they are set."""
+    """Return the request limits of the settings."""
     return CallerLimits(
         counts,
         per_key=parse_limit("key", settings.key_rate_limit),

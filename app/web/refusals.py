@@ -1,4 +1,4 @@
-"""How a request is refused that no route of its own answers: in the form of the surface that its path belongs to."""
+"""Refusals of requests without a route, in the error form of their URL."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def refuse(scope: Scope, error: TokengraphError) -> Response:
-    """Return the answer that says an error in the form of the path's surface. Of an unexpected error it shows nothing."""
+    """Return the response to an error, in the form of the path. Unexpected errors show no details."""
     path: str = scope["path"]
     headers = Headers(scope=scope)
     if _is_under(path, (graphql.PATH,)):
@@ -42,7 +42,7 @@ def _is_under(path: str, roots: tuple[str, ...]) -> bool:
 
 
 def allowed_methods(app: FastAPI, scope: Scope, path: str) -> list[str]:
-    """Return the methods that a path has, empty if there is no such path."""
+    """Return the methods of a path; empty: no such path."""
 
     def has(method: str) -> bool:
         asked = {**scope, "path": path, "method": method}
@@ -53,7 +53,7 @@ def allowed_methods(app: FastAPI, scope: Scope, path: str) -> list[str]:
 
 
 def install_refusals(app: FastAPI) -> None:
-    """Let the application answer what no route does: other methods, other paths, what nobody expected."""
+    """Make the application answer requests without a route and unexpected errors."""
 
     async def answer_unrouted(request: Request, error: Exception) -> Response:
         if not isinstance(error, HTTPException):
@@ -71,7 +71,7 @@ def install_refusals(app: FastAPI) -> None:
             return refusal
         plain = path.removesuffix("/")
         if plain != path and allowed_methods(app, scope, plain):
-            # Relative: behind a proxy neither the scheme nor the prefix of the URL that the client sees is known.
+            # Relative: behind a proxy, scheme and prefix of the client's URL are unknown.
             query = scope["query_string"].decode("latin-1")
             target = f"../{plain.rpartition('/')[2]}" + (f"?{query}" if query else "")
             return Response(status_code=HTTPStatus.TEMPORARY_REDIRECT, headers={"Location": target})

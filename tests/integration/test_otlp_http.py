@@ -192,7 +192,7 @@ async def test_what_waits_in_the_quarantine_is_a_warning_and_not_a_loss(gateway:
     assert set(answer) == {"partialSuccess"}
     assert set(answer["partialSuccess"]) == {"errorMessage"}
     message = answer["partialSuccess"]["errorMessage"]
-    assert message.startswith("1 of 3 spans of model calls wait in the quarantine")
+    assert message.startswith("1 of 3 spans of model calls are quarantined")
     assert message.endswith("the first: prompt_tokens gen_ai.usage.input_tokens and gen_ai.usage.prompt_tokens differ")
     same = ExportTraceServiceResponse.FromString((await post(gateway, to_protobuf(body), headers, PROTOBUF)).content)
     assert same.partial_success.rejected_spans == 0

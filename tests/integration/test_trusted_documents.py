@@ -331,7 +331,7 @@ async def test_only_mode_runs_trusted_documents_and_the_rest_urls(opened: Opener
         ]
         for refused in refusals:
             assert (refused.status_code, refused.headers["cache-control"].endswith("no-store")) == (200, True)
-            assert error_of(refused) == ("PERSISTED_QUERY_ONLY", "Only trusted documents may run here: send the documentId of one")
+            assert error_of(refused) == ("PERSISTED_QUERY_ONLY", "Only trusted documents may run: send the documentId of one")
         newer = await post(gateway, {"Accept": NEWER}, query=ADHOC)
         assert (newer.status_code, error_of(newer)[0]) == (403, "PERSISTED_QUERY_ONLY")
         assert error_of(await post(gateway, extensions=persisted(ADHOC)))[0] == "PERSISTED_QUERY_NOT_FOUND"
@@ -401,12 +401,12 @@ async def test_a_document_that_does_not_fit_any_more_is_logged_and_refused(
     put(folder, "old.json", {"old": "{ networkStats { tokens } }", "broken": "{"})
     async with opened(trusted_documents_only=True) as gateway:
         refused = await get(gateway, documentId="old")
-        assert "trusted document old does not fit this schema" in caplog.text
+        assert "trusted document old is invalid in this schema" in caplog.text
         assert (refused.status_code, refused.headers["cache-control"].endswith("no-store")) == (200, True)
         assert error_of(refused) == ("BAD_USER_INPUT", "Cannot query field 'networkStats' on type 'Query'. Did you mean 'network'?")
         for _ in range(2):
             assert error_of(await post(gateway, documentId="broken"))[0] == "BAD_USER_INPUT"
-        assert caplog.text.count("trusted document broken does not fit this schema") == 1
+        assert caplog.text.count("trusted document broken is invalid in this schema") == 1
         assert (await get(gateway, documentId="network")).json()["data"]
 
 

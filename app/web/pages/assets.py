@@ -18,7 +18,7 @@ from app.http.json import etag_matches
 from app.web.pages.headers import page_headers
 
 BUILT: Final = Path(__file__).resolve().parent.parent / "static"
-"""Where `make pages` puts them; the wheel has them there too."""
+"""Output folder of `make pages`, also in the wheel."""
 PREFIX: Final = "/static/"
 ICON: Final = "/icon.svg"
 
@@ -120,7 +120,7 @@ async def _respond(request: Request, file: BuiltFile) -> Response:
         return Response(status_code=304, headers=headers)
     try:
         content = await asyncio.to_thread(path.read_bytes)
-    except FileNotFoundError:  # somebody builds anew under a running gateway
+    except FileNotFoundError:  # the pages are being rebuilt
         return _not_found()
     if coding is not None:
         headers["Content-Encoding"] = coding

@@ -1,4 +1,4 @@
-"""Charts as SVG geometry, for templates to write down: pure, and in percent of the plot, so that they fit any width without a script."""
+"""Charts as SVG geometry for templates: pure, in percent of the plot, so that they fit any width without a script."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _read_weight(parameters: list[str]) -> float:
 class ProgramPages:
     """The frames of both programs.
 
-    Their libraries make style elements: each answer has a nonce for those, and so is never kept. Without a build there is nothing to run:
+    Their libraries make style elements: each answer has a nonce for those, and so is never cached. Without a build there is nothing to run:
     503, which says what to do, and which a monitor sees.
     """
 

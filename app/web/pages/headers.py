@@ -1,4 +1,4 @@
-"""Headers of every page: what a browser may load and do on it. Everything comes from the gateway itself."""
+"""Headers of every page: Content-Security-Policy and related ones. All files come from the gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the first page shows: the product's ways in and out, and a few facts of this gateway. Pure."""
+"""The view of the home page: links, and totals of the gateway. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from app.web.pages.wording import clock_time, read_instant
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A link to something that this gateway has."""
+class Link:
+    """A link to a page or an endpoint."""
 
     path: str
     name: str
@@ -18,20 +18,20 @@ class Way:
 
 
 LOOK: Final = (
-    Way("/network", "Network", "Tokens, models and activity of the last 30 days, live. Open to everybody."),
-    Way("/rankings", "Rankings", "The top models day by day, and how their places change. Any key opens it."),
-    Way("/graphql", "GraphiQL", "Ask anything that your key may see, with saved examples to begin with."),
+    Link("/network", "Network", "Tokens, models and activity of the last 30 days, live. No key needed."),
+    Link("/rankings", "Rankings", "The top models by day, and changes of rank. Any valid key."),
+    Link("/graphql", "GraphiQL", "Query everything that your key may read, with saved examples."),
 )
 BUILD: Final = (
-    Way("/docs", "HTTP API", "Every documented URL, to read and to try."),
-    Way("/schema.graphql", "Schema", "The whole graph as SDL, for code generators."),
-    Way("/healthz", "Health", "Whether the process is alive; /readyz says whether it can serve."),
+    Link("/docs", "HTTP API", "Documentation of every URL, with a client."),
+    Link("/schema.graphql", "Schema", "The GraphQL schema as SDL, for code generators."),
+    Link("/healthz", "Health", "Whether the process is alive; /readyz says whether it can serve."),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HomeView:
-    """`facts` is False where the database did not answer; `generated` is empty before the first snapshot."""
+    """`facts` is False if the database did not answer; `generated` is empty before the first snapshot."""
 
     facts: bool
     tokens: int
@@ -39,12 +39,12 @@ class HomeView:
     models: int
     generated_at: str
     generated: str
-    look: tuple[Way, ...] = LOOK
-    build: tuple[Way, ...] = BUILD
+    look: tuple[Link, ...] = LOOK
+    build: tuple[Link, ...] = BUILD
 
 
 def view_home(network: dict[str, Any] | None) -> HomeView:
-    """Return the view with the facts of a documented network answer; None: there is none to be had."""
+    """Return the view with the facts of a documented network answer; None: there is none."""
     if network is None:
         return HomeView(False, 0, 0, 0, "", "")
     at = network["generated_at"] or ""

@@ -1,4 +1,4 @@
-"""What the network page shows of a snapshot, and how fast its counter may run. Pure."""
+"""The view of the network page for a snapshot, with the rate of its counter. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Templates to HTML, and a rendered page to an answer: validator, compression, headers. Knows nothing of what a page shows."""
+"""Renders templates, and sends rendered pages: validator, compression, headers. Independent of their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.web.pages.headers import page_headers
 from app.web.pages.wording import exact_number, percent, short_number
 
 REVALIDATED: Final = "public, no-cache"
-"""A page names its scripts by the hash of their content: one that is kept unasked would name what is no longer there."""
+"""A page names its scripts by content hash: a cached page that is not revalidated could name files that no longer exist."""
 
 _HTML: Final = "text/html; charset=utf-8"
 

@@ -1,4 +1,4 @@
-"""The pages' URLs: from memory as long as the snapshot is the same, counted like the API, and with errors that people can read."""
+"""Routes of the pages: cached per snapshot, counted like the API, with HTML errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NETWORK: Final = "/network"
 RANKINGS: Final = "/rankings"
 PAGES: Final = frozenset({HOME, NETWORK, RANKINGS})
 
-_NEVER_KEPT: Final = "no-store"
+_NO_STORE: Final = "no-store"
 _SCHEMA_ANSWERS: Final[dict[int | str, str]] = {200: "SDL", 304: "The schema is one that If-None-Match names"}
 
 
@@ -77,7 +77,7 @@ class Pages:
             except UnavailableError:
                 if path != HOME:
                     raise
-                page = self._parts.templates.page("home.html", _NEVER_KEPT, view=view_home(None))
+                page = self._parts.templates.page("home.html", _NO_STORE, view=view_home(None))
         except TokengraphError as error:
             return self._refuse(request, error)
         except Exception:
@@ -99,14 +99,14 @@ class Pages:
     def _render_network(self, network: dict[str, Any]) -> RenderedPage:
         return self._parts.templates.page(
             "network.html",
-            REVALIDATED if network["generated_at"] else _NEVER_KEPT,
+            REVALIDATED if network["generated_at"] else _NO_STORE,
             view=view_network(network),
             etag=etag_of(encode_json(network)) if network["generated_at"] else "",
             period=round(self._parts.snapshot_every.total_seconds()),
         )
 
     def _render_home(self, network: dict[str, Any]) -> RenderedPage:
-        return self._parts.templates.page("home.html", REVALIDATED if network["generated_at"] else _NEVER_KEPT, view=view_home(network))
+        return self._parts.templates.page("home.html", REVALIDATED if network["generated_at"] else _NO_STORE, view=view_home(network))
 
     def _refuse(self, request: Request, error: TokengraphError) -> Response:
         values = {

@@ -1,4 +1,4 @@
-"""Numbers and instants as people read them. Pure; knows nothing of HTML."""
+"""Formatting of numbers and instants for display. Pure; without HTML."""
 
 from __future__ import annotations
 
