@@ -58,7 +58,7 @@ CALLER_KEY = Dimension(
     "caller_keys",
     "external_id",
     Privacy.TENANT,
-    "The caller's API key at the router.",
+    "The API key at the router.",
     absent="",
     in_tenant=True,
 )

@@ -43,7 +43,7 @@ def summed(read: Callable[[UsageRecord], object], description: str | None = None
     return Measure(name, f"sum({name})", kind.unit, description or kind.description)
 
 
-REQUEST_COUNT = Measure("request_count", "count(*)", Unit.COUNT, "Requests, failed ones included.")
+REQUEST_COUNT = Measure("request_count", "count(*)", Unit.COUNT, "Requests, including failed ones.")
 SUCCESSFUL_COUNT = Measure(
     "successful_count", "count(*) FILTER (WHERE status_code BETWEEN 200 AND 299)", Unit.COUNT, "Requests with a 2xx status."
 )
@@ -59,9 +59,7 @@ RETRY_COUNT = Measure(
 CACHE_HIT_COUNT = Measure(
     "cache_hit_count", "count(*) FILTER (WHERE cache_hit)", Unit.COUNT, "Requests answered by the router's own cache."
 )
-INTERRUPTED_COUNT = Measure(
-    "interrupted_count", "count(*) FILTER (WHERE interrupted)", Unit.COUNT, "Requests whose stream ended before its end."
-)
+INTERRUPTED_COUNT = Measure("interrupted_count", "count(*) FILTER (WHERE interrupted)", Unit.COUNT, "Requests with an interrupted stream.")
 PROMPT_TOKENS = summed(lambda record: record.prompt_tokens)
 COMPLETION_TOKENS = summed(lambda record: record.completion_tokens)
 CACHED_TOKENS = summed(lambda record: record.cached_tokens)
@@ -131,7 +129,7 @@ SPEND = Metric(
     "spend",
     (SHARED_MODEL_SPEND, BYOK_PLATFORM_FEE, MANAGED_TOOL_FEE, AGENT_RUNTIME_FEE),
     Unit.CREDITS,
-    "Credits charged in all: the sum of the four charges.",
+    "Total credits charged: the sum of the four charges.",
 )
 REQUESTS = as_metric(REQUEST_COUNT)
 SUCCESSFUL = as_metric(SUCCESSFUL_COUNT)

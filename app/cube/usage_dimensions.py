@@ -13,7 +13,7 @@ PROMPT_SIZES: Final = (1, 1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)
 
 
 class Kind(Enum):
-    """What the values of a dimension are."""
+    """Kind of the values of a dimension."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -78,13 +78,13 @@ BY_OUTCOME = UsageDimension(
 )
 BY_STATUS_CODE = UsageDimension("status_code", "HTTP status, 0 if there was none.", Kind.NUMBER, of_record="status_code::integer")
 BY_ATTEMPT = UsageDimension(
-    "attempt", "Which attempt it was: 1 unless it was a retry or fallback.", Kind.NUMBER, of_record="attempt::integer"
+    "attempt", "Number of the attempt: 1 unless it was a retry or fallback.", Kind.NUMBER, of_record="attempt::integer"
 )
 BY_CACHE_HIT = UsageDimension("cache_hit", "Whether the router's own cache answered.", Kind.FLAG, of_record="cache_hit::integer")
-BY_INTERRUPTED = UsageDimension("interrupted", "Whether the stream ended before its end.", Kind.FLAG, of_record="interrupted::integer")
+BY_INTERRUPTED = UsageDimension("interrupted", "Whether the stream was interrupted.", Kind.FLAG, of_record="interrupted::integer")
 BY_PROMPT_SIZE = UsageDimension(
     "prompt_size",
-    "Class of prompt tokens: none, or from the named number up to the next class.",
+    "Class of prompt tokens: none, or from this number to the next class.",
     Kind.CHOICE,
     of_record=f"width_bucket(prompt_tokens, ARRAY[{', '.join(map(str, PROMPT_SIZES))}]::bigint[])",
     choices=_sizes(),

@@ -171,15 +171,17 @@ def _distinct(name: str, description: str, column: str, *, is_private: bool = Fa
     return UsageMetric(name, Unit.COUNT, description, expression, (column,), is_private=is_private, field=name)
 
 
-REQUESTS = _sum("requests", "Requests, failed ones included.", (REQUEST_COUNT,))
-COST = replace(_sum("cost", "Cost in US dollars; what is unpriced contributes 0.", (COST_USD,), is_private=True), group="cost", field="usd")
+REQUESTS = _sum("requests", "Requests, including failed ones.", (REQUEST_COUNT,))
+COST = replace(_sum("cost", "Cost in US dollars; unpriced requests contribute 0.", (COST_USD,), is_private=True), group="cost", field="usd")
 PRICED = replace(
-    _sum("priced_requests", "Requests with a known cost: sent with them, or priced from the catalog.", (PRICED_COUNT,), is_private=True),
+    _sum(
+        "priced_requests", "Requests with a known cost: sent with the record, or priced from the catalog.", (PRICED_COUNT,), is_private=True
+    ),
     group="cost.coverage",
     field="priced",
 )
 UNPRICED = replace(
-    _sum("unpriced_requests", "Requests without a known cost: they contribute 0.", (REQUEST_COUNT,), (PRICED_COUNT,), is_private=True),
+    _sum("unpriced_requests", "Requests without a known cost; they contribute 0.", (REQUEST_COUNT,), (PRICED_COUNT,), is_private=True),
     group="cost.coverage",
     field="unpriced",
 )
@@ -195,9 +197,9 @@ _NAMED: Final = (
     _sum("prompt_tokens", PROMPT_TOKENS.description, (PROMPT_TOKENS,)),
     _sum("completion_tokens", COMPLETION_TOKENS.description, (COMPLETION_TOKENS,)),
     _sum("total_tokens", "Input and output tokens.", (PROMPT_TOKENS, COMPLETION_TOKENS)),
-    _sum("fresh_prompt_tokens", "Input tokens less the cached ones.", (PROMPT_TOKENS,), (CACHED_TOKENS,)),
+    _sum("fresh_prompt_tokens", "Input tokens without cached tokens.", (PROMPT_TOKENS,), (CACHED_TOKENS,)),
     _sum("cached_tokens", CACHED_TOKENS.description, (CACHED_TOKENS,)),
-    _sum("visible_completion_tokens", "Output tokens less reasoning.", (COMPLETION_TOKENS,), (REASONING_TOKENS,)),
+    _sum("visible_completion_tokens", "Output tokens without reasoning tokens.", (COMPLETION_TOKENS,), (REASONING_TOKENS,)),
     _sum("reasoning_tokens", REASONING_TOKENS.description, (REASONING_TOKENS,)),
     COST,
     PRICED,
@@ -206,23 +208,23 @@ _NAMED: Final = (
     _sum("byok_platform_fees", BYOK_PLATFORM_FEE.description, (BYOK_PLATFORM_FEE,), is_private=True),
     _sum("managed_tool_fees", MANAGED_TOOL_FEE.description, (MANAGED_TOOL_FEE,), is_private=True),
     _sum("agent_runtime_fees", AGENT_RUNTIME_FEE.description, (AGENT_RUNTIME_FEE,), is_private=True),
-    _sum("spend", "Credits charged in all: the sum of the four.", _CREDITS, is_private=True),
+    _sum("spend", "Total credits charged: the sum of the four charges.", _CREDITS, is_private=True),
     _sum("search_requests", SEARCH_REQUESTS.description, (SEARCH_REQUESTS,)),
     _rate(
         "success_rate",
-        "Successful to all requests, 0 to 1, 4 decimal places; null without requests.",
+        "Successful divided by all requests, 0 to 1, 4 decimal places; null without requests.",
         f"sum({SUCCESSFUL_COUNT.name})",
         (SUCCESSFUL_COUNT, REQUEST_COUNT),
     ),
     _rate(
         "error_rate",
-        "Failed to all requests, 0 to 1, 4 decimal places; null without requests.",
+        "Failed divided by all requests, 0 to 1, 4 decimal places; null without requests.",
         f"sum({REQUEST_COUNT.name}) - sum({SUCCESSFUL_COUNT.name})",
         (SUCCESSFUL_COUNT, REQUEST_COUNT),
     ),
     _rate(
         "cache_hit_rate",
-        "Requests that the router's own cache answered to all requests, 0 to 1, 4 decimal places; null without requests.",
+        "Requests answered by the router's own cache divided by all requests, 0 to 1, 4 decimal places; null without requests.",
         f"sum({CACHE_HIT_COUNT.name})",
         (CACHE_HIT_COUNT, REQUEST_COUNT),
     ),
@@ -247,11 +249,11 @@ _NAMED: Final = (
         SPEED_PLACES,
     ),
     _distinct("users", "End users.", "user_id", is_private=True),
-    _distinct("api_keys", "Callers' API keys at the router.", "caller_key_id", is_private=True),
+    _distinct("api_keys", "API keys at the router.", "caller_key_id", is_private=True),
     _distinct("models", "Models as served: dated models and variants count each.", "model_id"),
     _distinct("tenants", "Tenants.", "tenant_id", is_private=True),
-    UsageMetric("first_seen", Unit.INSTANT, "When the first request occurred.", "min(occurred_at)", ("occurred_at",), field="first_seen"),
-    UsageMetric("last_seen", Unit.INSTANT, "When the last request occurred.", "max(occurred_at)", ("occurred_at",), field="last_seen"),
+    UsageMetric("first_seen", Unit.INSTANT, "Time of the first request.", "min(occurred_at)", ("occurred_at",), field="first_seen"),
+    UsageMetric("last_seen", Unit.INSTANT, "Time of the last request.", "max(occurred_at)", ("occurred_at",), field="last_seen"),
 )
 
 _SHOWN: Final = {column for metric in _NAMED for column in metric.columns}

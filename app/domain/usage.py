@@ -52,7 +52,7 @@ class UsageRecord(NamedTuple):
         str, Name("Tenant that made the request; a key that belongs to a tenant implies it.", "tenant_id", is_id=True, is_implied=True)
     ]
     request_id: Annotated[str, Text("Id of the request, unique per tenant: a record sent again is a duplicate.")]
-    occurred_at: Annotated[datetime, Instant("When it occurred.")]
+    occurred_at: Annotated[datetime, Instant("Time of the request.")]
     model_id: Annotated[str, ModelName("Public model id, such as `openai/gpt-4o`; required unless the request failed before routing.")]
     model_permaslug: Annotated[str, ModelName("Dated model and variant, such as `openai/gpt-4o-2024-05-13:free`; `model_id` if not given.")]
     project_id: Annotated[str | None, Name("Project within the tenant.", "project_id", is_id=True)] = None
@@ -80,8 +80,8 @@ class UsageRecord(NamedTuple):
         ),
     ] = None
     status_code: Annotated[int, SmallNumber("HTTP status, 0 if there was none; 2xx is success.", 0, MAX_STATUS)] = 200
-    prompt_tokens: Annotated[int, Count("Input tokens, cached ones included.", Unit.TOKENS)] = 0
-    completion_tokens: Annotated[int, Count("Output tokens, reasoning included.", Unit.TOKENS)] = 0
+    prompt_tokens: Annotated[int, Count("Input tokens, including cached ones.", Unit.TOKENS)] = 0
+    completion_tokens: Annotated[int, Count("Output tokens, including reasoning.", Unit.TOKENS)] = 0
     cached_tokens: Annotated[
         int, Count("The part of the input tokens that the provider's prompt cache answered.", Unit.TOKENS, part_of="prompt_tokens")
     ] = 0

@@ -146,7 +146,7 @@ def _refuse_dropped(planned: Planned) -> None:
     since = planned.closing.records_since
     starts = [scan.spans[0].start for scan in (*planned.scans, *planned.compared_scans) if scan.rollup is None]
     if since is not None and starts and min(starts) < since:
-        raise BadInputError(f"this question needs single records, which are kept from {format_seconds(since)} on: ask from then on")
+        raise BadInputError(f"this question needs single records, which are retained from {format_seconds(since)} on: ask from then on")
 
 
 async def _one(connection: Connection, metrics: Sequence[UsageMetric], statement: Statement) -> Numbers:

@@ -21,10 +21,10 @@ from app.resolvers.scalars import ExactNumber, Instant
 from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 
 MAX_VARIANTS = 1_000
-PRIVATE = "of a private one, to a tenant's key"
+PRIVATE = "for a tenant's key, if private"
 
 ModelId = Annotated[str, strawberry.argument(description="Public model id, exact and case-sensitive.")]
-ProviderId = Annotated[str, strawberry.argument(description="The provider's slug, exact and case-sensitive.")]
+ProviderId = Annotated[str, strawberry.argument(description="Slug of the provider, exact and case-sensitive.")]
 
 
 def _price_id(entry: EntryName, valid_from: Instant | None) -> str:
@@ -35,17 +35,15 @@ def _variant_id(model_id: str, permaslug: str) -> str:
     return encode_id("ModelVariant", model_id, permaslug)
 
 
-@strawberry.type(description="A price of a model and the time for which it is in force. Records keep the price with which they came in.")
+@strawberry.type(description="A price of a model and its validity. Stored records keep the price that they were written with.")
 class ModelPrice(Node):
     entry: strawberry.Private[EntryName]
     id: strawberry.ID = derived_id(_price_id, "entry", "valid_from", description=GLOBAL_ID)
-    valid_from: Instant | None = strawberry.field(description="First instant at which it is in force; null: from the beginning.")
-    valid_to: Instant | None = strawberry.field(
-        description="First instant at which it is not in force any more; null: until further notice."
-    )
-    cost_per_input_token: ExactNumber | None = strawberry.field(description="US dollars a prompt token; null: not priced.")
-    cost_per_output_token: ExactNumber | None = strawberry.field(description="US dollars a completion token; null: not priced.")
-    priced: bool = strawberry.field(description="Whether both are known, so that free and unpriced differ.")
+    valid_from: Instant | None = strawberry.field(description="Start of the validity; null: unbounded.")
+    valid_to: Instant | None = strawberry.field(description="Exclusive end of the validity; null: unbounded.")
+    cost_per_input_token: ExactNumber | None = strawberry.field(description="US dollars per prompt token; null: no price.")
+    cost_per_output_token: ExactNumber | None = strawberry.field(description="US dollars per completion token; null: no price.")
+    priced: bool = strawberry.field(description="Whether both prices are known. A price of 0 is known.")
 
 
 async def resolve_model_variant_prices(root: ModelVariant, info: ResolverInfo) -> list[ModelPrice]:
@@ -72,28 +70,27 @@ async def resolve_model_variant_model(root: ModelVariant, info: ResolverInfo) ->
     return await load_model(info, root.model_id)
 
 
-@strawberry.type(description="A dated permaslug or a variant of a model, as requests name it.")
+@strawberry.type(description="A dated version or a variant of a model.")
 class ModelVariant(Node):
     key: strawberry.Private[int]
     model_id: strawberry.Private[str]
     id: strawberry.ID = derived_id(_variant_id, "model_id", "permaslug", description=GLOBAL_ID)
-    permaslug: str = strawberry.field(description="Its name: `openai/gpt-4o-2024-05-13:free`.")
-    model: Model | None = strawberry.field(resolver=resolve_model_variant_model, description="The model that it is one of.")
-    name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its permaslug.")
-    is_public: bool = strawberry.field(description="Whether rankings and network statistics name it.")
+    permaslug: str = strawberry.field(description="Permaslug, such as `openai/gpt-4o-2024-05-13:free`.")
+    model: Model | None = strawberry.field(resolver=resolve_model_variant_model, description="The model that it belongs to.")
+    name: str = strawberry.field(description=f"Display name; {PRIVATE}: its permaslug.")
+    is_public: bool = strawberry.field(description="Whether rankings and network statistics show it.")
     is_listed: bool = strawberry.field(
-        description="Whether it is a catalog entry by itself; one that only records named follows the entry of its model."
-        f" {PRIVATE.capitalize()}, false."
+        description=f"Whether it has its own catalog entry; else the entry of its model applies. {PRIVATE.capitalize()}: false."
     )
     prices: list[ModelPrice] = strawberry.field(
         resolver=resolve_model_variant_prices,
-        description=f"Price history, newest first; that of the entry that it follows, if it is none itself. {PRIVATE.capitalize()}, empty.",
+        description=f"Price history of its catalog entry, newest first; {PRIVATE}: empty.",
     )
     current_price: ModelPrice | None = strawberry.field(
-        resolver=resolve_model_variant_current_price, description="The price that is in force now; null if there is none."
+        resolver=resolve_model_variant_current_price, description="The current price; null if there is none."
     )
     priced: bool = strawberry.field(
-        resolver=resolve_model_variant_priced, description="Whether requests are fully priced now: both prices known, even if 0."
+        resolver=resolve_model_variant_priced, description="Whether both current prices are known. A price of 0 is known."
     )
 
 
@@ -108,12 +105,12 @@ async def resolve_model_variants(root: Model, info: ResolverInfo) -> list[ModelV
 class Model(Node):
     id: strawberry.ID = named_id("Model", "model_id")
     model_id: str = strawberry.field(description="Public catalog id: `openai/gpt-4o`.")
-    name: str = strawberry.field(description=f"Name for people; {PRIVATE}, its id.")
-    is_public: bool = strawberry.field(description="Whether rankings and network statistics name it, or a variant of it.")
-    provider: Provider | None = strawberry.field(description=f"Who serves it, by the catalog; {PRIVATE}, null.")
+    name: str = strawberry.field(description=f"Display name; {PRIVATE}: its id.")
+    is_public: bool = strawberry.field(description="Whether rankings and network statistics show it or a variant of it.")
+    provider: Provider | None = strawberry.field(description=f"The provider in the catalog; {PRIVATE}: null.")
     variants: list[ModelVariant] = strawberry.field(
         resolver=resolve_model_variants,
-        description=f"What requests may name it by, by permaslug: itself, dated versions, variants; {MAX_VARIANTS} at most.",
+        description=f"Its permaslugs in requests: itself, dated versions, variants; by permaslug, at most {MAX_VARIANTS}.",
     )
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
@@ -133,8 +130,8 @@ async def resolve_provider_models(
 class Provider(Node):
     key: strawberry.Private[int]
     id: strawberry.ID = named_id("Provider", "provider_id")
-    provider_id: str = strawberry.field(description="Slug, as records name it.")
-    name: str = strawberry.field(description="Name for people; its slug, to a tenant's key, if none of its models is public.")
+    provider_id: str = strawberry.field(description="Slug in records.")
+    name: str = strawberry.field(description="Display name. For a tenant's key, the slug if none of its models is public.")
     models: Connection[Model] = strawberry.field(resolver=resolve_provider_models, description="Its models, by id.")
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
@@ -245,24 +242,25 @@ class CatalogQuery:
         resolver=resolve_models,
         metadata=reads(page_rows),
         permission_classes=[AnyKey],
-        description="Models, by id. Any valid key: the public ones; a tenant's key also the ids of private ones that its records named;"
-        " an admin's, all.",
+        description="Models by id. Requires a valid key: public models; for a tenant's key also the ids of private models in its "
+        "records; for role admin all models.",
     )
     model: Model | None = strawberry.field(
         resolver=resolve_model,
         metadata=reads(1),
         permission_classes=[AnyKey],
-        description="A model; null if `models` does not list it to this key. Any valid key.",
+        description="A model; null if `models` does not list it for this key. Requires a valid key.",
     )
     providers: Connection[Provider] | None = strawberry.field(
         resolver=resolve_providers,
         metadata=reads(page_rows),
         permission_classes=[AnyKey],
-        description="Providers, by slug. Any valid key: those of public models; a tenant's key also those that served it; an admin's, all.",
+        description="Providers by slug. Requires a valid key: providers of public models; for a tenant's key also those in its records; "
+        "for role admin all providers.",
     )
     provider: Provider | None = strawberry.field(
         resolver=resolve_provider,
         metadata=reads(1),
         permission_classes=[AnyKey],
-        description="A provider; null if `providers` does not list it to this key. Any valid key.",
+        description="A provider; null if `providers` does not list it for this key. Requires a valid key.",
     )

@@ -42,7 +42,7 @@ def page_rows(arguments: Mapping[str, Any], _: datetime) -> int:
     return max(0, min(size, MAX_PAGE)) + 2
 
 
-@strawberry.type(description="Where a page stands in its list.")
+@strawberry.type(description="Position of a page in its list.")
 class PageInfo:
     has_next_page: bool = strawberry.field(description="Whether objects follow: of a page by `last`, only if `before` is given.")
     has_previous_page: bool = strawberry.field(
@@ -52,9 +52,9 @@ class PageInfo:
     end_cursor: str | None = strawberry.field(description="Cursor of the last object; null if the page is empty.")
 
 
-@strawberry.type(description="An object and its place in the list.")
+@strawberry.type(description="An object and its cursor.")
 class Edge(Generic[T]):
-    cursor: str = strawberry.field(description="Its place, opaque; stays valid when objects come and go.")
+    cursor: str = strawberry.field(description="Opaque cursor of the object; valid also after objects are added or removed.")
     node: T = strawberry.field(description="The object.")
 
 
@@ -62,7 +62,7 @@ class Edge(Generic[T]):
 class Connection(Generic[T]):
     edges: list[Edge[T]] = strawberry.field(description="The objects with their cursors.")
     nodes: list[T] = strawberry.field(description="The objects.")
-    page_info: PageInfo = strawberry.field(description="Whether there are more, and how to ask for them.")
+    page_info: PageInfo = strawberry.field(description="Whether there are more pages, and their cursors.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,14 @@ from app.resolvers.permissions import OperatorOnly
 from app.write.erase import erase_user
 
 
-@strawberry.type(description="What was erased of a user.")
+@strawberry.type(description="Result of erasing a user.")
 class ErasedUser:
-    user_id: str | None = strawberry.field(
-        description="The anonymous id that the user's records count under from now on; null if none were ever stored."
-    )
-    tenants: int = strawberry.field(description="Tenants that knew the user.")
-    quarantined_records: int = strawberry.field(description="Quarantined records that lost the user's id and name.")
+    user_id: str | None = strawberry.field(description="The anonymous id of the user's records; null if there are none.")
+    tenants: int = strawberry.field(description="Number of tenants with records of the user.")
+    quarantined_records: int = strawberry.field(description="Number of quarantined records from which the user's id and name were removed.")
 
 
-UserId = Annotated[str, strawberry.argument(description="The user's id, as records carry it.")]
+UserId = Annotated[str, strawberry.argument(description="Id of the user in records.")]
 
 
 async def resolve_erase_user(info: ResolverInfo, user_id: UserId) -> ErasedUser:
@@ -40,7 +38,7 @@ class ErasureMutation:
         metadata=reads(1_000),
         permission_classes=[OperatorOnly],
         description=(
-            "Erase a user's id and usernames, for good; sums stay, under an anonymous id. A record of the same id that comes later makes a"
-            " new user. A key of role admin that is bound to no tenant."
+            "Erase a user's id and usernames permanently. Sums stay, under an anonymous id. A later record with the same id creates a "
+            "new user. Requires role admin and a key that is not bound to a tenant."
         ),
     )

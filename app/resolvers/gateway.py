@@ -28,12 +28,12 @@ _DAILY = rows_of(DAILY_OUTCOMES)
 ProjectIdArgument = Annotated[
     str | None,
     strawberry.argument(
-        description="Only this project; one that is not known has no requests. An id that several tenants have means all of those, and"
-        " `tenantId/projectId` one of them."
+        description="Only this project; an unknown project has no requests. An id that several tenants use selects all of them, and "
+        "`tenantId/projectId` one."
     ),
 ]
 DaysArgument = Annotated[
-    int | None, strawberry.argument(description="Only the last so many UTC dates, today included: 1 to 365. All time if not given.")
+    int | None, strawberry.argument(description="Only this number of last UTC dates, with today: 1 to 365. Default: all time.")
 ]
 
 ProvidersLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `providers`"))]

@@ -1,4 +1,4 @@
-"""Global ids: what every object of the graph is cached under and asked for again by, whatever its type. Opaque to clients."""
+"""Global ids of objects, unique over all types: for caches of clients and for `node`. Opaque to clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from strawberry.relay import GlobalID, GlobalIDValueError, to_base64
 from app.db.engine import NOT_STORABLE
 from app.execution.derived import derived_id
 
-GLOBAL_ID: Final = "Global id, of this object alone among those of all types. Opaque; `node` takes it."
+GLOBAL_ID: Final = "Global id, unique over all types. Opaque; an argument of `node`."
 
 _SEPARATOR: Final = "\n"
 """Between the names of an object that is named by several: no name holds it, since names are printable."""
@@ -19,7 +19,7 @@ _SEPARATOR: Final = "\n"
 _MAX_ID: Final = 4_000
 
 
-@strawberry.interface(description="An object of the graph, which can be asked for again by its id.")
+@strawberry.interface(description="An object with a global id, for `node`.")
 class Node:
     id: strawberry.ID = strawberry.field(description=GLOBAL_ID)
 

@@ -38,8 +38,8 @@ from app.resolvers.permissions import IdentityReader
 from app.resolvers.scalars import Instant
 from app.resolvers.usage_arguments import OWN_USAGE, OwnUsage, resolve_own_usage
 
-TenantId = Annotated[str, strawberry.argument(description="The tenant's id, as records name it.")]
-UserId = Annotated[str, strawberry.argument(description="The user's id, as records name it.")]
+TenantId = Annotated[str, strawberry.argument(description="Id of the tenant in records.")]
+UserId = Annotated[str, strawberry.argument(description="Id of the user in records.")]
 
 
 def _project_id(tenant: Tenant, project_id: str) -> str:
@@ -50,20 +50,20 @@ def _caller_key_id(tenant: Tenant, api_key_id: str) -> str:
     return encode_id("CallerKey", tenant.tenant_id, api_key_id)
 
 
-@strawberry.enum(name="Role", description="What a key to this gateway may do. Any valid key reads the rankings and the public catalog.")
+@strawberry.enum(name="Role", description="Permissions of an API key. Any valid key reads the rankings and the public catalog.")
 class KeyRole(Enum):
-    ADMIN = strawberry.enum_value("admin", description="Reads and writes everything; what is its tenant's, if it is bound to one.")
+    ADMIN = strawberry.enum_value("admin", description="Reads and writes everything; with a tenant, only data of that tenant.")
     GATEWAY = strawberry.enum_value("gateway", description="Reads the gateway's statistics.")
-    TENANT = strawberry.enum_value("tenant", description="Reads what is its tenant's.")
-    INGEST = strawberry.enum_value("ingest", description="Writes usage records: of its tenant, if it belongs to one.")
+    TENANT = strawberry.enum_value("tenant", description="Reads data of its tenant.")
+    INGEST = strawberry.enum_value("ingest", description="Writes usage records; with a tenant, only of that tenant.")
 
 
-@strawberry.enum(name="ApiKeyStatus", description="Whether a key opens anything.")
+@strawberry.enum(name="ApiKeyStatus", description="Whether a key is valid.")
 class ApiKeyStatus(Enum):
-    ACTIVE = strawberry.enum_value("active", description="It does.")
-    EXPIRED = strawberry.enum_value("expired", description="Its time is over.")
-    DISABLED = strawberry.enum_value("disabled", description="It was switched off.")
-    REVOKED = strawberry.enum_value("revoked", description="It was revoked, for good.")
+    ACTIVE = strawberry.enum_value("active", description="Valid.")
+    EXPIRED = strawberry.enum_value("expired", description="Expired.")
+    DISABLED = strawberry.enum_value("disabled", description="Disabled.")
+    REVOKED = strawberry.enum_value("revoked", description="Revoked permanently.")
 
 
 async def resolve_tenant_projects(
@@ -100,14 +100,14 @@ async def resolve_tenant_caller_keys(
 class Tenant(Node):
     key: strawberry.Private[int]
     id: strawberry.ID = named_id("Tenant", "tenant_id")
-    tenant_id: str = strawberry.field(description="Id, as records name it.")
+    tenant_id: str = strawberry.field(description="Id in records.")
     projects: Connection[Project] = strawberry.field(resolver=resolve_tenant_projects, description="Its projects, by id.")
-    users: Connection[User] = strawberry.field(resolver=resolve_tenant_users, description="The users that its records named, by id.")
+    users: Connection[User] = strawberry.field(resolver=resolve_tenant_users, description="Users in its records, by id.")
     api_keys: Connection[ApiKey] = strawberry.field(
-        resolver=resolve_tenant_api_keys, description="Its keys to this gateway, by id, revoked ones included."
+        resolver=resolve_tenant_api_keys, description="Its API keys of this gateway, by id, including revoked ones."
     )
     caller_keys: Connection[CallerKey] = strawberry.field(
-        resolver=resolve_tenant_caller_keys, description="Its keys at the router, as its records named them, by id."
+        resolver=resolve_tenant_caller_keys, description="Its API keys at the router that are in records, by id."
     )
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
@@ -119,8 +119,8 @@ class Tenant(Node):
 @strawberry.type(description="A project of one tenant.")
 class Project(Node):
     id: strawberry.ID = derived_id(_project_id, "tenant", "project_id", description=GLOBAL_ID)
-    project_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
-    tenant: Tenant = strawberry.field(description="Whose project it is.")
+    project_id: str = strawberry.field(description="Id in records; unique within the tenant.")
+    tenant: Tenant = strawberry.field(description="The tenant of the project.")
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
     def requests_of_it(self) -> Condition:
@@ -128,11 +128,11 @@ class Project(Node):
         return All((self.tenant.requests_of_it(), Named(BY_PROJECT, Match.IN, (self.project_id,))))
 
 
-@strawberry.type(description="A key at the router, as records name it: something to group by, which opens nothing here.")
+@strawberry.type(description="An API key at the router, as named in records. A dimension, not a credential of this gateway.")
 class CallerKey(Node):
     id: strawberry.ID = derived_id(_caller_key_id, "tenant", "api_key_id", description=GLOBAL_ID)
-    api_key_id: str = strawberry.field(description="Id, as records name it; unique in its tenant.")
-    tenant: Tenant = strawberry.field(description="Whose key it is.")
+    api_key_id: str = strawberry.field(description="Id in records; unique within the tenant.")
+    tenant: Tenant = strawberry.field(description="The tenant of the key.")
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
     def requests_of_it(self) -> Condition:
@@ -153,19 +153,19 @@ async def resolve_user_tenants(
     return await read_page(info, USER_TENANTS, PageArguments(first, after, last, before)).of_children(root.key, shape_tenant)
 
 
-@strawberry.type(description="An end user, known by one id on the whole router.")
+@strawberry.type(description="An end user, with one id for all tenants.")
 class User(Node):
     key: strawberry.Private[int]
     id: strawberry.ID = named_id("User", "user_id")
-    user_id: str = strawberry.field(description="Id, as records name it.")
+    user_id: str = strawberry.field(description="Id in records.")
     username: str | None = strawberry.field(
-        description="The newest name that records gave: to a tenant's key its own records, to an admin's all; null if none did."
+        description="The newest name in records (for a tenant's key in its own records); null if there is none."
     )
     tenant: Tenant | None = strawberry.field(
-        resolver=resolve_user_tenant, description="The first by id of the tenants that this key sees and whose records named the user."
+        resolver=resolve_user_tenant, description="The first by id of the tenants in the key's scope with records of the user."
     )
     tenants: Connection[Tenant] = strawberry.field(
-        resolver=resolve_user_tenants, description="The tenants that this key sees and whose records named the user, by id."
+        resolver=resolve_user_tenants, description="The tenants in the key's scope with records of the user, by id."
     )
     usage: OwnUsage | None = strawberry.field(resolver=resolve_own_usage, description=OWN_USAGE)
 
@@ -174,18 +174,18 @@ class User(Node):
         return Named(BY_USER, Match.IN, (self.user_id,))
 
 
-@strawberry.type(description="A key to this gateway. Its secret is shown once, when it is made.")
+@strawberry.type(description="An API key of this gateway. Its secret is shown once, on creation.")
 class ApiKey(Node):
     id: strawberry.ID = named_id("ApiKey", "key_id")
     key_id: str = strawberry.field(description="The key's id, by which it is revoked and which `tokengraph keys list` shows; no secret.")
-    prefix: str = strawberry.field(description="The first characters of the secret, for recognising it.")
-    name: str = strawberry.field(description="A note on what it is for; may be empty.")
-    role: KeyRole = strawberry.field(description="What it may do.")
-    tenant: Tenant | None = strawberry.field(description="The tenant that it belongs to, if any.")
-    created_at: Instant = strawberry.field(description="When it was made.")
-    expires_at: Instant | None = strawberry.field(description="From when on it opens nothing; null: never.")
-    revoked_at: Instant | None = strawberry.field(description="When it was revoked; null: it was not.")
-    status: ApiKeyStatus = strawberry.field(description="Whether it opens anything now.")
+    prefix: str = strawberry.field(description="The first characters of the secret, to identify the key in lists.")
+    name: str = strawberry.field(description="A note on the use of the key; may be empty.")
+    role: KeyRole = strawberry.field(description="Permissions of the key.")
+    tenant: Tenant | None = strawberry.field(description="The tenant of the key, if any.")
+    created_at: Instant = strawberry.field(description="Time of creation.")
+    expires_at: Instant | None = strawberry.field(description="Time of expiry; null: never.")
+    revoked_at: Instant | None = strawberry.field(description="Time of revocation; null: not revoked.")
+    status: ApiKeyStatus = strawberry.field(description="Whether the key is valid now.")
 
 
 def shape_tenant(row: TenantRow) -> Tenant:
@@ -329,35 +329,35 @@ class IdentityQuery:
         resolver=resolve_tenants,
         metadata=reads(page_rows),
         permission_classes=[IdentityReader],
-        description="Tenants, by id. A key of role admin: all; of role tenant: its own.",
+        description="Tenants by id. Role admin: all; role tenant: its own.",
     )
     tenant: Tenant | None = strawberry.field(
         resolver=resolve_tenant,
         metadata=reads(1),
         permission_classes=[IdentityReader],
-        description="A tenant; null if `tenants` does not list it to this key. A key of role admin or tenant.",
+        description="A tenant; null if `tenants` does not list it for this key. Requires role admin or tenant.",
     )
     projects: Connection[Project] | None = strawberry.field(
         resolver=resolve_projects,
         metadata=reads(page_rows),
         permission_classes=[IdentityReader],
-        description="Projects, by tenant, then by id. A key of role admin: all; of role tenant: its tenant's.",
+        description="Projects by tenant, then id. Role admin: all; role tenant: those of its tenant.",
     )
     users: Connection[User] | None = strawberry.field(
         resolver=resolve_users,
         metadata=reads(page_rows),
         permission_classes=[IdentityReader],
-        description="End users, by id. A key of role admin: all; of role tenant: those that its tenant's records named.",
+        description="End users by id. Role admin: all; role tenant: those in records of its tenant.",
     )
     user: User | None = strawberry.field(
         resolver=resolve_user,
         metadata=reads(1),
         permission_classes=[IdentityReader],
-        description="An end user; null if `users` does not list it to this key. A key of role admin or tenant.",
+        description="An end user; null if `users` does not list it for this key. Requires role admin or tenant.",
     )
     api_keys: Connection[ApiKey] | None = strawberry.field(
         resolver=resolve_api_keys,
         metadata=reads(page_rows),
         permission_classes=[IdentityReader],
-        description="Keys to this gateway, by id, revoked ones included. A key of role admin: all; of role tenant: its tenant's.",
+        description="API keys of this gateway by id, including revoked ones. Role admin: all; role tenant: those of its tenant.",
     )

@@ -35,64 +35,66 @@ MAX_PATTERN = 256
 _spelling = GraphQLSpelling(CATALOG_FIELDS)
 
 
-@strawberry.input(description="What a key to this gateway is to be.")
+@strawberry.input(description="A new API key of this gateway.")
 class ApiKeyInput:
-    role: KeyRole = strawberry.field(description="What it may do.")
+    role: KeyRole = strawberry.field(description="Permissions of the key.")
     tenant_id: str | None = strawberry.field(
         default=None,
-        description="The tenant that it belongs to, made if new. Required for role TENANT, refused for GATEWAY. If not given, the caller's,"
-        " where that is bound to one.",
+        description="The tenant of the key, created if new. Required for role TENANT, refused for GATEWAY. Default: the tenant of the "
+        "caller's key, if it is bound to one.",
     )
-    name: str = strawberry.field(default="", description=f"A note on what it is for, {MAX_NAME} printable characters at most.")
-    expires_at: Instant | None = strawberry.field(
-        default=None, description="From when on it opens nothing, with offset; never if not given."
-    )
+    name: str = strawberry.field(default="", description=f"A note on the use of the key, at most {MAX_NAME} printable characters.")
+    expires_at: Instant | None = strawberry.field(default=None, description="Time of expiry, with offset; default: never.")
 
 
-@strawberry.type(description="A key as made.")
+@strawberry.type(description="A created key.")
 class CreatedApiKey:
-    secret: str = strawberry.field(description="The key itself. Shown this once: only a hash is kept.")
-    api_key: ApiKey = strawberry.field(description="What is kept of it.")
+    secret: str = strawberry.field(description="The key. It is shown only here: only a hash is stored.")
+    api_key: ApiKey = strawberry.field(description="The stored key.")
 
 
-@strawberry.input(description="A catalog entry. What is not given stays as it is stored.")
+@strawberry.input(description="A catalog entry. Omitted fields of an existing entry are not changed.")
 class ModelEntryInput:
     model_id: str = strawberry.field(description="Public model id.")
-    permaslug: str | None = strawberry.field(default=UNSET, description="Dated model or variant; `modelId` if not given.")
-    name: str | None = strawberry.field(default=UNSET, description="Name for people.")
-    provider: str | None = strawberry.field(default=UNSET, description="Provider's slug; the part of `modelId` before `/` if not given.")
-    provider_name: str | None = strawberry.field(default=UNSET, description="The provider's name for people.")
+    permaslug: str | None = strawberry.field(default=UNSET, description="Dated model or variant; default: `modelId`.")
+    name: str | None = strawberry.field(default=UNSET, description="Display name.")
+    provider: str | None = strawberry.field(default=UNSET, description="Slug of the provider; default: the part of `modelId` before `/`.")
+    provider_name: str | None = strawberry.field(default=UNSET, description="Display name of the provider.")
     cost_per_input_token: ExactNumber | None = strawberry.field(
-        default=UNSET, description="US dollars a prompt token, null for none. If only one of the two prices is given, the other is none."
+        default=UNSET, description="US dollars per prompt token; null: no price. If only one of the two prices is set, the other is null."
     )
     cost_per_output_token: ExactNumber | None = strawberry.field(
-        default=UNSET, description="US dollars a completion token, null for none. If neither price is given, the prices stay."
+        default=UNSET, description="US dollars per completion token; null: no price. If neither price is set, the prices are not changed."
     )
-    public: bool | None = strawberry.field(default=UNSET, description="Whether rankings and network statistics name it; new ones are not.")
+    public: bool | None = strawberry.field(
+        default=UNSET, description="Whether rankings and network statistics show it; default for a new entry: false."
+    )
 
 
-@strawberry.type(description="What a change of the catalog did.")
+@strawberry.type(description="Result of a change of the catalog.")
 class CatalogReceipt:
-    entries: int = strawberry.field(description="Entries given.")
-    added: int = strawberry.field(description="Entries that the catalog did not list before.")
-    repriced: int = strawberry.field(description="Entries that got another price.")
-    models: list[Model] = strawberry.field(description="The models of the entries, as they are now, each once.")
+    entries: int = strawberry.field(description="Entries in the request.")
+    added: int = strawberry.field(description="Entries that are new in the catalog.")
+    repriced: int = strawberry.field(description="Entries with a changed price.")
+    models: list[Model] = strawberry.field(description="The models of the entries after the change, each once.")
 
 
-KeyInput = Annotated[ApiKeyInput, strawberry.argument(name="input", description="What the key is to be.")]
-KeyId = Annotated[str, strawberry.argument(description="The `keyId` of the key, as `apiKeys` lists it.")]
+KeyInput = Annotated[ApiKeyInput, strawberry.argument(name="input", description="Attributes of the key.")]
+KeyId = Annotated[str, strawberry.argument(description="`keyId` of the key in `apiKeys`.")]
 Entries = Annotated[list[ModelEntryInput], strawberry.argument(description=f"1 to {MAX_ENTRIES} entries, each model and permaslug once.")]
 ValidFrom = Annotated[
     Instant | None,
     strawberry.argument(
-        description="From when on the prices hold, up to where later ones begin already; to the millisecond, from "
-        f"{EARLIEST_PRICE.date()} to {PRICES_AHEAD.days} days ahead. Now if not given, and then a first price holds for all time. "
-        "What was priced already keeps its cost."
+        description=f"Start of the validity of the prices, until the next later price; in milliseconds, from {EARLIEST_PRICE.date()} to "
+        f"{PRICES_AHEAD.days} days ahead. Default: now, and a first price then applies to all time. Stored records keep "
+        "their cost."
     ),
 ]
 Pattern = Annotated[
     str,
-    strawberry.argument(description=f"A glob over model ids and permaslugs, case-sensitive: `openai/*`. {MAX_PATTERN} characters at most."),
+    strawberry.argument(
+        description=f"A glob over model ids and permaslugs, case-sensitive, such as `openai/*`; at most {MAX_PATTERN} characters."
+    ),
 ]
 
 
@@ -167,26 +169,26 @@ class AdminMutation:
         resolver=resolve_create_api_key,
         metadata=reads(1),
         permission_classes=[AdminOnly],
-        description="Make a key to this gateway. A key of role admin; one that is bound to a tenant makes that tenant's only.",
+        description="Create an API key of this gateway. Requires role admin; a key that is bound to a tenant creates keys of that "
+        "tenant only.",
     )
     revoke_api_key: ApiKey | None = strawberry.mutation(
         resolver=resolve_revoke_api_key,
         metadata=reads(1),
         permission_classes=[AdminOnly],
-        description="Revoke a key, at once and for good; what it asked stays attributed to it. Twice is no error. A key of role admin; one"
-        " that is bound to a tenant revokes that tenant's only.",
+        description="Revoke a key immediately and permanently. Its past requests stay attributed to it. Revoking it again is no error. "
+        "Requires role admin; a key that is bound to a tenant revokes keys of that tenant only.",
     )
     upsert_models: CatalogReceipt | None = strawberry.mutation(
         resolver=resolve_upsert_models,
         metadata=reads(MAX_ENTRIES),
         permission_classes=[OperatorOnly],
-        description="Add and change catalog entries, all or none; the same again changes nothing. A key of role admin that is bound to no"
-        " tenant.",
+        description="Add and update catalog entries, all or none. Idempotent. Requires role admin and a key that is not bound to a tenant.",
     )
     publish_models: list[Model] | None = strawberry.mutation(
         resolver=resolve_publish_models,
         metadata=reads(1_000),
         permission_classes=[OperatorOnly],
-        description=f"Make the known models that match public; returns those that became so, by id, the first {MAX_ENTRIES:,}. A key of"
-        " role admin that is bound to no tenant.",
+        description=f"Make matching known models public. Returns the changed models by id, at most {MAX_ENTRIES:,}. Requires role admin "
+        "and a key that is not bound to a tenant.",
     )

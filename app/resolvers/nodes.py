@@ -91,7 +91,7 @@ async def resolve_node(
 
 async def resolve_nodes(
     info: ResolverInfo,
-    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"Global ids, 1 to {MAX_NODES} of any types.")],
+    ids: Annotated[list[strawberry.ID], strawberry.argument(description=f"1 to {MAX_NODES} global ids, of any types.")],
 ) -> list[Node | None]:
     """Return the objects, in the order of their ids. BadInputError: too many ids, or a malformed one."""
     if not 1 <= len(ids) <= MAX_NODES:
@@ -116,11 +116,11 @@ class NodeQuery:
         resolver=resolve_node,
         metadata=reads(1),
         permission_classes=[AnyKey],
-        description="An object by its global id; null if there is none, or this key may not see it. Any valid key.",
+        description="An object by its global id; null if there is none, or it is outside the key's scope. Requires a valid key.",
     )
     nodes: list[Node | None] | None = strawberry.field(
         resolver=resolve_nodes,
         metadata=reads(node_rows),
         permission_classes=[AnyKey],
-        description="Objects by their global ids, in their order; null in the place of each that `node` gives null for. Any valid key.",
+        description="Objects by global ids, in the same order; null for each id for which `node` is null. Requires a valid key.",
     )

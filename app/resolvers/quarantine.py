@@ -35,45 +35,47 @@ from app.resolvers.scalars import Instant
 from app.write.quarantine import QUARANTINE_LIMIT, RESOLVED_KEPT
 
 
-@strawberry.enum(description="What was decided on a quarantined record.")
+@strawberry.enum(description="Decision on a quarantined record.")
 class QuarantineResolution(Enum):
-    RELEASED = strawberry.enum_value("released", description="It went into the sums, or its request was in them already.")
-    DROPPED = strawberry.enum_value("dropped", description="It is in no sum, ever.")
+    RELEASED = strawberry.enum_value("released", description="It was written, or its request was stored already.")
+    DROPPED = strawberry.enum_value("dropped", description="It was dropped and counts in no sum.")
 
 
-@strawberry.type(description="What is wrong with a quarantined record.")
+@strawberry.type(description="An error of a quarantined record.")
 class QuarantineReason:
     field: str | None = strawberry.field(description="The field; null: the whole record.")
-    message: str = strawberry.field(description="The rule that it breaks, or the contradiction.")
+    message: str = strawberry.field(description="The broken rule, or the contradiction.")
 
 
 @strawberry.type(
-    description="A record that contradicts itself or breaks a rule, from a source that cannot mend it. In no sum until released."
+    description="A record that contradicts itself or breaks a rule, from a source that cannot correct it. It counts in no sum until it "
+    "is released."
 )
 class QuarantinedRecord(Node):
     id: strawberry.ID = named_id("QuarantinedRecord", "record_id")
-    record_id: str = strawberry.field(description="Id, a digest of its content: what is sent again is the same record.")
-    source: str = strawberry.field(description="The way in that read it, such as `otlp`.")
+    record_id: str = strawberry.field(description="Id, a digest of the content: a record that is sent again has the same id.")
+    source: str = strawberry.field(description="The source format, such as `otlp`.")
     sender_tenant_id: str | None = strawberry.field(
-        description="The tenant that the sender's key is bound to, if any: it is released for that one unless the changes name another."
+        description="The tenant of the sender's key, if it is bound to one: the record is released for that tenant unless the changes "
+        "name another."
     )
-    tenant_id: str | None = strawberry.field(description="`senderTenantId`, or else the tenant that the record names.")
+    tenant_id: str | None = strawberry.field(description="`senderTenantId`, else the tenant that the record names.")
     request_id: str | None = strawberry.field(description="Id of the request, if the record has one.")
-    received_at: Instant = strawberry.field(description="When it first came in.")
-    reasons: list[QuarantineReason] = strawberry.field(description="What was wrong when it came in.")
+    received_at: Instant = strawberry.field(description="Time of the first arrival.")
+    reasons: list[QuarantineReason] = strawberry.field(description="Errors at arrival.")
     record: JSON = strawberry.field(
-        description="The values that were read, by the names of `UsageRecordInput`. What cannot be stored is replaced by U+FFFD, what is"
-        " very long is cut."
+        description="The values that were read, by the names of `UsageRecordInput`. U+FFFD replaces characters that cannot be stored; "
+        "very long texts are truncated."
     )
-    resolution: QuarantineResolution | None = strawberry.field(description="What was decided; null: it waits.")
+    resolution: QuarantineResolution | None = strawberry.field(description="Decision; null: waiting.")
     resolved_at: Instant | None = strawberry.field(
-        description=f"When that was decided; it is forgotten {RESOLVED_KEPT.days} days later. Null: it waits."
+        description=f"Time of the decision; the record is deleted {RESOLVED_KEPT.days} days later. Null: waiting."
     )
 
 
-@strawberry.type(description="A quarantined record and its place in the list.")
+@strawberry.type(description="A quarantined record and its cursor.")
 class QuarantinedRecordEdge:
-    cursor: str = strawberry.field(description="Its place: give it as `after` for the page behind it.")
+    cursor: str = strawberry.field(description="Cursor, for `after`.")
     node: QuarantinedRecord = strawberry.field(description="The record.")
 
 
@@ -82,51 +84,53 @@ async def resolve_waiting_count(root: QuarantinedRecordConnection, info: Resolve
     return await count_waiting(info.context.services.database, root.wanted)
 
 
-@strawberry.type(description="A page of quarantined records, by the time they came in, oldest first: new ones come behind.")
+@strawberry.type(description="A page of quarantined records by time of arrival, oldest first.")
 class QuarantinedRecordConnection:
     wanted: strawberry.Private[QuarantineFilter]
-    edges: list[QuarantinedRecordEdge] = strawberry.field(description="The records with their places.")
-    nodes: list[QuarantinedRecord] = strawberry.field(description="The records alone.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+    edges: list[QuarantinedRecordEdge] = strawberry.field(description="The records with their cursors.")
+    nodes: list[QuarantinedRecord] = strawberry.field(description="The records.")
+    page_info: PageInfo = strawberry.field(description="Position of the page.")
     total_count: int = strawberry.field(
         resolver=resolve_waiting_count,
-        description=f"Records that wait on all pages, of the source and tenant asked for; at most about {QUARANTINE_LIMIT} wait at once.",
+        description=f"Number of waiting records of the requested source and tenant, on all pages; at most about {QUARANTINE_LIMIT}.",
     )
 
 
-@strawberry.type(description="A record that could not be released, and waits as before.")
+@strawberry.type(description="A record that could not be released.")
 class RecordStillQuarantined:
-    record_id: str = strawberry.field(description="Its `recordId`.")
-    reasons: list[QuarantineReason] = strawberry.field(description="What is wrong with it, the changes applied.")
+    record_id: str = strawberry.field(description="`recordId` of the record.")
+    reasons: list[QuarantineReason] = strawberry.field(description="Errors after the changes.")
 
 
-@strawberry.type(description="What became of each id, after the commit; one that was given twice counts once.")
+@strawberry.type(description="Result by id, after the commit; a repeated id counts once.")
 class ReleaseReceipt:
-    released: int = strawberry.field(description="Records written, now.")
-    duplicates: int = strawberry.field(description="Records that count as released now, but whose requests were there already.")
-    released_before: int = strawberry.field(description="Records that had been released already.")
-    dropped_before: int = strawberry.field(description="Records that had been dropped, and stay so.")
-    still_quarantined: list[RecordStillQuarantined] = strawberry.field(description="Records that break a rule, and wait as before.")
-    not_found: list[str] = strawberry.field(description="What was given and is the `recordId` of no quarantined record.")
+    released: int = strawberry.field(description="Records written by this request.")
+    duplicates: int = strawberry.field(description="Records marked as released although their requests were stored already.")
+    released_before: int = strawberry.field(description="Records that were released earlier.")
+    dropped_before: int = strawberry.field(description="Records that were dropped earlier; unchanged.")
+    still_quarantined: list[RecordStillQuarantined] = strawberry.field(description="Records that break a rule, and still wait.")
+    not_found: list[str] = strawberry.field(description="Arguments that are not the `recordId` of a quarantined record.")
 
 
-@strawberry.type(description="What became of each id, after the commit; one that was given twice counts once.")
+@strawberry.type(description="Result by id, after the commit; a repeated id counts once.")
 class DropReceipt:
-    dropped: int = strawberry.field(description="Records dropped, now.")
-    dropped_before: int = strawberry.field(description="Records that had been dropped already.")
-    released_before: int = strawberry.field(description="Records that had been released, and stay so.")
-    not_found: list[str] = strawberry.field(description="What was given and is the `recordId` of no quarantined record.")
+    dropped: int = strawberry.field(description="Records dropped by this request.")
+    dropped_before: int = strawberry.field(description="Records that were dropped earlier.")
+    released_before: int = strawberry.field(description="Records that were released earlier; unchanged.")
+    not_found: list[str] = strawberry.field(description="Arguments that are not the `recordId` of a quarantined record.")
 
 
 # In Python it has another name: strawberry's permissions pass a `source` of their own.
-Source = Annotated[str | None, strawberry.argument(name="source", description="Only what came in by this way, such as `otlp`.")]
-OfTenant = Annotated[str | None, strawberry.argument(description="Only with this `tenantId`.")]
-IncludeResolved = Annotated[bool, strawberry.argument(description="Also what was released or dropped, and is not yet forgotten.")]
+Source = Annotated[str | None, strawberry.argument(name="source", description="Only records of this source, such as `otlp`.")]
+OfTenant = Annotated[str | None, strawberry.argument(description="Only records with this `tenantId`.")]
+IncludeResolved = Annotated[
+    bool, strawberry.argument(description="Whether to include released and dropped records that are not deleted yet.")
+]
 RecordIds = Annotated[
     list[str],
-    strawberry.argument(description=f"1 to {MAX_IDS} of the `recordId` that `quarantinedRecords` lists, with or without hyphens."),
+    strawberry.argument(description=f"1 to {MAX_IDS} `recordId` values of `quarantinedRecords`, with or without hyphens."),
 ]
-Changes = Annotated[UsageRecordChangesInput | None, strawberry.argument(description="The same for all of them; none if not given.")]
+Changes = Annotated[UsageRecordChangesInput | None, strawberry.argument(description="Changes, applied to all of them; default: none.")]
 
 
 def _shape_reasons(reasons: Iterable[Reason]) -> list[QuarantineReason]:
@@ -247,7 +251,7 @@ class QuarantineQuery:
         resolver=resolve_quarantined_records,
         metadata=reads(quarantine_rows),
         permission_classes=[AdminOnly],
-        description="Records kept aside until a person releases or drops them, oldest first. A key of role admin.",
+        description="Quarantined records, oldest first. Requires role admin.",
     )
 
 
@@ -259,14 +263,12 @@ class QuarantineMutation:
         resolver=resolve_release,
         metadata=reads(MAX_IDS),
         permission_classes=[AdminOnly],
-        description="Write quarantined records, with the changes over what was kept, and mark them released, both or neither. What"
-        " their source contradicted itself in is decided by that; a record that breaks a rule of its fields stays. The same again changes"
-        " nothing. A key of role admin.",
+        description="Write quarantined records, with changes to their stored values, and mark them as released, in one transaction. "
+        "Contradictions are accepted; a record that breaks a rule of its fields stays. Idempotent. Requires role admin.",
     )
     drop_quarantined_records: DropReceipt | None = strawberry.mutation(
         resolver=resolve_drop,
         metadata=reads(MAX_IDS),
         permission_classes=[AdminOnly],
-        description="Drop quarantined records: they are in no sum, and there is no way back. The same again changes nothing. A key of role"
-        " admin.",
+        description="Drop quarantined records permanently; they count in no sum. Idempotent. Requires role admin.",
     )

@@ -24,11 +24,11 @@ _ROWS = rows_of(ROW)
 
 StartDate = Annotated[
     CalendarDate | None,
-    strawberry.argument(description="First date, inclusive. 30 days before `endDate` if not given; dates before 2025-01-01 become that."),
+    strawberry.argument(description="First date, inclusive; default: 30 days before `endDate`. Dates before 2025-01-01 become 2025-01-01."),
 ]
 EndDate = Annotated[
     CalendarDate | None,
-    strawberry.argument(description="Last date, inclusive. The last completed UTC day if not given; future dates become today."),
+    strawberry.argument(description="Last date, inclusive; default: the last completed UTC day. Future dates become today."),
 ]
 
 

@@ -69,8 +69,7 @@ else:
     )
     UsageRecordChangesInput = _make_input(
         "UsageRecordChangesInput",
-        "Values to put in place of those that a quarantined record was kept with. What is not given stays as it was kept; null"
-        " takes the value away, so that what is said of a field that is not given holds.",
+        "Changes to the values of a quarantined record. Omitted fields are not changed; null removes a value, so that the default applies.",
         is_whole=False,
         more={
             name_of(lambda record: record.request_id): "For one record at a time only.",

@@ -57,7 +57,7 @@ def format_date(value: date | str) -> str:
 SCALARS: dict[object, ScalarDefinition] = {
     BigInt: strawberry.scalar(
         name="BigInt",
-        description="A whole number of any size. A JSON number in answers; arguments may also be decimal strings.",
+        description="An integer of any size. A JSON number in answers; arguments may also be decimal strings.",
         serialize=int,
         parse_value=parse_big_int,
         specified_by_url="https://www.w3.org/TR/xmlschema11-2/#integer",

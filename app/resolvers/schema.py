@@ -33,24 +33,22 @@ from app.surfaces.tenant import TENANT_ANALYTICS, TENANT_REQUESTS, TENANT_USAGE
 from app.surfaces.usage import USAGE_ANALYTICS
 
 
-@strawberry.type(
-    description="Every question that the gateway answers. A root that is refused is null beside its error; the others are answered."
-)
+@strawberry.type(description="Queries. A root that is refused is null with an error; the other roots are answered.")
 class Query(NodeQuery, ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery):
     usage: UsageReport | None = strawberry.field(
         resolver=resolve_usage,
         metadata=reads(1),  # its fields say what they read
         permission_classes=[QuestionReader],
         description=(
-            "Any question about usage. A key of role admin: of all tenants; of role tenant: of its own; of role gateway, or the gateway's "
-            "secret: without tenants, users, keys and costs."
+            "Usage by any dimensions. Role admin: all tenants; role tenant: its own; role gateway or the gateway secret: without "
+            "tenants, users, keys and costs."
         ),
     )
     usage_catalog: UsageCatalog | None = strawberry.field(
         resolver=resolve_usage_catalog,
         metadata=reads(1),
         permission_classes=[QuestionReader],
-        description="What `usage` can be asked for by this key: numbers, dimensions, limits. A key of role admin, gateway or tenant.",
+        description="Metrics, dimensions and limits of `usage` for this key. Requires role admin, gateway or tenant.",
     )
     network: NetworkStats | None = root(NETWORK, resolve_network)
     rankings_daily: RankingsDaily | None = root(RANKINGS_DAILY, resolve_rankings_daily)
@@ -62,7 +60,7 @@ class Query(NodeQuery, ViewerQuery, CatalogQuery, IdentityQuery, QuarantineQuery
 
 
 @strawberry.type(
-    description="Every change. Those of one document run one after the other, each by itself: null where it failed. None runs by GET."
+    description="Mutations. Those of one document run in order, each in its own transaction; a failed one is null. Not available by GET."
 )
 class Mutation(AdminMutation, ErasureMutation, QuarantineMutation, UsageMutation):
     pass

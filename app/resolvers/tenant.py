@@ -59,16 +59,18 @@ _GROUPS = rows_of(GROUP)
 
 TenantIdArgument = Annotated[
     str | None,
-    strawberry.argument(description="The tenant. Required unless the key is bound to one, which it sees whether it names it or not."),
+    strawberry.argument(description="The tenant. Required unless the key is bound to one, which is then the default."),
 ]
 WindowStart = Annotated[
     CalendarDate | None,
     strawberry.argument(
-        description="First day: a UTC date, or an instant that is floored to its UTC date. 7 days before `endDate` if not given."
+        description="First day: a UTC date, or an instant, which is floored to its UTC date. Default: 7 days before `endDate`."
     ),
 ]
-WindowEnd = Annotated[CalendarDate | None, strawberry.argument(description="Last day, inclusive, likewise. Today if not given.")]
-ApiKeyIdArgument = Annotated[str | None, strawberry.argument(description="Only this caller key at the router, one of the tenant's own.")]
+WindowEnd = Annotated[CalendarDate | None, strawberry.argument(description="Last day, inclusive, in the same form. Default: today.")]
+ApiKeyIdArgument = Annotated[
+    str | None, strawberry.argument(description="Only this API key at the router, which must belong to the tenant.")
+]
 
 
 async def tenant_scope(info: ResolverInfo, tenant_id: str | None) -> tuple[str, Scope]:
@@ -120,9 +122,9 @@ UsageDate = Annotated[CalendarDate, strawberry.argument(description="The UTC dat
 
 
 GroupsLimit = Annotated[
-    int, strawberry.argument(description=f"Rows at most, 1 to {MAX_ROWS:,}; if there are so many, ask for those `after` the last one.")
+    int, strawberry.argument(description=f"Maximum number of rows, 1 to {MAX_ROWS:,}; request further rows with `after`.")
 ]
-GroupsAfter = Annotated[str | None, strawberry.argument(description="Only rows behind this `cursor`.")]
+GroupsAfter = Annotated[str | None, strawberry.argument(description="Only rows after this `cursor`.")]
 
 
 def encode_place(place: Sequence[str | int]) -> str:

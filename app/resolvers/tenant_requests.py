@@ -25,8 +25,8 @@ from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_CHARGES, REQUEST_C
 
 @strawberry.enum(description="What is known of a cost. More words may come: what is priced will say by whom.")
 class CostSource(Enum):
-    PRICED = strawberry.enum_value("priced", description="It came with the record, or was computed from the catalog's prices.")
-    UNPRICED = strawberry.enum_value("unpriced", description="A price was not known; it contributes 0.")
+    PRICED = strawberry.enum_value("priced", description="Sent with the record, or computed from catalog prices.")
+    UNPRICED = strawberry.enum_value("unpriced", description="No price is known; it contributes 0.")
 
 
 if TYPE_CHECKING:
@@ -59,44 +59,44 @@ class TenantRequest(Node):
     traffic_mode: TrafficMode = field_of(REQUEST_TRAFFIC_MODE)
     tokens: RequestTokens = strawberry.field(description="Tokens.")
     cost_breakdown: RequestCharges = strawberry.field(description="Charges in credits.")
-    latency_ms: float | None = strawberry.field(description="Milliseconds; null if not known.")
+    latency_ms: float | None = strawberry.field(description="Latency in milliseconds; null if unknown.")
     cost_usd: float = field_of(REQUEST_COST)
-    cost_source: CostSource = strawberry.field(description="What is known of the cost.")
-    attempt: int = strawberry.field(description="Which try of the caller's request it is; over 1: a retry or a fallback.")
+    cost_source: CostSource = strawberry.field(description="Source of the cost.")
+    attempt: int = strawberry.field(description="Number of the attempt; over 1: a retry or a fallback.")
     cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
     interrupted: bool = strawberry.field(description="Whether the stream ended before its end.")
     model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
     provider: Provider | None = strawberry.field(resolver=resolve_request_provider, description="The provider in the catalog.")
 
 
-@strawberry.type(description="A request and its place in the list.")
+@strawberry.type(description="A request and its cursor.")
 class TenantRequestEdge:
-    cursor: str = strawberry.field(description="Its place: give it as `after` for the page behind it.")
+    cursor: str = strawberry.field(description="Cursor, for `after`.")
     node: TenantRequest = strawberry.field(description="The request.")
 
 
 @strawberry.type(description="A page of a tenant's requests, newest first.")
 class TenantRequestConnection:
-    edges: list[TenantRequestEdge] = strawberry.field(description="The requests with their places.")
-    nodes: list[TenantRequest] = strawberry.field(description="The requests alone.")
-    page_info: PageInfo = strawberry.field(description="Where the page stands.")
+    edges: list[TenantRequestEdge] = strawberry.field(description="The requests with their cursors.")
+    nodes: list[TenantRequest] = strawberry.field(description="The requests.")
+    page_info: PageInfo = strawberry.field(description="Position of the page.")
 
 
-First = Annotated[int, strawberry.argument(description=f"Requests at most, 1 to {MAX_PAGE}.")]
-After = Annotated[str | None, strawberry.argument(description="Place of the last request of the page before.")]
+First = Annotated[int, strawberry.argument(description=f"Maximum number of requests, 1 to {MAX_PAGE}.")]
+After = Annotated[str | None, strawberry.argument(description="Cursor of the last request of the previous page.")]
 Offset = Annotated[
-    int, strawberry.argument(description=f"Requests to skip, 0 to {MAX_OFFSET}. Prefer `after`: new requests shift offsets.")
+    int, strawberry.argument(description=f"Requests to skip, 0 to {MAX_OFFSET}. Prefer `after`, because new requests shift offsets.")
 ]
 OutcomeArgument = Annotated[Outcome | None, strawberry.argument(description="Only these.")]
 ModelArgument = Annotated[str | None, strawberry.argument(description="Only this public model id.")]
 LogStart = Annotated[
     CalendarDate | None,
     strawberry.argument(
-        description="First UTC day, a date or an instant in it, not before records are kept; from the first one kept if not given."
+        description="First UTC day, a date or an instant, not before the first retained record; default: the first retained record."
     ),
 ]
 LogEnd = Annotated[
-    CalendarDate | None, strawberry.argument(description="Last UTC day, inclusive, likewise; to the last record if not given.")
+    CalendarDate | None, strawberry.argument(description="Last UTC day, inclusive, in the same form; default: the last record.")
 ]
 
 

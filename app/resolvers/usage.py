@@ -35,18 +35,21 @@ from app.surfaces.usage import (
 )
 
 
-@strawberry.enum(description="Width of the buckets of a time series.")
+@strawberry.enum(description="Bucket width of a time series.")
 class Aggregation(Enum):
-    DAY = strawberry.enum_value("day", description="UTC days, `2026-03-12`.")
-    WEEK = strawberry.enum_value("week", description="Weeks from Monday on, `2026-W11`.")
-    MONTH = strawberry.enum_value("month", description="Months, `2026-03`.")
+    DAY = strawberry.enum_value("day", description="UTC days: `2026-03-12`.")
+    WEEK = strawberry.enum_value("week", description="Weeks, from Monday: `2026-W11`.")
+    MONTH = strawberry.enum_value("month", description="Months: `2026-03`.")
 
 
-@strawberry.enum(description="How weeks are numbered.")
+@strawberry.enum(description="Numbering of weeks.")
 class WeekNumbering(Enum):
-    ISO = strawberry.enum_value("iso", description="ISO 8601: week 1 holds the year's first Thursday; a week may lie in two years.")
+    ISO = strawberry.enum_value(
+        "iso", description="ISO 8601: week 1 contains the first Thursday of the year; a week may extend over two years."
+    )
     MONDAY = strawberry.enum_value(
-        "monday", description="`%W`: week 1 begins with the year's first Monday, days before it are week 00; no week lies in two years."
+        "monday",
+        description="`%W`: week 1 begins on the first Monday of the year, and days before it are week 00; no week extends over two years.",
     )
 
 
@@ -77,7 +80,7 @@ _USERS = rows_of(
     {
         "user": (
             User | None,
-            strawberry.field(resolver=resolve_using_user, description="The user, with the tenants whose records name it."),
+            strawberry.field(resolver=resolve_using_user, description="The user, with its tenants."),
         )
     },
 )
@@ -90,23 +93,23 @@ if TYPE_CHECKING:
 else:
     UsageAnalytics, ModelUsageRest, UserUsageRest = map(object_type, (ANALYTICS, MODEL_USAGE_REST, USER_USAGE_REST))
 
-DateFrom = Annotated[CalendarDate | None, strawberry.argument(description="First UTC date, inclusive; from the first record if not given.")]
-DateTo = Annotated[CalendarDate | None, strawberry.argument(description="Last UTC date, inclusive; to the last record if not given.")]
-AggregationArgument = Annotated[Aggregation, strawberry.argument(description="Width of the time series' buckets.")]
+DateFrom = Annotated[CalendarDate | None, strawberry.argument(description="First UTC date, inclusive; default: the first record.")]
+DateTo = Annotated[CalendarDate | None, strawberry.argument(description="Last UTC date, inclusive; default: the last record.")]
+AggregationArgument = Annotated[Aggregation, strawberry.argument(description="Bucket width of the time series.")]
 ModelIdArgument = Annotated[
-    str | None, strawberry.argument(description="Only this model id, exact and case-sensitive; in all three lists.")
+    str | None, strawberry.argument(description="Only this model id, exact and case-sensitive, in all three lists.")
 ]
 WeekNumberingArgument = Annotated[WeekNumbering, strawberry.argument(description="Numbering of weeks, with `aggregation: WEEK`.")]
 FillGaps = Annotated[
     bool,
     strawberry.argument(
         name="fillGaps",
-        description="Give the time series a point of zeros for every empty bucket, from `dateFrom` (or the"
-        " first point) to `dateTo` (or the last point).",
+        description="Whether the time series has a point of zeros for each empty bucket, from `dateFrom` (or the first point) to "
+        "`dateTo` (or the last point).",
     ),
 ]
-ByModelLimit = Annotated[int, strawberry.argument(description=limit_description("Rows of `byModel`"))]
-TopUsersLimit = Annotated[int, strawberry.argument(description=f"Users at most, 1 to {MAX_TOP_USERS}.")]
+ByModelLimit = Annotated[int, strawberry.argument(description=limit_description("rows of `byModel`"))]
+TopUsersLimit = Annotated[int, strawberry.argument(description=f"Maximum number of users, 1 to {MAX_TOP_USERS}.")]
 
 
 def bucket_of(aggregation: Aggregation, numbering: WeekNumbering) -> Bucket:

@@ -13,15 +13,15 @@ from app.resolvers.usage_range import Comparison, TimeRangeInput
 if TYPE_CHECKING:
     from app.resolvers.usage_report import UsageReport
 
-Range = Annotated[TimeRangeInput, strawberry.argument(name="range", description="Which stretch of time.")]
+Range = Annotated[TimeRangeInput, strawberry.argument(name="range", description="Range of time.")]
 TimeZone = Annotated[str, strawberry.argument(description="IANA time zone of dates, periods and intervals, such as `Europe/Berlin`.")]
-Where = Annotated[UsageFilter | None, strawberry.argument(description="Which requests; all if not given.")]
+Where = Annotated[UsageFilter | None, strawberry.argument(description="Filter of requests; default: all.")]
 CompareTo = Annotated[
     Comparison | None,
-    strawberry.argument(description="An earlier or other range, whose numbers are `previous` beside those of the report's range."),
+    strawberry.argument(description="Another range to compare with; its metrics are `previous`."),
 ]
 
-OWN_USAGE = "Any question about its usage: as the root `usage`, of its requests alone. Keys that may ask that root."
+OWN_USAGE = "Usage of this object: the root `usage`, filtered by this object. Requires a key that may use that root."
 OwnUsage = Annotated["UsageReport", strawberry.lazy("app.resolvers.usage_report")]
 """The type of a field that asks `usage` about the object that has it."""
 

@@ -41,12 +41,12 @@ MAX_PICKED: Final = 1_000
 
 _KINDS: Final = {
     Kind.TEXT: "A name; filtered by `TextFilter`.",
-    Kind.NUMBER: "A whole number; filtered by `IntegerFilter`.",
-    Kind.CHOICE: "One of `choices`; filtered by an input of its own.",
+    Kind.NUMBER: "An integer; filtered by `IntegerFilter`.",
+    Kind.CHOICE: "One of `choices`; filtered by a specific input type.",
     Kind.FLAG: "True or false; filtered by a Boolean.",
 }
 _UNITS: Final = {
-    Unit.COUNT: "Requests, or other things that are counted.",
+    Unit.COUNT: "A count.",
     Unit.TOKENS: "Tokens.",
     Unit.USD: "US dollars.",
     Unit.CREDITS: "Credits.",
@@ -75,12 +75,12 @@ def _described(name: str, description: str, values: dict[str, tuple[object, str]
 
 
 ValueKind = _described(
-    "UsageValueKind", "What the values of a dimension are.", {kind.name: (kind.value, text) for kind, text in _KINDS.items()}
+    "UsageValueKind", "Kind of the values of a dimension.", {kind.name: (kind.value, text) for kind, text in _KINDS.items()}
 )
-MetricUnit = _described("UsageUnit", "What one of a number is.", {unit.name: (unit.value, text) for unit, text in _UNITS.items()})
+MetricUnit = _described("UsageUnit", "Unit of a metric.", {unit.name: (unit.value, text) for unit, text in _UNITS.items()})
 
 
-@strawberry.type(description="A number that `usage` can be asked for.")
+@strawberry.type(description="A metric of `usage`.")
 class MetricInfo:
     name: MetricName = strawberry.field(description="Its name in `orderBy`, `having` and `top`.")
     field: str = strawberry.field(description="Where it stands in `UsageMetrics`: `latency.p95`.")
@@ -94,8 +94,8 @@ class MetricInfo:
     )
 
 
-Search = Annotated[str | None, strawberry.argument(description="Only values that hold this text, case-sensitive; of names only.")]
-FirstValues = Annotated[int, strawberry.argument(description=f"Values at most, 1 to {MAX_PICKED}.")]
+Search = Annotated[str | None, strawberry.argument(description="Only names that contain this text, case-sensitive.")]
+FirstValues = Annotated[int, strawberry.argument(description=f"Maximum number of values, 1 to {MAX_PICKED}.")]
 
 
 async def resolve_values(root: DimensionInfo, info: ResolverInfo, contains: Search = None, first: FirstValues = 20) -> list[str]:
@@ -128,11 +128,11 @@ class DimensionInfo:
     choices: list[str] = strawberry.field(description="Its values, where they are a choice; else empty.")
     values: list[str] = strawberry.field(
         resolver=resolve_values,
-        description=f"The values with the most requests of the last {_PICKED_DAYS} days, most first, for pickers. Costs points as `rows`.",
+        description=f"The values with the most requests in the last {_PICKED_DAYS} days, in descending order. Costs points as `rows`.",
     )
 
 
-@strawberry.type(description="What a question may be at most.")
+@strawberry.type(description="Limits of one use of `usage`.")
 class QuestionLimits:
     dimensions: int = strawberry.field(description="Dimensions in `by`.")
     rows: int = strawberry.field(description="Rows of a page.")
@@ -155,7 +155,7 @@ async def resolve_records_from(root: UsageCatalog, info: ResolverInfo) -> Instan
 
 @strawberry.type(description="What `usage` can be asked for by this key, and over which span of time.")
 class UsageCatalog:
-    metrics: list[MetricInfo] = strawberry.field(description="The numbers.")
+    metrics: list[MetricInfo] = strawberry.field(description="The metrics.")
     dimensions: list[DimensionInfo] = strawberry.field(description="The dimensions.")
     limits: QuestionLimits = strawberry.field(description="The limits.")
     first_date: CalendarDate = strawberry.field(description="No request occurred before; a `range` that begins earlier is cut.")

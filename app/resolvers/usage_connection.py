@@ -48,9 +48,9 @@ DEFAULT_ROWS: Final = 100
 _PLAN_ONLY: Final = {"plan", "__typename"}
 
 
-@strawberry.type(description="A row and its place in the list.")
+@strawberry.type(description="A row and its cursor.")
 class UsageRowEdge:
-    cursor: str = strawberry.field(description="Its place among the rows of the same arguments, opaque: by values, not by a number.")
+    cursor: str = strawberry.field(description="Opaque cursor, for the same arguments; by values of the row, not by an offset.")
     node: UsageRow = strawberry.field(description="The row.")
 
 
@@ -58,14 +58,14 @@ class UsageRowEdge:
 class UsageRowConnection:
     edges: list[UsageRowEdge] = strawberry.field(description="The rows with their cursors.")
     nodes: list[UsageRow] = strawberry.field(description="The rows.")
-    page_info: PageInfo = strawberry.field(description="Whether there are more, and how to ask for them.")
-    total_count: BigInt = strawberry.field(description="Rows on all pages.")
-    rest: UsageMetrics = strawberry.field(description="Numbers of all requests of the report that are in no row of this page.")
+    page_info: PageInfo = strawberry.field(description="Whether there are more pages, and their cursors.")
+    total_count: BigInt = strawberry.field(description="Number of rows on all pages.")
+    rest: UsageMetrics = strawberry.field(description="Metrics of all requests of the report that are in no row of this page.")
     previous_rest: UsageMetrics | None = strawberry.field(
-        description="Numbers of all requests of the compared range that are in no row's `previous` on this page, such as those of groups"
-        " that have none in the report's range; null without `compareTo`."
+        description="Metrics of all requests of the compared range that are in no `previous` of this page, such as those of groups "
+        "without requests in the report's range; null without `compareTo`."
     )
-    plan: UsagePlan = strawberry.field(description="From where they are answered, and what that costs.")
+    plan: UsagePlan = strawberry.field(description="Sources of the rows, and their cost.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,24 +51,24 @@ if TYPE_CHECKING:
 
 else:
     MetricName = _enum(
-        "UsageMetric", "A number of `UsageMetrics`.", {metric.name.upper(): (metric.name, metric.description) for metric in USAGE_METRICS}
+        "UsageMetric", "A metric of `UsageMetrics`.", {metric.name.upper(): (metric.name, metric.description) for metric in USAGE_METRICS}
     )
     DimensionName = _enum(
         "UsageDimension",
-        "What usage can be grouped by. Keys that read the gateway's statistics use no tenant, user or API key.",
+        "A dimension of `usage`. Keys of role gateway cannot use TENANT, USER and API_KEY.",
         {dimension.name.upper(): (dimension.name, dimension.description) for dimension in USAGE_DIMENSIONS},
     )
     TrafficMode = _choices("TrafficMode", BY_TRAFFIC_MODE, ("Shared capacity.", "Bring your own key."))
-    Outcome = _choices("Outcome", BY_OUTCOME, ("No 2xx status.", "A 2xx status."))
+    Outcome = _choices("Outcome", BY_OUTCOME, ("Not a 2xx status.", "A 2xx status."))
     PromptSize = _choices("PromptSize", BY_PROMPT_SIZE, _size_descriptions())
     IntervalName = _enum(
         "Interval",
-        "Width of the buckets of time, in the calendar of the report's time zone.",
+        "Bucket width, by the calendar of the report's time zone.",
         {
             Interval.QUARTER_HOUR.name: (Interval.QUARTER_HOUR, "15 minutes of the local clock."),
-            Interval.HOUR.name: (Interval.HOUR, "Hours of the local clock; one that comes twice is two buckets."),
+            Interval.HOUR.name: (Interval.HOUR, "Hours of the local clock; a repeated hour is two buckets."),
             Interval.DAY.name: (Interval.DAY, "Local dates, of 23 to 25 hours where clocks change."),
-            Interval.WEEK.name: (Interval.WEEK, "Weeks from `weekStart` on."),
+            Interval.WEEK.name: (Interval.WEEK, "Weeks that begin on `weekStart`."),
             Interval.MONTH.name: (Interval.MONTH, "Months."),
             Interval.QUARTER.name: (Interval.QUARTER, "Quarters of a year."),
             Interval.YEAR.name: (Interval.YEAR, "Years."),
@@ -89,11 +89,11 @@ class Weekday(Enum):
 
 @strawberry.enum(description="Direction of an order.")
 class Direction(Enum):
-    ASC = strawberry.enum_value("asc", description="Least first.")
-    DESC = strawberry.enum_value("desc", description="Greatest first.")
+    ASC = strawberry.enum_value("asc", description="Ascending.")
+    DESC = strawberry.enum_value("desc", description="Descending.")
 
 
-@strawberry.enum(description="Over what the groups of a top are chosen.")
+@strawberry.enum(description="Scope of the choice of top groups.")
 class TopScope(Enum):
-    RANGE = strawberry.enum_value("range", description="The same groups in every bucket: those of the whole range, as for stacked charts.")
-    BUCKET = strawberry.enum_value("bucket", description="Each bucket has its own, as for rankings.")
+    RANGE = strawberry.enum_value("range", description="The top groups of the range, the same in every bucket, as in stacked charts.")
+    BUCKET = strawberry.enum_value("bucket", description="The top groups of each bucket, as in rankings.")

@@ -21,7 +21,7 @@ MAX_VALUES: Final = 1_000
 MAX_DEPTH: Final = 16
 
 _ENUMS: Final[dict[UsageDimension, Any]] = {BY_TRAFFIC_MODE: TrafficMode, BY_OUTCOME: Outcome, BY_PROMPT_SIZE: PromptSize}
-_EQUALITIES: Final = {"eq": "Is this.", "ne": "Is not this.", "in_": "Is one of these.", "not_in": "Is none of these."}
+_EQUALITIES: Final = {"eq": "Equal to.", "ne": "Not equal to.", "in_": "Equal to one of these.", "not_in": "Equal to none of these."}
 
 
 def _equalities(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -40,11 +40,11 @@ def _input(name: str, description: str, annotations: dict[str, Any], fields: dic
 
 def _text_filter() -> Any:
     annotations, fields = _equalities(str)
-    for name, text in (("starts_with", "Begins so."), ("contains", "Holds this.")):
+    for name, text in (("starts_with", "Starts with this text."), ("contains", "Contains this text.")):
         annotations[name], fields[name] = str | None, strawberry.field(default=UNSET, description=text)
     annotations["is_null"] = bool | None
-    fields["is_null"] = strawberry.field(default=UNSET, description="Whether the record has none.")
-    return _input("TextFilter", "Conditions on a name, case-sensitive; all that are given hold.", annotations, fields)
+    fields["is_null"] = strawberry.field(default=UNSET, description="Whether the record has no value.")
+    return _input("TextFilter", "Conditions on a name, case-sensitive; all of them must be true.", annotations, fields)
 
 
 def _range_filter() -> Any:
@@ -52,7 +52,7 @@ def _range_filter() -> Any:
     fields = {name: strawberry.field(default=UNSET, description=text) for name, text in texts.items()}
     return _input(
         "NumberRange",
-        "Bounds of a number of the single record; all that are given hold. A record without the number is outside.",
+        "Bounds of a number of the single record; all of them must be true. A record without the number does not match.",
         dict.fromkeys(texts, ExactNumber | None),
         fields,
     )
@@ -60,7 +60,7 @@ def _range_filter() -> Any:
 
 _TEXT = _text_filter()
 _RANGE = _range_filter()
-_INTEGER = _input("IntegerFilter", "Conditions on a whole number; all that are given hold.", *_equalities(int))
+_INTEGER = _input("IntegerFilter", "Conditions on an integer; all of them must be true.", *_equalities(int))
 
 
 def _type_of(dimension: UsageDimension) -> Any:
@@ -73,7 +73,7 @@ def _type_of(dimension: UsageDimension) -> Any:
             return bool
         case Kind.CHOICE:
             enum = _ENUMS[dimension]
-            return _input(f"{enum.__name__}Filter", "Conditions on a choice; all that are given hold.", *_equalities(enum))
+            return _input(f"{enum.__name__}Filter", "Conditions on a choice; all of them must be true.", *_equalities(enum))
 
 
 def _usage_filter() -> Any:
@@ -82,12 +82,12 @@ def _usage_filter() -> Any:
     for number in RECORD_NUMBERS:
         annotations[number] = _RANGE | None
         fields[number] = strawberry.field(default=UNSET, description=f"`{to_camel_case(number)}` of the single record.")
-    for name, text in (("and", "All of these hold."), ("or", "At least one of these holds; none if the list is empty.")):
+    for name, text in (("and", "All of these must be true."), ("or", "At least one of these must be true; an empty list matches nothing.")):
         annotations[f"{name}_"] = "list[UsageFilter] | None"
         fields[f"{name}_"] = strawberry.field(default=UNSET, name=name, description=text)
     annotations["not_"] = "UsageFilter | None"
-    fields["not_"] = strawberry.field(default=UNSET, name="not", description="This does not hold.")
-    return _input("UsageFilter", "Which requests are meant: all that is given holds.", annotations, fields)
+    fields["not_"] = strawberry.field(default=UNSET, name="not", description="This must be false.")
+    return _input("UsageFilter", "Filter of requests: all conditions must be true.", annotations, fields)
 
 
 if TYPE_CHECKING:

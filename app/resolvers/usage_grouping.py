@@ -20,25 +20,25 @@ _OPERATORS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "eq": "="}
 _BY_NAME: Final = {dimension.name: dimension for dimension in USAGE_DIMENSIONS}
 
 
-@strawberry.input(name="Top", description="Only the first groups by a number, highest first, ties by name.")
+@strawberry.input(name="Top", description="Only the top groups by a metric, descending, ties by name.")
 class TopInput:
-    count: int = strawberry.field(description=f"How many, 1 to {MAX_TOP}.")
-    order_by: MetricName = strawberry.field(default=MetricName["COST"], description="By which number.")
-    per: TopScope = strawberry.field(default=TopScope.RANGE, description="Chosen over the whole range, or in each bucket.")
-    other: bool = strawberry.field(default=True, description="Whether all others make one more group, `isOther`.")
+    count: int = strawberry.field(description=f"Number of groups, 1 to {MAX_TOP}.")
+    order_by: MetricName = strawberry.field(default=MetricName["COST"], description="The metric of the order.")
+    per: TopScope = strawberry.field(default=TopScope.RANGE, description="Whether groups are chosen over the range or in each bucket.")
+    other: bool = strawberry.field(default=True, description="Whether all other groups are one more row, with `isOther`.")
 
 
-@strawberry.input(description="What rows are ordered by: exactly one of the first three.")
+@strawberry.input(description="Order of rows: exactly one of the first three fields.")
 class UsageOrder:
-    metric: MetricName | None = strawberry.field(default=UNSET, description="By a number; null comes last.")
+    metric: MetricName | None = strawberry.field(default=UNSET, description="By a metric; null is last.")
     dimension: DimensionName | None = strawberry.field(default=UNSET, description="By a dimension of `by`, in code point order.")
     bucket: bool | None = strawberry.field(default=UNSET, description="By time, if true.")
-    direction: Direction = strawberry.field(default=Direction.DESC, description="Greatest or least first.")
+    direction: Direction = strawberry.field(default=Direction.DESC, description="Descending or ascending.")
 
 
-@strawberry.input(description="Bounds that a row's number must pass; a null passes none. All that are given hold.")
+@strawberry.input(description="Bounds of a row's metric; all of them must be true. Null is outside of all bounds.")
 class MetricCondition:
-    metric: MetricName = strawberry.field(description="Which number.")
+    metric: MetricName = strawberry.field(description="The metric.")
     gt: ExactNumber | None = strawberry.field(default=UNSET, description="Greater than.")
     gte: ExactNumber | None = strawberry.field(default=UNSET, description="At least.")
     lt: ExactNumber | None = strawberry.field(default=UNSET, description="Less than.")
@@ -46,18 +46,22 @@ class MetricCondition:
     eq: ExactNumber | None = strawberry.field(default=UNSET, description="Equal to.")
 
 
-By = Annotated[list[DimensionName], strawberry.argument(description=f"What rows are grouped by, at most {MAX_GROUPED}; none: one row.")]
-IntervalArgument = Annotated[IntervalName | None, strawberry.argument(description="Rows for each bucket of time of this width.")]
-WeekStart = Annotated[Weekday, strawberry.argument(description="Where weeks begin, with `interval: WEEK`.")]
-Fill = Annotated[bool, strawberry.argument(description="Whether each group has a row in every bucket, of zeros where it has no request.")]
-TopArgument = Annotated[TopInput | None, strawberry.argument(description="Only the first groups, the others as one.")]
-HavingArgument = Annotated[list[MetricCondition] | None, strawberry.argument(description="Only rows whose numbers pass all of these.")]
+By = Annotated[
+    list[DimensionName], strawberry.argument(description=f"Dimensions of the rows, at most {MAX_GROUPED}; default: none, one row.")
+]
+IntervalArgument = Annotated[IntervalName | None, strawberry.argument(description="Width of the time buckets of the rows.")]
+WeekStart = Annotated[Weekday, strawberry.argument(description="First day of the week, with `interval: WEEK`.")]
+Fill = Annotated[bool, strawberry.argument(description="Whether each group has a row in every bucket, with zeros if it has no request.")]
+TopArgument = Annotated[TopInput | None, strawberry.argument(description="Only the top groups, the others as one.")]
+HavingArgument = Annotated[
+    list[MetricCondition] | None, strawberry.argument(description="Only rows with metrics within all of these bounds.")
+]
 OrderArgument = Annotated[
     list[UsageOrder] | None,
-    strawberry.argument(description="Order of the rows. What is left open is ordered by time, then by names in code point order."),
+    strawberry.argument(description="Order of the rows. Ties are ordered by time, then by names in code point order."),
 ]
-First = Annotated[int, strawberry.argument(description=f"Rows at most, 1 to {MAX_ROWS}.")]
-After = Annotated[str | None, strawberry.argument(description="Only rows behind this cursor of the same arguments.")]
+First = Annotated[int, strawberry.argument(description=f"Maximum number of rows, 1 to {MAX_ROWS}.")]
+After = Annotated[str | None, strawberry.argument(description="Only rows after this cursor, which must be of the same arguments.")]
 
 
 def read_dimensions(by: list[Any]) -> tuple[UsageDimension, ...]:

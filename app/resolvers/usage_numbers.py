@@ -32,18 +32,18 @@ DISTRIBUTIONS: Final = {
 }
 
 
-@strawberry.type(description="How much of a cost is known.")
+@strawberry.type(description="How many requests of a cost are priced.")
 class CostCoverage:
     priced: BigInt = strawberry.field(description=PRICED.description)
     unpriced: BigInt = strawberry.field(description=UNPRICED.description)
     is_complete: bool = strawberry.field(description="Whether the cost of every request is known.")
 
 
-@strawberry.type(description="A cost in US dollars, and what it does not know. Keys that read the gateway's statistics may not.")
+@strawberry.type(description="A cost in US dollars and its coverage. Not for keys of role gateway.")
 class Cost:
-    usd: float = strawberry.field(description="US dollars, 6 decimal places; what is unpriced contributes 0.")
-    exact: ExactNumber = strawberry.field(description="The same, every digit.")
-    coverage: CostCoverage = strawberry.field(description="How much of it is known.")
+    usd: float = strawberry.field(description="US dollars, 6 decimal places; unpriced requests contribute 0.")
+    exact: ExactNumber = strawberry.field(description="US dollars with all digits.")
+    coverage: CostCoverage = strawberry.field(description="How many requests have a known cost.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class _Numbers:
     previous: Numbers
 
 
-Of = Annotated[MetricName, strawberry.argument(description="Of which number.")]
+Of = Annotated[MetricName, strawberry.argument(description="The metric.")]
 
 
 def resolve_share(root: UsageMetrics, of: Of) -> float | None:
@@ -81,13 +81,13 @@ def _exact(number: float | Decimal) -> Decimal:
 _DERIVED: Final = {
     SHARE_FIELD: (
         resolve_share,
-        f"A number as a part of that of the report's `totals` (under `previous`: of its `previousTotals`), {SHARE_PLACES} decimal"
-        " places; null where that is 0. Of numbers that add up only: `isAdditive` in `usageCatalog`.",
+        f"A metric divided by that of the report's `totals` (under `previous`: of `previousTotals`), {SHARE_PLACES} decimal places; null "
+        "if that is 0. Only for additive metrics: `isAdditive` in `usageCatalog`.",
     ),
     CHANGE_FIELD: (
         resolve_change,
-        f"A number less that of `previous`, as a part of that: 0.25 is a quarter more; {SHARE_PLACES} decimal places, computed from the"
-        " numbers as they are shown. Null without `compareTo`, and where that is null or 0. Of all numbers but instants.",
+        f"Relative change of a metric to `previous`: 0.25 is 25 percent more; {SHARE_PLACES} decimal places, computed from the displayed "
+        "values. Null without `compareTo`, or if the previous value is null or 0. For all metrics except instants.",
     ),
 }
 
@@ -132,10 +132,10 @@ if TYPE_CHECKING:
 else:
     UsageMetrics = _output(
         "UsageMetrics",
-        "Numbers of a group of requests. Only those that are selected are computed.",
+        "Metrics of a group of requests. Only the selected ones are computed.",
         DIRECT,
         {
-            COST_FIELD: (Cost, "The cost, and what it does not know."),
+            COST_FIELD: (Cost, "The cost and its coverage."),
             **{group: (type_, DISTRIBUTIONS[group][1]) for group, type_ in _DISTRIBUTION_TYPES.items()},
         },
         _DERIVED,

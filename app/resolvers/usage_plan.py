@@ -16,44 +16,44 @@ from app.resolvers.scalars import BigInt, Instant
 from app.resolvers.usage_enums import IntervalName
 
 
-@strawberry.type(description="A stored table that a question is answered from, and the stretches of time that are read there.")
+@strawberry.type(description="A table that is read, and the ranges that are read from it.")
 class UsageSource:
-    name: str = strawberry.field(description="The table: `usage_records`, the single records, or a rollup of them.")
-    ranges: list[InstantSpan] = strawberry.field(description="What is read there, ascending.")
+    name: str = strawberry.field(description="The table: `usage_records` (single records), or a rollup of them.")
+    ranges: list[InstantSpan] = strawberry.field(description="The ranges read from the table, ascending.")
 
 
-@strawberry.type(description="A stretch of time, half-open.")
+@strawberry.type(description="A half-open range of time.")
 class InstantSpan:
-    start: Instant = strawberry.field(description="First instant.")
-    end: Instant = strawberry.field(description="The instant after the last one.")
+    start: Instant = strawberry.field(description="Inclusive start.")
+    end: Instant = strawberry.field(description="Exclusive end.")
 
 
-@strawberry.type(description="What to ask instead, in one argument; the other arguments stay. One of the last four says it.")
+@strawberry.type(description="A change of one argument; the other arguments are unchanged. One of the last four fields has the new value.")
 class QuestionChange:
     argument: str = strawberry.field(description="The argument: `interval`, `range`, `top.count`, `first`, `by`, `having`, `orderBy`.")
     description: str = strawberry.field(description="The change in words.")
-    interval: IntervalName | None = strawberry.field(description="This interval.")
-    range: InstantSpan | None = strawberry.field(description="These `instants` as `range`, in the same time zone.")
-    count: int | None = strawberry.field(description="This number.")
-    keep: int | None = strawberry.field(description="So many of the list, the first.")
+    interval: IntervalName | None = strawberry.field(description="New interval.")
+    range: InstantSpan | None = strawberry.field(description="New `range` as `instants`, in the same time zone.")
+    count: int | None = strawberry.field(description="New number.")
+    keep: int | None = strawberry.field(description="Number of items of the list to keep, from the first.")
 
 
-@strawberry.type(description="Which limit refuses a question, and the nearest questions that pass.")
+@strawberry.type(description="The limit that refuses the arguments, and the nearest arguments that pass.")
 class QuestionRefusal:
-    limit: str = strawberry.field(description="What is limited.")
-    at_most: int = strawberry.field(description="How many there may be.")
-    found: BigInt = strawberry.field(description="How many were asked for; rounded where there are very many.")
+    limit: str = strawberry.field(description="Name of the limit.")
+    at_most: int = strawberry.field(description="Maximum.")
+    found: BigInt = strawberry.field(description="Requested number; rounded if it is very large.")
     message: str = strawberry.field(description="The message of the error, if more than the plan is selected.")
-    nearest: list[QuestionChange] = strawberry.field(description="Changes that each, by itself, make a question that passes this limit.")
+    nearest: list[QuestionChange] = strawberry.field(description="Changes; each of them alone passes this limit.")
 
 
 @strawberry.type(description="How rows are computed. Selected alone, it looks up counts only and costs nothing.")
 class UsagePlan:
-    sources: list[UsageSource] = strawberry.field(description="From where; each instant of the range is read in one of them.")
-    rows: BigInt = strawberry.field(description="Rows of them that are expected to be read.")
-    points: BigInt = strawberry.field(description="What it costs.")
+    sources: list[UsageSource] = strawberry.field(description="The tables; each instant of the range is read from one of them.")
+    rows: BigInt = strawberry.field(description="Expected number of rows read.")
+    points: BigInt = strawberry.field(description="Cost in points.")
     refusal: QuestionRefusal | None = strawberry.field(
-        default=None, description="Why the question would be refused, as far as that is known before it runs; then there are no sources."
+        default=None, description="The refusal of these arguments, as far as it is known before the query runs; then there are no sources."
     )
 
 

@@ -28,8 +28,8 @@ class DateRange:
 
 @strawberry.input(description="Instants, half-open.")
 class InstantRange:
-    start: Instant = strawberry.field(description="First instant.")
-    end: Instant = strawberry.field(description="The instant after the last one.")
+    start: Instant = strawberry.field(description="Inclusive start.")
+    end: Instant = strawberry.field(description="Exclusive end.")
 
 
 @strawberry.enum(description="A unit of calendar time.")
@@ -37,47 +37,48 @@ class TimeUnit(Enum):
     MINUTE = strawberry.enum_value("minute", description="Minutes.")
     HOUR = strawberry.enum_value("hour", description="Hours of the clock.")
     DAY = strawberry.enum_value("day", description="Local dates.")
-    WEEK = strawberry.enum_value("week", description="Weeks from Monday on.")
+    WEEK = strawberry.enum_value("week", description="Weeks that begin on Monday.")
     MONTH = strawberry.enum_value("month", description="Months.")
     QUARTER = strawberry.enum_value("quarter", description="Quarters of a year.")
     YEAR = strawberry.enum_value("year", description="Years.")
 
 
-@strawberry.input(description="The last units of time, the running one included.")
+@strawberry.input(description="The last units of time, with the current one.")
 class LastRange:
-    count: int = strawberry.field(description=f"How many, 1 to {MAX_UNITS}.")
-    unit: TimeUnit = strawberry.field(description="Of what.")
-    complete: bool = strawberry.field(default=False, description="Without the unit that is still running: those that ended before it.")
+    count: int = strawberry.field(description=f"Number of units, 1 to {MAX_UNITS}.")
+    unit: TimeUnit = strawberry.field(description="The unit.")
+    complete: bool = strawberry.field(default=False, description="Whether to exclude the current unit.")
 
 
-@strawberry.enum(description="A stretch of the calendar, in the time zone. Weeks begin on Monday.")
+@strawberry.enum(description="A calendar period in the time zone. Weeks begin on Monday.")
 class CalendarPeriod(Enum):
-    TODAY = strawberry.enum_value("today", description="The running date.")
-    YESTERDAY = strawberry.enum_value("yesterday", description="The date before.")
-    THIS_WEEK = strawberry.enum_value("this_week", description="The running week.")
-    LAST_WEEK = strawberry.enum_value("last_week", description="The week before.")
-    THIS_MONTH = strawberry.enum_value("this_month", description="The running month.")
-    LAST_MONTH = strawberry.enum_value("last_month", description="The month before.")
-    THIS_QUARTER = strawberry.enum_value("this_quarter", description="The running quarter of the year.")
-    LAST_QUARTER = strawberry.enum_value("last_quarter", description="The quarter before.")
-    THIS_YEAR = strawberry.enum_value("this_year", description="The running year.")
-    LAST_YEAR = strawberry.enum_value("last_year", description="The year before.")
-    ALL_TIME = strawberry.enum_value("all_time", description="From 2020, before which there are no records, to tomorrow.")
+    TODAY = strawberry.enum_value("today", description="The current date.")
+    YESTERDAY = strawberry.enum_value("yesterday", description="The previous date.")
+    THIS_WEEK = strawberry.enum_value("this_week", description="The current week.")
+    LAST_WEEK = strawberry.enum_value("last_week", description="The previous week.")
+    THIS_MONTH = strawberry.enum_value("this_month", description="The current month.")
+    LAST_MONTH = strawberry.enum_value("last_month", description="The previous month.")
+    THIS_QUARTER = strawberry.enum_value("this_quarter", description="The current quarter of the year.")
+    LAST_QUARTER = strawberry.enum_value("last_quarter", description="The previous quarter.")
+    THIS_YEAR = strawberry.enum_value("this_year", description="The current year.")
+    LAST_YEAR = strawberry.enum_value("last_year", description="The previous year.")
+    ALL_TIME = strawberry.enum_value("all_time", description="From 2020, the earliest date of records, to tomorrow.")
 
 
-@strawberry.input(name="TimeRange", one_of=True, description="What stretch of time a report is about: one of these.")
+@strawberry.input(name="TimeRange", one_of=True, description="The range of a report; exactly one field.")
 class TimeRangeInput:
     dates: DateRange | None = strawberry.field(default=strawberry.UNSET, description="By local dates.")
     instants: InstantRange | None = strawberry.field(default=strawberry.UNSET, description="By instants.")
-    last: LastRange | None = strawberry.field(default=strawberry.UNSET, description="By a number of units that end now.")
-    period: CalendarPeriod | None = strawberry.field(default=strawberry.UNSET, description="By its name.")
+    last: LastRange | None = strawberry.field(default=strawberry.UNSET, description="A number of units until now.")
+    period: CalendarPeriod | None = strawberry.field(default=strawberry.UNSET, description="A calendar period.")
 
 
-@strawberry.enum(name="ComparisonPeriod", description="How far back the compared range lies, by the calendar of the time zone.")
+@strawberry.enum(name="ComparisonPeriod", description="Distance of the compared range, by the calendar of the time zone.")
 class PeriodName(Enum):
     PERIOD = strawberry.enum_value(
         "period",
-        description="As long, and just before: whole months before whole months, whole dates before whole dates, else as much time.",
+        description="The period just before, of the same length: whole months before whole months, whole dates before whole dates, else "
+        "the same duration.",
     )
     WEEK = strawberry.enum_value("week", description="A week earlier.")
     MONTH = strawberry.enum_value(
@@ -86,9 +87,9 @@ class PeriodName(Enum):
     YEAR = strawberry.enum_value("year", description="A year earlier; a leap day is compared with nothing.")
 
 
-@strawberry.input(one_of=True, description="What a report is compared with: one of these.")
+@strawberry.input(one_of=True, description="The range that a report is compared with; exactly one field.")
 class Comparison:
-    previous: PeriodName | None = strawberry.field(default=strawberry.UNSET, description="The same stretch of time, earlier.")
+    previous: PeriodName | None = strawberry.field(default=strawberry.UNSET, description="The same range, earlier.")
     range: TimeRangeInput | None = strawberry.field(default=strawberry.UNSET, description="Another range.")
 
 

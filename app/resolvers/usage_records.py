@@ -35,27 +35,27 @@ def read_record(_: type, given: Mapping[str, Any], __: InputContext) -> dict[str
 get_object_definition(UsageRecordInput, strict=True).from_input = read_record
 
 
-@strawberry.type(description="Why a record was not taken.")
+@strawberry.type(description="Why a record was rejected.")
 class IngestError:
-    index: int = strawberry.field(description="Its position in what was sent, from 0.")
-    field: str | None = strawberry.field(description="The field that breaks a rule; null: the whole record.")
-    message: str = strawberry.field(description="The rule.")
+    index: int = strawberry.field(description="Position in the request, from 0.")
+    field: str | None = strawberry.field(description="The invalid field; null: the whole record.")
+    message: str = strawberry.field(description="The rule that is broken.")
 
 
 @strawberry.type(
-    description="What became of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected` plus `quarantined`."
+    description="Receipt of a batch, after the commit. `received` is `inserted` plus `duplicates` plus `rejected` plus `quarantined`."
 )
 class IngestReceipt:
-    received: int = strawberry.field(description="Records sent.")
+    received: int = strawberry.field(description="Records in the request.")
     inserted: int = strawberry.field(description="Records written.")
-    duplicates: int = strawberry.field(description="Records that were there already; they changed nothing.")
-    rejected: int = strawberry.field(description="Records that broke a rule; the others went in.")
-    quarantined: int = strawberry.field(description="Records that wait for a person, because they claim more than one request can mean.")
+    duplicates: int = strawberry.field(description="Records that were stored already; nothing was changed.")
+    rejected: int = strawberry.field(description="Invalid records; the others were written.")
+    quarantined: int = strawberry.field(description="Records that exceed the limits of one request, and wait for an administrator.")
     errors: list[IngestError] = strawberry.field(description=f"By position, the first {MAX_LISTED}.")
-    unknown_fields: list[str] = strawberry.field(description="Fields that the record does not have; GraphQL refuses them by itself.")
+    unknown_fields: list[str] = strawberry.field(description="Unknown fields; empty in GraphQL, which refuses them.")
     private_models: list[str] = strawberry.field(
-        description=f"The first {MAX_LISTED} permaslugs that this batch named first, and that stay private until they are published. "
-        "Only for an admin's key that belongs to no tenant; empty for others."
+        description=f"New permaslugs of this batch, at most {MAX_LISTED}, which are private until they are published. Only for admin "
+        "keys without a tenant; else empty."
     )
 
 
@@ -80,7 +80,7 @@ def shape_receipt(receipt: Receipt) -> IngestReceipt:
     )
 
 
-Records = Annotated[list[UsageRecordInput], strawberry.argument(description=f"The batch: 1 to {MAX_RECORDS} records, in one transaction.")]
+Records = Annotated[list[UsageRecordInput], strawberry.argument(description=f"1 to {MAX_RECORDS} records, written in one transaction.")]
 
 
 async def resolve_ingest_usage(info: ResolverInfo, records: Records) -> IngestReceipt:
@@ -108,6 +108,7 @@ class UsageMutation:
         resolver=resolve_ingest_usage,
         metadata=reads(MAX_RECORDS),
         permission_classes=[UsageWriter],
-        description="Write usage records. A bad one is rejected by itself; one that is there already is a duplicate and changes nothing. "
-        "A key of role admin or ingest; one that belongs to a tenant writes its tenant's only.",
+        description="Write usage records. Invalid records are rejected and the others written; a record that is stored already is a "
+        "duplicate and changes nothing. Requires role admin or ingest; a key that is bound to a tenant writes records of "
+        "that tenant only.",
     )

@@ -24,9 +24,9 @@ from app.resolvers.usage_subject import Subject, load
 
 @strawberry.type(description="The range of a report, as resolved; half-open.")
 class ResolvedRange:
-    start: Instant = strawberry.field(description="First instant.")
-    end: Instant = strawberry.field(description="The instant after the last one.")
-    time_zone: str = strawberry.field(description="The time zone whose calendar counts.")
+    start: Instant = strawberry.field(description="Inclusive start.")
+    end: Instant = strawberry.field(description="Exclusive end.")
+    time_zone: str = strawberry.field(description="The time zone of calendar units.")
 
 
 async def resolve_totals(root: UsageReport, info: ResolverInfo) -> UsageMetrics:
@@ -49,7 +49,7 @@ async def resolve_previous_totals(root: UsageReport, info: ResolverInfo) -> Usag
     return shape_numbers(previous.totals or {}, previous.totals)
 
 
-@strawberry.type(description="The answer to a question about usage: every number of it is of one state of the data.")
+@strawberry.type(description="A usage report. All its numbers are from one snapshot of the database.")
 class UsageReport:
     subject: strawberry.Private[Subject]
     range: ResolvedRange = strawberry.field(description="The range, as resolved.")
@@ -61,14 +61,15 @@ class UsageReport:
         description="The range that it is compared with, as resolved; null without `compareTo`."
     )
     totals: UsageMetrics = strawberry.field(
-        resolver=resolve_totals, description="Numbers of all requests in range that pass `where`, whatever the grouping, order or page."
+        resolver=resolve_totals,
+        description="Metrics of all requests in the range that match `where`, independent of grouping, order and page.",
     )
     previous_totals: UsageMetrics | None = strawberry.field(
         resolver=resolve_previous_totals,
-        description="Numbers of all requests in the compared range that pass `where`; null without `compareTo`.",
+        description="Metrics of all requests in the compared range that match `where`; null without `compareTo`.",
     )
     rows: UsageRowConnection = strawberry.field(
-        resolver=resolve_rows, description="The requests by groups: rows of all pages, and `rest`, sum to `totals` where numbers add up."
+        resolver=resolve_rows, description="The requests in groups. For additive metrics, the rows of a page and `rest` sum to `totals`."
     )
 
 

@@ -37,12 +37,12 @@ _SEPARATOR: Final = " · "
 _NONE: Final = Label(None)
 
 
-@strawberry.type(description="A bucket of time, whole: the first and the last one may reach beyond the report's range.")
+@strawberry.type(description="A complete bucket of time: the first and the last may extend beyond the report's range.")
 class TimeBucket:
-    start: Instant = strawberry.field(description="First instant.")
-    end: Instant = strawberry.field(description="The instant after the last one.")
-    label: str = strawberry.field(description="Its name: `2026-03-12`, `2026-W11`, `2026-03`, `2026-Q1`, `2026`, `2026-03-12T14:00+01:00`.")
-    is_complete: bool = strawberry.field(description="Whether it lies in the range and is over.")
+    start: Instant = strawberry.field(description="Inclusive start.")
+    end: Instant = strawberry.field(description="Exclusive end.")
+    label: str = strawberry.field(description="Label: `2026-03-12`, `2026-W11`, `2026-03`, `2026-Q1`, `2026`, `2026-03-12T14:00+01:00`.")
+    is_complete: bool = strawberry.field(description="Whether it is within the range and has ended.")
 
 
 async def resolve_model(root: UsageRow, info: ResolverInfo) -> Model | None:
@@ -81,15 +81,17 @@ async def resolve_api_key(root: UsageRow, info: ResolverInfo) -> CallerKey | Non
     return None if label.value is None or label.tenant_key is None else await load_caller_key(info, label.tenant_key, str(label.value))
 
 
-@strawberry.type(description="A group of requests. What it is not grouped by is null, and so is everything in the group of all others.")
+@strawberry.type(
+    description="A group of requests. Dimensions that are not in `by` are null, and so are all dimensions of the group of all others."
+)
 class UsageRow:
     labels: strawberry.Private[dict[UsageDimension, Label]]
-    bucket: TimeBucket | None = strawberry.field(description="Its bucket of time, with `interval`.")
-    is_other: bool = strawberry.field(description="Whether it holds all groups that are not among the first, with `top`.")
-    label: str = strawberry.field(description="The names of its dimensions, joined; `unknown` for one that its requests do not name.")
-    metrics: UsageMetrics = strawberry.field(description="Its numbers.")
+    bucket: TimeBucket | None = strawberry.field(description="The time bucket, with `interval`.")
+    is_other: bool = strawberry.field(description="Whether it is the group of all others, with `top`.")
+    label: str = strawberry.field(description="The values of its dimensions, joined; `unknown` for a missing one.")
+    metrics: UsageMetrics = strawberry.field(description="The metrics.")
     previous: UsageMetrics | None = strawberry.field(
-        description="Numbers of the same group in the compared range, in the bucket of the same position; null without `compareTo`."
+        description="Metrics of the same group in the compared range, in the bucket of the same position; null without `compareTo`."
     )
     permaslug: str | None = strawberry.field(default=None, description=BY_PERMASLUG.description)
     traffic_mode: TrafficMode | None = strawberry.field(default=None, description=BY_TRAFFIC_MODE.description)

@@ -29,21 +29,21 @@ async def resolve_viewer_mutations(root: Viewer, info: ResolverInfo) -> list[str
     return await permitted_fields(info, "Mutation")
 
 
-@strawberry.type(description="The key that asks.")
+@strawberry.type(description="The API key of the request.")
 class Viewer(Node):
     id: strawberry.ID = named_id("Viewer", "key_id")
-    key_id: str = strawberry.field(description="Its id; `gateway-secret` for the gateway's own.")
-    role: KeyRole = strawberry.field(description="What it may do.")
-    tenant_id: str | None = strawberry.field(description="The tenant that it belongs to, if any.")
+    key_id: str = strawberry.field(description="Id; `gateway-secret` for the gateway secret.")
+    role: KeyRole = strawberry.field(description="Permissions of the key.")
+    tenant_id: str | None = strawberry.field(description="The tenant of the key, if any.")
     tenant: Tenant | None = strawberry.field(
         resolver=resolve_viewer_tenant,
-        description="The tenant that it belongs to; null if there is none, or if its role reads no identities.",
+        description="The tenant of the key; null if there is none, or if its role may not read identities.",
     )
     queries: list[str] = strawberry.field(
-        resolver=resolve_viewer_queries, description="The roots of `Query` that it may ask, in the schema's order."
+        resolver=resolve_viewer_queries, description="The fields of `Query` that it may use, in the order of the schema."
     )
     mutations: list[str] = strawberry.field(
-        resolver=resolve_viewer_mutations, description="The mutations that it may run, in the schema's order."
+        resolver=resolve_viewer_mutations, description="The mutations that it may use, in the order of the schema."
     )
 
 
@@ -89,5 +89,5 @@ class ViewerQuery:
         resolver=resolve_viewer,
         metadata=reads(1),
         permission_classes=[AnyKey],
-        description="Who this key is, and what it may do. Any valid key.",
+        description="The API key of this request and its permissions. Requires a valid key.",
     )

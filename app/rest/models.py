@@ -12,9 +12,9 @@ _COUNT = Field(ge=0)
 
 
 class RecordError(Body):
-    """Why a record was not taken."""
+    """Why a record was rejected."""
 
-    index: int = Field(ge=0, description="Its position in what was sent, from 0.")
+    index: int = Field(ge=0, description="Position in the request, from 0.")
     field: str | None
     message: str
 

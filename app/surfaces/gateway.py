@@ -31,8 +31,8 @@ OUTCOMES: Final = Section(
         labelled(
             "name",
             0,
-            "Provider, model or project; `unknown` where the record named none. A project whose name several tenants have is"
-            " `tenantId/projectId`.",
+            "Provider, model or project; `unknown` if the record has none. A project name that several tenants use is "
+            "`tenantId/projectId`.",
         ),
         *_COUNTS,
     ),
@@ -40,7 +40,7 @@ OUTCOMES: Final = Section(
 DAILY_OUTCOMES: Final = Section(
     "DailyOutcomes", "Outcomes of the requests of one day.", (labelled("date", 0, "UTC date.", Scalar.DATE), *_COUNTS)
 )
-OUTCOMES_REST: Final = Section("OutcomesRest", "Outcomes of the requests that a list leaves out, all together.", _COUNTS)
+OUTCOMES_REST: Final = Section("OutcomesRest", "Outcomes beyond the limit of a list, summed.", _COUNTS)
 
 
 def _breakdown(name: str, key: str) -> tuple[Part, Part]:
@@ -61,7 +61,7 @@ STATS: Final = Section(
         *_MORE,
         computed(
             "success_rate",
-            "Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.",
+            "Successful divided by total, 0 to 1, 4 decimal places; 0 without requests.",
             Unit.RATE,
             (SUCCESSFUL, REQUESTS),
             _share,
@@ -70,14 +70,14 @@ STATS: Final = Section(
         *_breakdown("providers", "provider"),
         *_breakdown("models", "public model id"),
         *_breakdown("projects", "project"),
-        Part("daily", DAILY_OUTCOMES, "By day since 2020 at most, ascending; days without requests are left out.", is_settled=True),
+        Part("daily", DAILY_OUTCOMES, "By UTC date since 2020, ascending; dates without requests are omitted.", is_settled=True),
     ),
 )
 
 
 GATEWAY_STATS: Final = Surface(
     root="gateway_stats",
-    description="Request counts and outcomes. The gateway's secret, or a key of role gateway or admin.",
+    description="Request counts and outcomes. Requires the gateway secret, or role gateway or admin.",
     readers=GATEWAY_READERS,
     window=resolve_days_back,
     dates=("days",),

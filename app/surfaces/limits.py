@@ -13,7 +13,7 @@ MAX_ROWS: Final = 10_000
 
 def limit_description(what: str) -> str:
     """Return the description of an argument that limits a list."""
-    return f"{what} at most, 1 to {MAX_ROWS:,}; the others are the rest."
+    return f"Maximum number of {what}, 1 to {MAX_ROWS:,}; the others are summed in the rest."
 
 
 def check_limits(**limits: int) -> None:

@@ -12,10 +12,10 @@ TOTALS: Final = Section(
     "NetworkTotals",
     "Sums over the 30 UTC dates of the 30-day trend. The four parts are disjoint and add up to `tokens`.",
     (
-        measured("tokens", TOKENS, "Tokens processed: prompt plus completion, everything included."),
+        measured("tokens", TOKENS, "Prompt plus completion tokens, including cached and reasoning tokens."),
         measured("requests", REQUESTS),
-        measured("prompt_tokens", FRESH_PROMPT, "Input tokens less the cached ones."),
-        measured("completion_tokens", VISIBLE_COMPLETION, "Output tokens less reasoning."),
+        measured("prompt_tokens", FRESH_PROMPT, "Input tokens without cached tokens."),
+        measured("completion_tokens", VISIBLE_COMPLETION, "Output tokens without reasoning tokens."),
         measured("cached_tokens", CACHED),
         measured("reasoning_tokens", REASONING),
     ),
@@ -25,9 +25,9 @@ MODEL: Final = Section(
     f"A public model among the {TOP_MODELS} with the most tokens of the 30 days.",
     (
         labelled("model_id", 0, "Public catalog id; variants and dated permaslugs of one model are summed under it."),
-        settled("model_name", "Name for people."),
+        settled("model_name", "Display name."),
         settled("provider", "The provider's name for people, by the catalog."),
-        settled("rank", f"1 for the most tokens, then by model id, to {TOP_MODELS} at most.", Scalar.INTEGER, least=1, most=TOP_MODELS),
+        settled("rank", f"Rank by tokens, then model id: 1 to {TOP_MODELS}.", Scalar.INTEGER, least=1, most=TOP_MODELS),
         measured("tokens", TOKENS),
         measured("requests", REQUESTS),
         settled("share", "Fraction of all tokens, 0 to 1, 4 decimal places.", Scalar.NUMBER, least=0, most=1),
@@ -43,13 +43,13 @@ POINT: Final = Section(
             "`YYYY-MM-DD HH:00` for an hour, `YYYY-MM-DD` for a day, both UTC.",
             examples=("2026-06-26 11:00", "2026-06-25"),
         ),
-        measured("tokens", TOKENS, "Prompt plus completion tokens; 0 where nothing was asked."),
+        measured("tokens", TOKENS, "Prompt plus completion tokens; 0 without requests."),
         measured("requests", REQUESTS),
     ),
 )
 TREND: Final = Section(
     "NetworkTrend",
-    "Activity, oldest bucket first, no bucket left out. The last one holds the instant before `generatedAt`.",
+    "Activity by bucket, oldest first, without gaps. The last bucket contains the instant before `generatedAt`.",
     (
         Part("h24", POINT, documented_as="24h", description="24 hours.", is_settled=True),
         Part("d7", POINT, documented_as="7d", description="7 days.", is_settled=True),
@@ -58,24 +58,24 @@ TREND: Final = Section(
 )
 STATS: Final = Section(
     "NetworkStats",
-    "Public aggregate statistics of the whole network, computed every 10 minutes. Nothing of users, tenants or keys.",
+    "Public aggregate statistics of the network, computed every 10 minutes. No data of users, tenants or keys.",
     (
         settled(
             "generated_at",
-            "When this was computed, to the millisecond; null before the first time.",
+            "Time of the snapshot, in milliseconds; null before the first snapshot.",
             Scalar.INSTANT,
             is_nullable=True,
             examples=("2026-06-26T12:00:00.000Z",),
         ),
         Part("totals", TOTALS, "Sums of 30 days.", is_list=False, is_settled=True),
-        Part("top_models", MODEL, f"At most {TOP_MODELS} public models, most tokens first.", most=TOP_MODELS, is_settled=True),
+        Part("top_models", MODEL, f"At most {TOP_MODELS} public models, tokens descending.", most=TOP_MODELS, is_settled=True),
         Part("trend", TREND, "Tokens and requests over time.", is_list=False, is_settled=True),
     ),
 )
 
 NETWORK: Final = Surface(
     root="network",
-    description="Public aggregate statistics of the network. For everybody, without a key.",
+    description="Public aggregate statistics of the network. Requires no key.",
     readers=None,
     answers=STATS,
     caching=Caching.PUBLIC,

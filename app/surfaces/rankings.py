@@ -19,8 +19,8 @@ ROW: Final = Section(
         labelled(
             "model_permaslug",
             1,
-            f"Dated model, with `:variant` where it is one; `{OTHER}` is the sum of all models outside the day's {RANKED_MODELS}, last of"
-            " its day.",
+            f"Dated model, with `:variant` for a variant; `{OTHER}`, the last row of a day, is the sum of all models outside the top "
+            f"{RANKED_MODELS}.",
             examples=("openai/gpt-4o-2024-05-13",),
         ),
         labelled("total_tokens", 2, "Prompt plus completion tokens, as a decimal string.", pattern=r"^\d+$", examples=("12345678",)),
@@ -28,9 +28,9 @@ ROW: Final = Section(
 )
 META: Final = Section(
     "RankingsDailyMeta",
-    "What the rows are of.",
+    "Description of the rows.",
     (
-        Column("as_of", "When this answer was made, to the second.", Scalar.INSTANT, examples=("2026-05-12T02:00:00Z",)),
+        Column("as_of", "Time of the answer, in seconds.", Scalar.INSTANT, examples=("2026-05-12T02:00:00Z",)),
         settled("version", "Version of the dataset: `v1`.", choices=("v1",)),
         settled("start_date", "First date, as resolved; inclusive.", Scalar.DATE),
         settled("end_date", "Last date, as resolved; inclusive.", Scalar.DATE),
@@ -40,8 +40,8 @@ DAILY: Final = Section(
     "RankingsDaily",
     "Daily token totals by model: by date ascending, then by tokens descending, then by permaslug.",
     (
-        Part("data", ROW, f"At most {RANKED_MODELS + 1} rows a day; none for a day without traffic.", is_settled=True),
-        Part("meta", META, "The window, and when it was asked for.", is_list=False, is_settled=True),
+        Part("data", ROW, f"At most {RANKED_MODELS + 1} rows per day; none for a day without traffic.", is_settled=True),
+        Part("meta", META, "The window, and the time of the answer.", is_list=False, is_settled=True),
     ),
 )
 
@@ -53,7 +53,7 @@ def _ranked_rows(window: DateWindow) -> int:
 RANKINGS_DAILY: Final = Surface(
     root="rankings_daily",
     description=(
-        f"Daily token totals of the top {RANKED_MODELS} public models. Any valid API key; 30 reads a minute per key, 500 a UTC day per"
+        f"Daily token totals of the top {RANKED_MODELS} public models. Requires a valid key; 30 reads a minute per key, 500 a UTC day per"
         " account."
     ),
     readers=ANY_KEY,

@@ -70,7 +70,7 @@ SUMMARY: Final = Section(
         measured("failed_requests", FAILED),
         computed(
             "error_rate",
-            "Failed to total in percent, 2 decimal places; 0 if there was no request.",
+            "Failed requests in percent of all, 2 decimal places; 0 without requests.",
             Unit.PERCENT,
             (FAILED, REQUESTS),
             percentage,
@@ -82,7 +82,7 @@ SUMMARY: Final = Section(
         measured("total_spend", SPEND),
         computed(
             "avg_latency_ms",
-            "Mean latency of the requests that have one, milliseconds, 1 decimal place; null if none has.",
+            "Mean latency in milliseconds, 1 decimal place, of requests that have one; null if none has.",
             Unit.MILLISECONDS,
             (as_metric(LATENCY_COUNT), as_metric(LATENCY_SUM_MS)),
             _mean,
@@ -128,7 +128,7 @@ REQUEST_CHARGES: Final = Section(
 REQUEST_TRAFFIC_MODE: Final = Column("traffic_mode", "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES)
 REQUEST_COST: Final = Column(
     "cost_usd",
-    "What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.",
+    "Cost in US dollars, 6 decimal places; 0 if unpriced.",
     Scalar.NUMBER,
     Unit.USD,
     least=0,
@@ -150,7 +150,7 @@ GROUP: Final = Section(
         measured("tokens", TOKENS),
         *_CHARGES,
         measured("spend", SPEND),
-        settled("cursor", "Place of the row: `after` it begin the rows that follow."),
+        settled("cursor", "Cursor of the row, for `after`."),
     ),
 )
 ANALYTICS: Final = Section(
@@ -173,7 +173,7 @@ def _page(arguments: Mapping[str, Any]) -> int:
 
 TENANT_ANALYTICS: Final = Surface(
     root="tenant_analytics",
-    description="What one tenant used and was charged. A tenant's key, for its own tenant; or an admin's, who names one.",
+    description="Usage and charges of one tenant. Role tenant: its own; role admin: the named one.",
     readers=TENANT_READERS,
     window=resolve_tenant_window,
     dates=("startDate", "endDate"),
@@ -185,8 +185,8 @@ TENANT_ANALYTICS: Final = Surface(
 )
 TENANT_USAGE: Final = Surface(
     root="tenant_usage",
-    description="One day of a tenant by model, provider, caller key and traffic mode, in this order, page by page. A tenant's key, or"
-    " an admin's, who names one.",
+    description="One day of a tenant by model, provider, API key and traffic mode, in this order. Role tenant: its own; role admin: the "
+    "named one.",
     readers=TENANT_READERS,
     reads=GROUPS_A_DAY,
     answers=GROUP,
@@ -194,7 +194,7 @@ TENANT_USAGE: Final = Surface(
 )
 TENANT_REQUESTS: Final = Surface(
     root="tenant_requests",
-    description="The single requests of a tenant, newest first. A tenant's key, for its own tenant; or an admin's, who names one.",
+    description="The single requests of a tenant, newest first. Role tenant: its own; role admin: the named one.",
     readers=TENANT_READERS,
     window=resolve_log_window,
     dates=("startDate", "endDate"),

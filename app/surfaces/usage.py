@@ -19,7 +19,7 @@ MAX_TOP_USERS: Final = 1000
 DEFAULT_TOP_USERS: Final = 100
 
 _INPUT, _OUTPUT, _COST, _PRICED = (as_metric(measure) for measure in (PROMPT_TOKENS, COMPLETION_TOKENS, COST_USD, PRICED_COUNT))
-_DOLLARS: Final = "US dollars, 6 decimal places; what is unpriced contributes 0."
+_DOLLARS: Final = "US dollars, 6 decimal places; unpriced requests contribute 0."
 
 _NUMBERS: Final = (
     measured("input_tokens", _INPUT),
@@ -28,7 +28,7 @@ _NUMBERS: Final = (
     measured("request_count", REQUESTS),
     Column(
         "priced",
-        "Whether the cost of every request is known, so that free and unpriced differ.",
+        "Whether the cost of every request is known. A cost of 0 is known.",
         Scalar.FLAG,
         metrics=(_PRICED, REQUESTS),
         value=eq,
@@ -61,17 +61,17 @@ MODEL_USAGE: Final = Section(
         *_NUMBERS,
     ),
 )
-MODEL_USAGE_REST: Final = Section("ModelUsageRest", "Usage that a list of models leaves out, all together.", _NUMBERS)
+MODEL_USAGE_REST: Final = Section("ModelUsageRest", "Usage beyond the limit of a list of models, summed.", _NUMBERS)
 USER_USAGE: Final = Section(
     "UserUsage",
     "Usage of one end user over the whole window.",
     (
         labelled("user_id", 0, "Id of the user at the router."),
-        settled("username", "Newest name seen for the user; null if none was.", is_nullable=True),
+        settled("username", "Newest name of the user; null if there is none.", is_nullable=True),
         *_SPENDING,
     ),
 )
-USER_USAGE_REST: Final = Section("UserUsageRest", "Usage that a list of users leaves out, all together.", _SPENDING)
+USER_USAGE_REST: Final = Section("UserUsageRest", "Usage beyond the limit of a list of users, summed.", _SPENDING)
 
 ANALYTICS: Final = Section(
     "UsageAnalytics",
@@ -80,7 +80,7 @@ ANALYTICS: Final = Section(
         Part(
             "time_series",
             POINT,
-            "By time, ascending; buckets without requests are left out. A point a day since 2020 at most.",
+            "By time, ascending; buckets without requests are omitted. At most one point per day since 2020.",
             is_settled=True,
         ),
         Part(
@@ -108,7 +108,7 @@ ANALYTICS: Final = Section(
         Part(
             "top_users_rest",
             USER_USAGE_REST,
-            "The usage of users that `topUsers` leaves out, and of requests that named no user.",
+            "Usage of users beyond the limit of `topUsers`, and of requests without a user.",
             is_list=False,
             is_settled=True,
             asks=("top_users", "totals"),
@@ -124,7 +124,7 @@ def _users(arguments: Mapping[str, Any]) -> int:
 
 USAGE_ANALYTICS: Final = Surface(
     root="usage_analytics",
-    description="Usage over time, by model, and the users with the highest cost. A key of role admin.",
+    description="Usage over time, by model, and the users with the highest cost. Requires role admin.",
     readers=ADMINS,
     window=resolve_usage_window,
     dates=("dateFrom", "dateTo"),
