@@ -130,7 +130,7 @@ async def _ask(connection: AsyncConnection[TupleRow], session: _Session, questio
         except BaseException:
             _leave(pgconn)
             if pgconn.transaction_status != TransactionStatus.IDLE:
-                pgconn.finish()  # what is on its way in there, nobody will read
+                pgconn.finish()  # its pending results will not be read
             raise
         _leave(pgconn)
     failed = next((result for result in results if result.status == ExecStatus.FATAL_ERROR), None)

@@ -1,4 +1,4 @@
-"""The usage record: the one shape that every way in produces and that the write takes."""
+"""The usage record: what every source format is parsed to and what the write takes."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ class UsageRecord(NamedTuple):
     """
 
     tenant_id: Annotated[
-        str, Name("Tenant that made the request; a key that belongs to a tenant implies it.", "tenant_id", is_id=True, is_implied=True)
+        str, Name("Tenant that made the request; a key that is bound to a tenant implies it.", "tenant_id", is_id=True, is_implied=True)
     ]
     request_id: Annotated[str, Text("Id of the request, unique per tenant: a record sent again is a duplicate.")]
     occurred_at: Annotated[datetime, Instant("Time of the request.")]
     model_id: Annotated[str, ModelName("Public model id, such as `openai/gpt-4o`; required unless the request failed before routing.")]
-    model_permaslug: Annotated[str, ModelName("Dated model and variant, such as `openai/gpt-4o-2024-05-13:free`; `model_id` if not given.")]
+    model_permaslug: Annotated[str, ModelName("Dated model and variant, such as `openai/gpt-4o-2024-05-13:free`; default: `model_id`.")]
     project_id: Annotated[str | None, Name("Project within the tenant.", "project_id", is_id=True)] = None
     api_key_id: Annotated[
-        str | None, Name("The caller's key at the router, to group by; it opens nothing here.", "caller_key_id", is_id=True)
+        str | None, Name("The API key at the router: a dimension, not a credential of this gateway.", "caller_key_id", is_id=True)
     ] = None
     user_id: Annotated[str | None, Name("End user.", "user_id")] = None
     username: Annotated[
@@ -73,7 +73,7 @@ class UsageRecord(NamedTuple):
     provider: Annotated[
         str | None,
         Name(
-            "Provider that served it; if not given the catalog's, or the part of `model_id` before `/`.",
+            "Provider that served the request; default: that of the catalog, else the part of `model_id` before `/`.",
             "provider_id",
             LONG_TEXT,
             is_implied=True,
@@ -88,7 +88,7 @@ class UsageRecord(NamedTuple):
     reasoning_tokens: Annotated[
         int, Count("The part of the output tokens spent on reasoning.", Unit.TOKENS, part_of="completion_tokens")
     ] = 0
-    cost_usd: Annotated[Decimal | None, Cost("Cost in US dollars; if not given, priced from the catalog.", COST_BOUND)] = None
+    cost_usd: Annotated[Decimal | None, Cost("Cost in US dollars; default: priced from the catalog.", COST_BOUND)] = None
     traffic_mode: Annotated[str, Choice("Shared capacity or bring-your-own-key.", TRAFFIC_MODES)] = "shared"
     shared_model_spend: Annotated[int, Count("Credits charged for shared-capacity model usage.", Unit.CREDITS)] = 0
     byok_platform_fee: Annotated[int, Count("Credits charged as platform fee on bring-your-own-key requests.", Unit.CREDITS)] = 0
@@ -101,10 +101,10 @@ class UsageRecord(NamedTuple):
     ttft_ms: Annotated[Decimal | None, Amount("Milliseconds to the first token, if known.", Unit.MILLISECONDS, MAX_DURATION_MS)] = None
     attempt: Annotated[
         int,
-        SmallNumber("Which try of the caller's request this is; a retry or a fallback has its own `request_id`.", 1, MAX_ATTEMPT),
+        SmallNumber("Number of the attempt; a retry or a fallback has its own `request_id`.", 1, MAX_ATTEMPT),
     ] = 1
-    cache_hit: Annotated[bool, Flag("Whether the router answered from its own cache; without a given cost it costs nothing.")] = False
-    interrupted: Annotated[bool, Flag("Whether the stream ended before its end; the tokens are those up to there.")] = False
+    cache_hit: Annotated[bool, Flag("Whether the router answered from its own cache; then the default cost is 0.")] = False
+    interrupted: Annotated[bool, Flag("Whether the stream was interrupted; the tokens are those until then.")] = False
 
 
 FIELDS: Final = read_fields(UsageRecord)
@@ -148,7 +148,7 @@ class Reason:
 class Quarantined:
     """A record that its source cannot mend: it contradicts itself or breaks a rule, and waits for a person. In no sum until released.
 
-    `index`: its 0-based position in what was sent; `source`: the way in that read it; `values`: by the record's field names, as they were
+    `index`: its position in the request, from 0; `source`: the format it was read from; `values`: by the record's field names, as they were
     read; `tenant_id`: the tenant that the sender's key is bound to, if any.
     """
 
@@ -171,4 +171,4 @@ class ParsedBatch:
     unknown_fields: dict[str, int] = field(default_factory=dict)
     """Field names that the record does not have, with how many records carried each."""
     quarantined: list[Quarantined] = field(default_factory=list)
-    """Records to be kept aside, each also counted in `received`."""
+    """Records to quarantine, each also counted in `received`."""

@@ -128,7 +128,7 @@ class AnswerMemory:
         return len(self._entries)
 
     def find(self, key: Hashable, versions: Versions, now: float) -> Any:
-        """Return a kept answer if it is known without waiting to be right; else None."""
+        """Return a cached answer if it is known to be valid without waiting; else None."""
         entry = self._entries.get(key)
         if entry is None or entry.version is not versions.current or now >= versions.fresh_until:
             return None

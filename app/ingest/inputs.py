@@ -62,7 +62,7 @@ def is_standard_input(path: Path | str) -> bool:
 
 
 def is_compressed(path: Path | str) -> bool:
-    """Tell whether a file is decompressed on the way in, by the end of its name."""
+    """Tell whether a file is decompressed while it is read, by its extension."""
     return Path(path).suffix.lower() in _ENCODINGS
 
 

@@ -29,7 +29,7 @@ MAX_UNKNOWN_FIELDS: Final = 50
 MAX_NAME_LENGTH: Final = 80
 
 SOURCE: Final = "usage_record"
-"""The way in of records in their own form, whatever carries them, as the quarantine names it."""
+"""Name of the usage record's own format in the quarantine."""
 
 NOT_AN_OBJECT: Final = "must be an object"
 _FORMS: Final = 'the body must be an array of records, an object {"records": [...]}, or one record'

@@ -73,7 +73,7 @@ else:
         is_whole=False,
         more={
             name_of(lambda record: record.request_id): "For one record at a time only.",
-            name_of(lambda record: record.occurred_at): "Not before records are kept.",
+            name_of(lambda record: record.occurred_at): "Not before the first retained record.",
             name_of(lambda record: record.tenant_id): "Without it a record is its sender's tenant's, and stays in the quarantine if it"
             " names another.",
         },

@@ -26,13 +26,13 @@ class ReceiptResponse(Body):
     inserted: int = _COUNT
     duplicates: int = _COUNT
     rejected: int = _COUNT
-    quarantined: int | None = Field(None, ge=0, description="Records kept aside for a person to judge; absent if there were none.")
+    quarantined: int | None = Field(None, ge=0, description="Quarantined records; absent if there are none.")
     errors: list[RecordError] = Field(max_length=1000)
     unknown_fields: list[str] | None = Field(None, description="Fields that were not stored; absent if there were none.")
     private_models: list[str] | None = Field(
         None,
         max_length=1000,
-        description="Models seen first that are private. For an admin's key that belongs to no tenant only; absent if none were.",
+        description="New models, which are private. Only for admin keys without a tenant; absent if there are none.",
     )
 
 
@@ -64,14 +64,14 @@ class TypedErrorData(Body):
 
 
 class TypedError(Body):
-    """Errors of gateway statistics, customer analytics and the ways in."""
+    """Errors of gateway statistics, customer analytics and the ingest endpoints."""
 
     error: TypedErrorData
 
 
 _WORDS = {
     400: "A parameter or the body breaks a rule, which the message names",
-    401: "No key, or one that opens nothing",
+    401: "No key, or an invalid one",
     403: "The key's role may not do this",
     404: "Not there, or not the caller's",
     408: "The body did not arrive in time",

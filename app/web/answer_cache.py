@@ -78,7 +78,7 @@ class WatchedDatabase(Database):
 
 
 class AnswerCache:
-    """The kept answers of one process, and the states of the data that they hold for.
+    """The cached answers of one process, and the states of the data that they are valid for.
 
     `data` changes with every commit; `network` with the stored snapshot only, so that what everybody asks for is not made anew for
     every batch of records. `age`: seconds that an answer may be behind what other processes commit. `memory`: bytes; 0: nothing is kept.

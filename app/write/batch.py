@@ -254,7 +254,7 @@ def _too_old(delivery: Delivery, state: WriteState) -> dict[int, tuple[int, Reje
     since = state.records_since
     if since is None:
         return {}
-    message = f"must not be before {format_instant(since)}: older records are no longer kept"
+    message = f"must not be before {format_instant(since)}: older records are not retained"
     return {
         position: (delivery.parts[position], Reject(delivery.indexes[position], "occurred_at", message))
         for position, record in enumerate(delivery.records)

@@ -105,13 +105,13 @@ async def test_the_key_is_sent_and_stays_in_the_tab(full_site: Site, visit: Visi
     await run(page)
     await expect(notice).to_have_text("This query needs an API key.")
     await field.fill("wrong")
-    await expect(notice).to_contain_text("Kept in this tab")
+    await expect(notice).to_contain_text("Stored in this tab")
     await run(page)
     await expect(notice).to_have_text("The gateway does not know this key.")
     key = await full_site.key(Role.GATEWAY)
     await field.fill(f"  {key} ")
     assert (await run(page))["data"] == {"viewer": {"role": "GATEWAY"}}
-    await expect(notice).to_contain_text("Kept in this tab")
+    await expect(notice).to_contain_text("Stored in this tab")
     assert await page.evaluate("sessionStorage.getItem('tokengraph.key')") == key
     assert key not in await page.evaluate("JSON.stringify(localStorage) + document.cookie")
     await expect(field).to_have_attribute("type", "password")
@@ -128,7 +128,7 @@ async def test_a_key_that_may_not_ask(full_site: Site, visit: Visits) -> None:
     key = await full_site.key(Role.GATEWAY)
     page = await open_graphiql(visit, full_site, path="/graphql?query=" + quote("{ apiKeys { nodes { id } } }"), key=key)
     await run(page)
-    await expect(page.locator(".key-note")).to_contain_text("This key may not ask that")
+    await expect(page.locator(".key-note")).to_contain_text("This key is not permitted to do that")
 
 
 async def test_a_link_opens_its_query_and_does_not_run_it(full_site: Site, visit: Visits) -> None:

@@ -211,7 +211,7 @@ async def test_what_is_asked_too_often_says_when_to_come_back(full_site: Site, v
     for _ in range(30):
         answer_of(full_site, key)
     page = await visit(full_site.url + "/rankings", key=key)
-    await expect(page.get_by_role("alert")).to_contain_text("Asked too often")
+    await expect(page.get_by_role("alert")).to_contain_text("Rate limit exceeded")
     again = page.get_by_role("button", name=re.compile(r"Try again in \d+ second"))
     await expect(again).to_be_disabled()
     await assert_accessible(page, axe)

@@ -175,7 +175,7 @@ async def test_retention_refuses_and_the_record_stays(database: Database) -> Non
     receipt = await release_quarantined(database, [old, good, follower], {}, NOW)
     assert (receipt.released, receipt.duplicates) == (1, 0)
     assert reasons_of(receipt) == {
-        old: [("occurred_at", "must not be before 2026-06-01T00:00:00.000Z: older records are no longer kept")],
+        old: [("occurred_at", "must not be before 2026-06-01T00:00:00.000Z: older records are not retained")],
         follower: [("request_id", "another record of the same request was refused before it: release this one by itself")],
     }
     assert await release_quarantined(database, [follower], {}, NOW) == ReleaseReceipt(released=1)

@@ -160,7 +160,7 @@ async def test_a_writer_that_remembers_is_told_and_makes_no_partition(database: 
     kept = make_record(occurred_at=new)
     receipt = await writer.ingest(make_batch([make_record(occurred_at=old), kept]))
     assert [(error.index, error.field, error.message) for error in receipt.errors] == [
-        (0, "occurred_at", "must not be before 2026-04-01T00:00:00.000Z: older records are no longer kept")
+        (0, "occurred_at", "must not be before 2026-04-01T00:00:00.000Z: older records are not retained")
     ]
     assert (receipt.inserted, receipt.rejected) == (1, 1)
     # This one has never made the partition, and remembers that all is kept.
@@ -179,7 +179,7 @@ async def test_a_late_record_is_rejected_over_http(gateway: Gateway) -> None:
     await retain_records(gateway.database, NOW, KEEP)
     answer = await gateway.client.post("/v1/ingest/usage", json=[on_time, record, {**record, "request_id": "first"}], headers=headers)
     assert answer.status_code == 200
-    message = "must not be before 2026-04-01T00:00:00.000Z: older records are no longer kept"
+    message = "must not be before 2026-04-01T00:00:00.000Z: older records are not retained"
     body = answer.json()
     assert (body["inserted"], body["duplicates"], body["rejected"]) == (1, 0, 2)
     assert body["errors"] == [{"index": index, "field": "occurred_at", "message": message} for index in (1, 2)]

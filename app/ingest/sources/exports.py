@@ -1,4 +1,4 @@
-"""What this gateway itself hands out, request by request: the request log (JSON) and the monthly statement (CSV), read back. Pure.
+"""Downloads of this gateway, request by request: the request log (JSON) and the monthly statement (CSV), read back. Pure.
 
 The grouped export is not request-level and is refused where columns are recognised.
 """
@@ -82,7 +82,7 @@ def _candidate(row: Mapping[str, object], tokens: Mapping[str, object], charges:
     if place is None:
         contradictions.append(Reason("id", "is not the id of an exported request"))
     else:
-        # The id says the instant to the microsecond, which makes a retry a duplicate for ever; and the request id as it was.
+        # The id has the instant in microseconds, which always makes a retry a duplicate, and the original request id.
         instant, exact_id = place
         if format_instant(instant) != occurred_at:
             contradictions.append(Reason("created_at", "is not the instant that the id says"))

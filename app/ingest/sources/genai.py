@@ -1,6 +1,6 @@
 """Spans of model calls, by the GenAI semantic conventions old and new, to candidates for records. Pure.
 
-What a span does not say is not made up; what it says twice in two ways is a contradiction.
+Missing values of a span are not invented; two different values of one fact are a contradiction.
 """
 
 from __future__ import annotations

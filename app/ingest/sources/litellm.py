@@ -166,7 +166,7 @@ def _screened(values: Iterator[object], delivery: Delivery) -> Iterator[object]:
 
 
 def _is_unattributed(payload: Mapping[str, object], delivery: Delivery) -> bool:
-    """Whether a request was refused before anything was known of it, by a wrong key say. Whoever can reach LiteLLM can make any number."""
+    """Whether a request was refused before its tenant was known, such as by an invalid key. Any client of LiteLLM can send them."""
     if payload.get("status") != "failure" or given(payload.get("custom_llm_provider")) is not None or has_amounts(payload, _AMOUNTS):
         return False
     metadata = as_object(payload.get("metadata"))

@@ -1,6 +1,6 @@
 /**
- * Lets a chart of columns be read by pointer, keyboard and ear: a slider over the plot, whose value is the column and whose text says
- * what is in it. Knows columns by their number only; what is in them its owner says.
+ * Makes a column chart readable by pointer, keyboard and screen reader: a slider over the plot. Its value is the number of the column; the
+ * owner of the chart provides the text of a column.
  */
 
 export interface Line {
@@ -37,7 +37,7 @@ const STEPS: Record<string, (index: number, last: number) => number> = {
   End: (_, last) => last,
 };
 
-/** Puts a reader over a plot; returns what takes it away again. */
+/** Puts a reader over a plot; returns a function that removes it. */
 export function attachReader(plot: HTMLElement, chart: Readable): () => void {
   const reader = element("div", "reader");
   const cursor = element("div", "cursor");
@@ -118,7 +118,7 @@ export function attachReader(plot: HTMLElement, chart: Readable): () => void {
   };
 }
 
-/** Puts the tip over a column, or beside it if it is tall and there is room, as far as it stays within the plot and its axis. */
+/** Puts the tip over a column, or next to it if it is tall and there is room, as far as it stays within the plot and its axis. */
 function place(tip: HTMLElement, plot: HTMLElement, column: { left: number; right: number }): void {
   const width = tip.offsetWidth;
   const room = plot.clientWidth;

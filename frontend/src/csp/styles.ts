@@ -9,7 +9,7 @@ const HELD = "data-held-style";
 const TAG = /<[a-z][^\s/>]*(?:\s+[^\s=>/]+(?:\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))?)*\s*\/?>/gi;
 const ATTRIBUTE = /(\s)([^\s=>/]+)(\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'>]+))/g;
 
-/** Returns HTML whose style attributes wait under another name, which means nothing to the browser. Text is left as it is. */
+/** Returns HTML with its style attributes renamed, so that the browser ignores them. Text is unchanged. */
 export function holdStyles(html: string): string {
   return html.replace(TAG, (tag) =>
     tag.replace(ATTRIBUTE, (whole, space: string, name: string, value: string) =>

@@ -1,4 +1,4 @@
-/** Asks the gateway, with the key of the tab. What a caller must do about a refusal is told to whoever listens. */
+/** Sends requests to the gateway with the key of the tab, and reports refusals to listeners. */
 import type { Fetcher } from "@graphiql/toolkit";
 import { Kind, parse } from "graphql";
 import { readKey } from "../page/key";

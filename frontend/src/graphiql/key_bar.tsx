@@ -6,7 +6,7 @@ import type { Refusal } from "./fetcher";
 
 function explain(refusal: Refusal, hasKey: boolean): string {
   if (refusal?.code === "UNAUTHENTICATED") return hasKey ? "The gateway does not know this key." : "This query needs an API key.";
-  if (refusal?.code === "FORBIDDEN") return hasKey ? `This key may not ask that: ${refusal.message}.` : "This query needs an API key.";
+  if (refusal?.code === "FORBIDDEN") return hasKey ? `This key is not permitted to do that: ${refusal.message}.` : "This query needs an API key.";
   return refusal ? `${refusal.message}.` : "";
 }
 
@@ -49,7 +49,7 @@ export function KeyBar({ refusal, onChange }: { refusal: Refusal; onChange: () =
         )}
       </div>
       <p id={`${id}-note`} className="key-note" role="status" data-refused={words !== "" || undefined}>
-        {words || "Kept in this tab until you close it; sent as Authorization: Bearer."}
+        {words || "Stored in this tab until you close it; sent as Authorization: Bearer."}
       </p>
     </form>
   );

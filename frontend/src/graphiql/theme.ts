@@ -10,7 +10,7 @@ const THEMES: Record<Shade, { base: "vs" | "vs-dark"; accent: string; widget: st
 
 export const EDITOR_THEMES = { light: "tokengraph-light", dark: "tokengraph-dark" };
 
-/** Returns the colours in force, whoever chose them. */
+/** Returns the current colours. */
 export function useShade(): Shade {
   return useSyncExternalStore(watchShade, readShade);
 }

@@ -1,6 +1,6 @@
 /**
- * Asks the public URL whether there is a new snapshot: when one is due, by its validator, and ever more seldom while it cannot be asked.
- * What a new snapshot does to the page is its owner's matter.
+ * Polls the public URL for a new snapshot: when one is due, with its validator, and with growing delays after failures.
+ * The owner decides what a new snapshot does to the page.
  */
 import type { NetworkQuery } from "../generated/graphql";
 import { now, setClockBy } from "../page/clock";

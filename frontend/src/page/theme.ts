@@ -1,4 +1,4 @@
-/** The reader's choice of colours: the system's, light or dark. Kept in this browser. */
+/** The colour scheme of the user: the system's, light or dark. Stored in this browser. */
 
 const KEY = "tokengraph.theme";
 const THEMES = ["system", "light", "dark"] as const;
@@ -7,8 +7,8 @@ export type Theme = (typeof THEMES)[number];
 
 export function readTheme(): Theme {
   try {
-    const kept = localStorage.getItem(KEY);
-    return kept === "light" || kept === "dark" ? kept : "system";
+    const stored = localStorage.getItem(KEY);
+    return stored === "light" || stored === "dark" ? stored : "system";
   } catch {
     return "system"; // storage may be forbidden
   }

@@ -39,7 +39,7 @@ export function KeyForm({ isWrong, onKey }: Props) {
       </div>
       {isWrong && (
         <p class="error" id="key-error" role="alert">
-          This key opens nothing here: it is mistyped, expired or revoked. Enter it again, or ask the operator for a new one (
+          This key is not valid: it is mistyped, expired or revoked. Enter it again, or ask the operator for a new one (
           <code>tokengraph keys create</code>).
         </p>
       )}

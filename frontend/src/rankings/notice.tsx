@@ -34,17 +34,17 @@ function words({ kind, seconds, message, status }: Props["outcome"]): [string, s
   switch (kind) {
     case "limited":
       return [
-        "Asked too often",
-        `A key may ask 30 times a minute and an account 500 times a UTC day. The gateway lets you ask again in ${durationInWords(seconds ?? 60)}.`,
+        "Rate limit exceeded",
+        `The limits are 30 requests per minute and key, and 500 per UTC day and account. The next request is possible in ${durationInWords(seconds ?? 60)}.`,
       ];
     case "refused":
       return ["The gateway refuses this range", `It says: ${message}. Choose other dates.`];
     case "failed":
-      return ["The gateway answers with an error", `Status ${status}. Your key and range are kept: try again in a moment.`];
+      return ["The gateway answers with an error", `Status ${status}. Your key and range are not lost: try again in a moment.`];
     default:
       return [
         "The gateway cannot be reached",
-        "Look whether it runs and whether you are connected, then try again. Your key and range are kept.",
+        "Check that it is running and that you are connected, then try again. Your key and range are not lost.",
       ];
   }
 }
