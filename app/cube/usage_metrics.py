@@ -148,10 +148,7 @@ def _distribution(name: str, column: str, what: str, each: Unit, places: int) ->
         metric("avg", each, f"Mean of {what}, {places} decimal places.", f"round(avg({column}), {places})"),
         metric("min", each, f"Least of {what}.", f"min({column})"),
         metric("max", each, f"Greatest of {what}.", f"max({column})"),
-        *(
-            metric(f"p{p}", each, f"Exact {p}th percentile of {what}, by nearest rank: the least that {p} % do not exceed.", rank)
-            for p, rank in ranks.items()
-        ),
+        *(metric(f"p{p}", each, f"Exact {p}th percentile of {what}, by nearest rank.", rank) for p, rank in ranks.items()),
     )
 
 

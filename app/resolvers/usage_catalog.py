@@ -52,7 +52,7 @@ _UNITS: Final = {
     Unit.CREDITS: "Credits.",
     Unit.MILLISECONDS: "Milliseconds.",
     Unit.TOKENS_PER_SECOND: "Tokens a second.",
-    Unit.RATE: "A part, 0 to 1.",
+    Unit.RATE: "A ratio, 0 to 1.",
     Unit.INSTANT: "An instant.",
 }
 
@@ -82,10 +82,10 @@ MetricUnit = _described("UsageUnit", "Unit of a metric.", {unit.name: (unit.valu
 
 @strawberry.type(description="A metric of `usage`.")
 class MetricInfo:
-    name: MetricName = strawberry.field(description="Its name in `orderBy`, `having` and `top`.")
-    field: str = strawberry.field(description="Where it stands in `UsageMetrics`: `latency.p95`.")
-    description: str = strawberry.field(description="What it is.")
-    unit: MetricUnit = strawberry.field(description="What one of it is.")  # type: ignore[valid-type]
+    name: MetricName = strawberry.field(description="Name in `orderBy`, `having` and `top`.")
+    field: str = strawberry.field(description="Path in `UsageMetrics`, such as `latency.p95`.")
+    description: str = strawberry.field(description="Definition.")
+    unit: MetricUnit = strawberry.field(description="The unit.")  # type: ignore[valid-type]
     decimals: int | None = strawberry.field(description="Decimal places at most; null: it is an instant.")
     is_additive: bool = strawberry.field(description="Whether numbers of rows add up to that of all, so that it has a `share`.")
     is_comparable: bool = strawberry.field(description="Whether it has a `change`: all but instants.")
@@ -118,14 +118,14 @@ async def resolve_values(root: DimensionInfo, info: ResolverInfo, contains: Sear
 class DimensionInfo:
     dimension: strawberry.Private[UsageDimension]
     reader: strawberry.Private[Reader]
-    name: DimensionName = strawberry.field(description="Its name in `by` and `orderBy`.")
-    field: str = strawberry.field(description="Where it stands in `UsageRow` and `UsageFilter`.")
-    description: str = strawberry.field(description="What it is.")
-    kind: ValueKind = strawberry.field(description="What its values are.")  # type: ignore[valid-type]
+    name: DimensionName = strawberry.field(description="Name in `by` and `orderBy`.")
+    field: str = strawberry.field(description="Field of `UsageRow` and `UsageFilter`.")
+    description: str = strawberry.field(description="Definition.")
+    kind: ValueKind = strawberry.field(description="Kind of its values.")  # type: ignore[valid-type]
     needs_records: bool = strawberry.field(
         description="Whether it is grouped and filtered by from single records, as far back as they are kept: `recordsFrom`."
     )
-    choices: list[str] = strawberry.field(description="Its values, where they are a choice; else empty.")
+    choices: list[str] = strawberry.field(description="The values of a choice; else empty.")
     values: list[str] = strawberry.field(
         resolver=resolve_values,
         description=f"The values with the most requests in the last {_PICKED_DAYS} days, in descending order. Costs points as `rows`.",

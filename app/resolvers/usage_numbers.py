@@ -23,8 +23,8 @@ SHARE_FIELD: Final = "share"
 CHANGE_FIELD: Final = "change"
 
 DISTRIBUTIONS: Final = {
-    "latency": ("Latency", "Durations of the requests that have one, in milliseconds."),
-    "ttft": ("TimeToFirstToken", "Times to the first token, in milliseconds; those that equal the whole duration are left out."),
+    "latency": ("Latency", "Latencies in milliseconds, of requests that have one."),
+    "ttft": ("TimeToFirstToken", "Times to the first token in milliseconds, except those that equal the total duration."),
     "tokens_per_second": (
         "TokensPerSecond",
         "Output tokens a second of the requests that tell it: those after the first token, so that waiting for it does not count.",

@@ -57,9 +57,7 @@ class UsageReport:
         description="The state of the data that the numbers are of: every request stored before it is counted, and none of them twice."
         " What is stored while the question runs may be."
     )
-    previous_range: ResolvedRange | None = strawberry.field(
-        description="The range that it is compared with, as resolved; null without `compareTo`."
-    )
+    previous_range: ResolvedRange | None = strawberry.field(description="The compared range, as resolved; null without `compareTo`.")
     totals: UsageMetrics = strawberry.field(
         resolver=resolve_totals,
         description="Metrics of all requests in the range that match `where`, independent of grouping, order and page.",
