@@ -146,8 +146,8 @@ def _distribution(name: str, column: str, what: str, each: Unit, places: int) ->
     return (
         metric("count", Unit.COUNT, f"Requests of which {what} is known.", f"count({column})", is_additive=True),
         metric("avg", each, f"Mean of {what}, {places} decimal places.", f"round(avg({column}), {places})"),
-        metric("min", each, f"Least of {what}.", f"min({column})"),
-        metric("max", each, f"Greatest of {what}.", f"max({column})"),
+        metric("min", each, f"Minimum of {what}.", f"min({column})"),
+        metric("max", each, f"Maximum of {what}.", f"max({column})"),
         *(metric(f"p{p}", each, f"Exact {p}th percentile of {what}, by nearest rank.", rank) for p, rank in ranks.items()),
     )
 

@@ -196,7 +196,7 @@ async def fetch_requests(database: Database, asked: RequestsQuestion) -> list[Lo
     since: datetime | None = rows[0][0]
     if since is not None and (window.end <= since or (asked.whole and window.start < since)):
         name = "start_date" if asked.whole else "end_date"
-        raise BadInputError(f"single requests are kept from {format_instant(since)} on, and {name} is before that", name)
+        raise BadInputError(f"single requests are retained from {format_instant(since)} on, and {name} is before that", name)
     # What is older is about to be dropped.
     return [_read_row(row[1:]) for row in rows if row[1] is not None and (since is None or row[1] >= since)]
 

@@ -129,7 +129,7 @@ def _add_directory(folder: Path, found: Found) -> None:
         else:
             found.left_out.append(path)
     if len(found.files) == before:
-        raise BadInputError(f"{shown(folder)}: holds no file whose name ends in one of {', '.join(_FORMATS)}")
+        raise BadInputError(f"{shown(folder)}: has no file with one of the extensions {', '.join(_FORMATS)}")
 
 
 def size_of(path: Path) -> int | None:

@@ -89,9 +89,7 @@ class MetricInfo:
     decimals: int | None = strawberry.field(description="Decimal places at most; null: it is an instant.")
     is_additive: bool = strawberry.field(description="Whether numbers of rows add up to that of all, so that it has a `share`.")
     is_comparable: bool = strawberry.field(description="Whether it has a `change`: all but instants.")
-    needs_records: bool = strawberry.field(
-        description="Whether it is computed from single records, as far back as they are kept: `recordsFrom`."
-    )
+    needs_records: bool = strawberry.field(description="Whether it is computed from single records, which are retained from `recordsFrom`.")
 
 
 Search = Annotated[str | None, strawberry.argument(description="Only names that contain this text, case-sensitive.")]
@@ -122,9 +120,7 @@ class DimensionInfo:
     field: str = strawberry.field(description="Field of `UsageRow` and `UsageFilter`.")
     description: str = strawberry.field(description="Definition.")
     kind: ValueKind = strawberry.field(description="Kind of its values.")  # type: ignore[valid-type]
-    needs_records: bool = strawberry.field(
-        description="Whether it is grouped and filtered by from single records, as far back as they are kept: `recordsFrom`."
-    )
+    needs_records: bool = strawberry.field(description="Whether it needs single records, which are retained from `recordsFrom`.")
     choices: list[str] = strawberry.field(description="The values of a choice; else empty.")
     values: list[str] = strawberry.field(
         resolver=resolve_values,
@@ -148,7 +144,7 @@ class QuestionLimits:
 
 
 async def resolve_records_from(root: UsageCatalog, info: ResolverInfo) -> Instant | None:
-    """Ask since when single records are kept."""
+    """Return the first retained instant of single records."""
     since = (await fetch_write_state(info.context.services.database)).records_since
     return None if since is None else Instant(format_instant(since))
 
@@ -162,7 +158,7 @@ class UsageCatalog:
     last_date: CalendarDate = strawberry.field(description="No request can have occurred after it yet: tomorrow.")
     records_from: Instant | None = strawberry.field(
         resolver=resolve_records_from,
-        description="Single records are kept from here on: what `needsRecords` is refused for the time before. Null: all are kept.",
+        description="First retained instant of single records: earlier times are refused for `needsRecords`. Null: all are retained.",
     )
 
 

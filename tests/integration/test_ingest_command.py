@@ -121,7 +121,7 @@ class TestFiles:
         (tmp_path / "export.csv").write_text("date,model,requests\n")
         cases: list[tuple[list[str | Path], str]] = [
             ([tmp_path / "none.csv"], "no such file or directory"),
-            ([tmp_path / "empty"], "holds no file whose name ends in"),
+            ([tmp_path / "empty"], "has no file with one of the extensions"),
             ([tmp_path / "export.csv"], "each row is many requests"),
             ([tmp_path / "junk.ndjson", "--follow", "--format", "csv"], "--follow reads NDJSON"),
             ([tmp_path / "x.ndjson.gz", "--follow"], "a compressed file cannot be followed"),

@@ -187,7 +187,7 @@ async def test_a_late_record_is_rejected_over_http(gateway: Gateway) -> None:
 
 LOGS = "/v1/customer/logs"
 STATEMENT = "/v1/customer/billing/usage-statement.csv"
-MESSAGE = "single requests are kept from 2026-04-01T00:00:00.000Z on, and {} is before that"
+MESSAGE = "single requests are retained from 2026-04-01T00:00:00.000Z on, and {} is before that"
 
 
 async def test_single_requests_that_are_gone_are_an_error(gateway: Gateway) -> None:
@@ -376,7 +376,7 @@ async def test_readers_and_writers_at_work_notice_nothing_but_the_error(gateway:
             if answer.status_code == 200:
                 assert answer.json()["data"]
             else:
-                assert answer.json()["error"]["message"].startswith("single requests are kept from 2026-")
+                assert answer.json()["error"]["message"].startswith("single requests are retained from 2026-")
         return seen
 
     async def retain() -> None:

@@ -51,7 +51,7 @@ class TestFindFiles:
     def test_a_directory_without_files(self, tmp_path: Path) -> None:
         make(tmp_path, "a/x.txt")
         for folder in (tmp_path, tmp_path / "a"):
-            assert refusal(folder).endswith("holds no file whose name ends in one of .ndjson, .jsonl, .json, .csv, .parquet")
+            assert refusal(folder).endswith("has no file with one of the extensions .ndjson, .jsonl, .json, .csv, .parquet")
 
     def test_links_that_go_round_end(self, tmp_path: Path) -> None:
         make(tmp_path, "in/a.csv", "out/b.csv")

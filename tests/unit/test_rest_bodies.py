@@ -79,7 +79,7 @@ def test_a_model_says_what_the_document_selects() -> None:
             "description": "Request counts of the gateway. Each breakdown with its rest sums to the totals.",
             "properties": {
                 "successRate": {
-                    "description": "Successful to total, 0 to 1, 4 decimal places; 0 if there was no request.",
+                    "description": "Successful divided by total, 0 to 1, 4 decimal places; 0 without requests.",
                     "maximum": 1,
                     "minimum": 0,
                     "title": "Successrate",
@@ -93,7 +93,7 @@ def test_a_model_says_what_the_document_selects() -> None:
                     "type": "object",
                 },
                 "daily": {
-                    "description": "By day since 2020 at most, ascending; days without requests are left out.",
+                    "description": "By UTC date since 2020, ascending; dates without requests are omitted.",
                     "items": {"$ref": "#/$defs/DailyOutcomes"},
                     "title": "Daily",
                     "type": "array",
@@ -116,11 +116,11 @@ def test_a_model_says_what_the_document_selects() -> None:
             },
             "latencyMs": {
                 "anyOf": [{"type": "number"}, {"type": "null"}],
-                "description": "Milliseconds; null if not known.",
+                "description": "Latency in milliseconds; null if unknown.",
                 "title": "Latencyms",
             },
             "costUsd": {
-                "description": "What it cost in US dollars, 6 decimal places; what is unpriced contributes 0.",
+                "description": "Cost in US dollars, 6 decimal places; 0 if unpriced.",
                 "minimum": 0,
                 "title": "Costusd",
                 "type": "number",

@@ -114,7 +114,7 @@ def _mapped(column_map: ColumnMap) -> RowSource:
 
 def _with_tenant(source: RowSource, tenant_id: str | None) -> RowSource:
     if tenant_id is None and not source.names_tenant:
-        raise BadInputError(f"{source.title} names no tenant: say whose requests these are (--tenant)")
+        raise BadInputError(f"{source.title} names no tenant: give one with --tenant")
     return source
 
 
