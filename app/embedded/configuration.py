@@ -1,4 +1,4 @@
-"""The embedded server's settings, sized to the machine's memory, as the text of a configuration file."""
+"""PostgreSQL settings of the embedded server, sized to the memory of the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SMALL_DEV_SHM_BYTES = 512 * MEGABYTE
 
 
 def available_memory_bytes() -> int:
-    """Return the machine's memory, or this process's cgroup limit if that is less."""
+    """Return the memory of the machine, or the limit of this process's cgroup if that is less."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min([total, *_cgroup_limits()])
 
@@ -56,16 +56,16 @@ def server_settings(memory_bytes: int, *, wal_compression: str) -> dict[str, str
         "wal_compression": wal_compression,
         "random_page_cost": "1.1",
         "jit": "off",
-        "max_locks_per_transaction": "128",  # a query over all monthly partitions locks each, and their indexes
+        "max_locks_per_transaction": "128",  # a query over all monthly partitions locks each of them and their indexes
         "autovacuum_naptime": "30s",
         "autovacuum_vacuum_scale_factor": "0.05",
         "autovacuum_vacuum_insert_scale_factor": "0.1",
         "autovacuum_analyze_scale_factor": "0.02",
         "timezone": "UTC",
         "log_timezone": "UTC",
-        "lc_messages": "C",  # the supervisor reads what the server answers
+        "lc_messages": "C",  # the supervisor parses messages of the server
         "log_destination": "stderr",
-        "logging_collector": "off",  # the supervisor bounds the log
+        "logging_collector": "off",  # the supervisor limits the log
         "log_line_prefix": "%m [%p] ",
         "log_checkpoints": "off",
         "log_lock_waits": "on",

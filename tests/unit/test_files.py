@@ -520,7 +520,7 @@ class TestSources:
         no_tenant = parse_map(b"fields: {request_id: id, occurred_at: ts}")
         for name, content in self.contents(self.mapped).items():
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(BadInputError, match="the map names no tenant: say whose"):
+            with pytest.raises(BadInputError, match="the map names no tenant: give one"):
                 list(iter_batches(tmp_path / name, detect_format(name), ReadOptions(NOW, source=no_tenant)))
 
     def test_ten_thousand_columns(self, tmp_path: Path) -> None:
