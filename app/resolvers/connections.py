@@ -31,7 +31,7 @@ _MAX_CURSOR = 2_000
 First = Annotated[
     int | None, strawberry.argument(description=f"The first objects, 1 to {MAX_PAGE}; {DEFAULT_PAGE} if neither this nor `last` is given.")
 ]
-After = Annotated[str | None, strawberry.argument(description="Only what comes behind this cursor: an `endCursor` of the page before.")]
+After = Annotated[str | None, strawberry.argument(description="Only objects after this cursor: the `endCursor` of the previous page.")]
 Last = Annotated[int | None, strawberry.argument(description=f"The last objects, 1 to {MAX_PAGE}; not together with `first`.")]
 Before = Annotated[str | None, strawberry.argument(description="Only what comes ahead of this cursor: a `startCursor` of the page behind.")]
 
