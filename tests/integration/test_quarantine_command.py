@@ -82,7 +82,7 @@ async def test_all_of_a_source_is_one_command(database: Database, database_url: 
     code, receipt = await run_json(database_url, "release", "--all-of", "otlp")
     assert (code, receipt["released"], len(receipt["still_quarantined"])) == (1, 3, 1)
     code, told, errors = await run(database_url, "drop", "--all-of", "otlp")
-    assert (code, told.strip(), errors.startswith("Drop all records of otlp that wait?")) == (1, "", True)
+    assert (code, told.strip(), errors.startswith("Drop all waiting records of otlp?")) == (1, "", True)
     assert (await run(database_url, "drop", "--all-of", "otlp", "--yes"))[:2] == (0, "dropped 1\n")
     assert (await run(database_url, "release", "--all-of", "litellm"))[:2] == (0, "released 0  duplicates 1\n")
     assert await run_json(database_url, "list") == (0, [])
