@@ -126,7 +126,7 @@ class TestFiles:
             ([tmp_path / "junk.ndjson", "--follow", "--format", "csv"], "--follow reads NDJSON"),
             ([tmp_path / "x.ndjson.gz", "--follow"], "a compressed file cannot be followed"),
             ([tmp_path, "--follow"], "--follow takes files"),
-            ([tmp_path / "junk.ndjson", "--map", tmp_path / "m.yaml", "--source", "usage"], "leave --source out"),
+            ([tmp_path / "junk.ndjson", "--map", tmp_path / "m.yaml", "--source", "usage"], "--map and --source exclude each other"),
         ]
         for arguments, words in cases:
             done = run(database_url, *arguments)

@@ -537,7 +537,7 @@ async def test_list_shows_what_is_trusted_and_what_would_be_refused(folder: Path
         "client": "ios",
         "operations": [{"name": None, "type": "query"}],
         "characters": 8,
-        "error": "Cannot query field 'gone' on type 'Query'.",
+        "error": "Cannot query field 'gone' on type 'Query'. Did you mean 'node'?",
     }
     assert (await run(folder.parent / "nowhere", "list"))[:2][0] == 0
 
