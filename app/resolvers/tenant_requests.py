@@ -23,7 +23,7 @@ from app.resolvers.usage_enums import Outcome, TrafficMode
 from app.surfaces.tenant import MAX_OFFSET, MAX_PAGE, REQUEST_CHARGES, REQUEST_COST, REQUEST_TOKENS, REQUEST_TRAFFIC_MODE, TENANT_REQUESTS
 
 
-@strawberry.enum(description="What is known of a cost. More words may come: what is priced will say by whom.")
+@strawberry.enum(description="Source of a cost. More values may be added.")
 class CostSource(Enum):
     PRICED = strawberry.enum_value("priced", description="Sent with the record, or computed from catalog prices.")
     UNPRICED = strawberry.enum_value("unpriced", description="No price is known; it contributes 0.")
@@ -50,10 +50,10 @@ async def resolve_request_provider(root: TenantRequest, info: ResolverInfo) -> P
 class TenantRequest(Node):
     id: strawberry.ID = strawberry.field(description=GLOBAL_ID)
     request_id: str = strawberry.field(description="The router's id of the request.")
-    created_at: Instant = strawberry.field(description="When it occurred.")
+    created_at: Instant = strawberry.field(description="Time of the request.")
     model_id: str = strawberry.field(description="Public model id.")
-    provider_id: str = strawberry.field(description="Provider that served it.")
-    api_key_id: str = strawberry.field(description="The caller's key at the router; empty if the record named none.")
+    provider_id: str = strawberry.field(description="Provider that served the request.")
+    api_key_id: str = strawberry.field(description="The API key at the router; empty if the record has none.")
     outcome: Outcome = strawberry.field(description="Whether it had a 2xx status.")
     status_code: int = strawberry.field(description="HTTP status; 0 if there was no answer.")
     traffic_mode: TrafficMode = field_of(REQUEST_TRAFFIC_MODE)
@@ -64,7 +64,7 @@ class TenantRequest(Node):
     cost_source: CostSource = strawberry.field(description="Source of the cost.")
     attempt: int = strawberry.field(description="Number of the attempt; over 1: a retry or a fallback.")
     cache_hit: bool = strawberry.field(description="Whether the router answered from its own cache.")
-    interrupted: bool = strawberry.field(description="Whether the stream ended before its end.")
+    interrupted: bool = strawberry.field(description="Whether the stream was interrupted.")
     model: Model | None = strawberry.field(resolver=resolve_request_model, description="The model in the catalog.")
     provider: Provider | None = strawberry.field(resolver=resolve_request_provider, description="The provider in the catalog.")
 
@@ -87,7 +87,7 @@ After = Annotated[str | None, strawberry.argument(description="Cursor of the las
 Offset = Annotated[
     int, strawberry.argument(description=f"Requests to skip, 0 to {MAX_OFFSET}. Prefer `after`, because new requests shift offsets.")
 ]
-OutcomeArgument = Annotated[Outcome | None, strawberry.argument(description="Only these.")]
+OutcomeArgument = Annotated[Outcome | None, strawberry.argument(description="Only requests with this outcome.")]
 ModelArgument = Annotated[str | None, strawberry.argument(description="Only this public model id.")]
 LogStart = Annotated[
     CalendarDate | None,

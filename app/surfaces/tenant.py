@@ -141,7 +141,7 @@ GROUP: Final = Section(
         settled("date", "UTC date.", Scalar.DATE),
         labelled("model_id", 0, "Public model id."),
         labelled("provider_id", 1, "Slug of the provider that served it."),
-        labelled("api_key_id", 2, "The caller's key at the router; empty if the records named none."),
+        labelled("api_key_id", 2, "The API key at the router; empty if the records have none."),
         labelled("traffic_mode", 3, "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES),
         measured("requests", REQUESTS),
         measured("successful_requests", SUCCESSFUL),
@@ -159,7 +159,7 @@ ANALYTICS: Final = Section(
     (
         Part("period", PERIOD, "The window, as resolved.", is_list=False, is_settled=True),
         Part("summary", SUMMARY, "Sums over the window.", is_list=False, is_settled=True),
-        Part("time_series", DAY, "Every UTC date of the window, ascending, zeros included.", is_settled=True),
+        Part("time_series", DAY, "Every UTC date of the window, ascending, including dates without requests.", is_settled=True),
     ),
 )
 
