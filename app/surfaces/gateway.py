@@ -47,7 +47,14 @@ def _breakdown(name: str, key: str) -> tuple[Part, Part]:
     description = f"By {key}, most requests first, then by name."
     return (
         Part(name, OUTCOMES, description, most=MAX_ROWS, is_settled=True, keyed_by="name"),
-        Part(f"{name}_rest", OUTCOMES_REST, f"Those that `{name}` leaves out.", is_list=False, is_settled=True, asks=(name, "totals")),
+        Part(
+            f"{name}_rest",
+            OUTCOMES_REST,
+            f"Rows beyond the limit of `{name}`, summed.",
+            is_list=False,
+            is_settled=True,
+            asks=(name, "totals"),
+        ),
     )
 
 

@@ -93,7 +93,7 @@ ANALYTICS: Final = Section(
         Part(
             "by_model_rest",
             MODEL_USAGE_REST,
-            "The usage of those that `byModel` leaves out.",
+            "Usage of models beyond the limit of `byModel`.",
             is_list=False,
             is_settled=True,
             asks=("by_model", "totals"),
