@@ -128,7 +128,7 @@ async def test_a_key_that_may_not_ask(full_site: Site, visit: Visits) -> None:
     key = await full_site.key(Role.GATEWAY)
     page = await open_graphiql(visit, full_site, path="/graphql?query=" + quote("{ apiKeys { nodes { id } } }"), key=key)
     await run(page)
-    await expect(page.locator(".key-note")).to_contain_text("This key is not permitted to do that")
+    await expect(page.locator(".key-note")).to_contain_text("Not permitted for this key")
 
 
 async def test_a_link_opens_its_query_and_does_not_run_it(full_site: Site, visit: Visits) -> None:

@@ -6,7 +6,7 @@ import type { Refusal } from "./fetcher";
 
 function explain(refusal: Refusal, hasKey: boolean): string {
   if (refusal?.code === "UNAUTHENTICATED") return hasKey ? "The gateway does not know this key." : "This query needs an API key.";
-  if (refusal?.code === "FORBIDDEN") return hasKey ? `This key is not permitted to do that: ${refusal.message}.` : "This query needs an API key.";
+  if (refusal?.code === "FORBIDDEN") return hasKey ? `Not permitted for this key: ${refusal.message}.` : "This query needs an API key.";
   return refusal ? `${refusal.message}.` : "";
 }
 
