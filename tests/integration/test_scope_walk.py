@@ -176,7 +176,7 @@ def select(kind: Any, depth: int) -> str:
     for name, field in kind.fields.items():
         inner = get_named_type(field.type)
         if is_leaf_type(inner):
-            selected.append(name)
+            selected.append(f"{name}(of: REQUESTS)" if "of" in field.args else name)
             continue
         glue = inner.name.endswith(("Connection", "PageInfo"))
         if inner.name.endswith("Edge"):
