@@ -25,8 +25,8 @@ class Question:
     """What is asked: sums of `metrics` over `range`, by `bucket` of time if given and by `dimensions`.
 
     `filters`: dimension and the public name that it must have. `greatest`: metrics to order by, greatest first, before bucket and names.
-    `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0. `after`: only rows whose names come behind these, in
-    the order of names, one for each dimension.
+    `limit`: at most so many rows. `nonzero`: leave out rows whose first metric is 0. `after`: only rows whose bucket and names come behind
+    these, in their order: the bucket's start, if there are buckets, and one for each dimension.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Question:
     greatest: tuple[Metric, ...] = ()
     limit: int | None = None
     nonzero: bool = False
-    after: tuple[str | int, ...] = ()
+    after: tuple[str | int | date, ...] = ()
 
 
 class Strategy(Enum):
@@ -117,7 +117,7 @@ class Plan:
     shape: Shape
     range: TimeRange
     filter_values: tuple[str, ...]
-    after: tuple[str | int, ...]
+    after: tuple[str | int | date, ...]
     tenant_key: int | None
 
     def parameters(self) -> dict[str, Any]:

@@ -163,8 +163,8 @@ def _named(shape: Shape, sums: Subquery) -> Select[Any]:
         source
     )
     if shape.is_continued:
-        place = tuple_(*(bindparam(f"after_{position}", type_=label.type) for position, label in enumerate(labels)))
-        statement = statement.where(tuple_(*labels) > place)
+        place = tuple_(*(bindparam(f"after_{position}", type_=group.type) for position, group in enumerate(groups)))
+        statement = statement.where(tuple_(*groups) > place)
     if groups:
         statement = statement.group_by(*groups)
     if shape.nonzero:

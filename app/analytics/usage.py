@@ -158,15 +158,15 @@ async def fetch_tenant_days(
     return (await _fetch_sections(database, {"days": question}, scope))["days"]
 
 
-GroupPlace = tuple[str, str, str, int]
-"""A group of a tenant's day: model, provider, caller key, traffic mode's number."""
+GroupPlace = tuple[date, str, str, str, int]
+"""A group of a tenant: day, model, provider, caller key, traffic mode's number."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroupsQuestion:
-    """A tenant's groups of a day, in their order: `limit` at most, behind the one `after` if given."""
+    """A tenant's groups of a window of days, in their order: `limit` at most, after the one at `after` if given."""
 
-    day: date
+    window: DateWindow
     limit: int
     api_key_id: str | None = None
     after: GroupPlace | None = None
@@ -174,12 +174,16 @@ class GroupsQuestion:
 
 
 async def fetch_tenant_groups(database: Database, asked: GroupsQuestion, scope: Scope) -> Rows:
-    """Return a day's usage by (model, provider, caller key, traffic mode's number), then as `fetch_tenant_days` up to the searches."""
+    """Return usage by (day, model, provider, caller key, traffic mode's number), then as `fetch_tenant_days` up to the searches."""
+    window = asked.window
+    if asked.after is not None and asked.after[0] > window.start_date:
+        window = DateWindow(asked.after[0], window.end_date)
     question = Question(
         "tenant_groups",
         asked.metrics,
-        DateWindow(asked.day, asked.day).range,
+        window.range,
         (MODEL, PROVIDER, CALLER_KEY, TRAFFIC_MODE),
+        bucket=Bucket.DAY,
         filters=() if asked.api_key_id is None else ((CALLER_KEY, asked.api_key_id),),
         limit=asked.limit,
         after=asked.after or (),

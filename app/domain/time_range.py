@@ -151,6 +151,17 @@ def resolve_tenant_window(start_date: str | None, end_date: str | None, now: dat
     return DateWindow(start, end)
 
 
+def resolve_days(first: str, end_date: str | None, _: datetime) -> DateWindow:
+    """Resolve the days from `date` to `end_date`, which defaults to `date`. BadInputError: not a date, crossed, or over 3660 days."""
+    start = parse_date(first, "date")
+    end = start if end_date is None else parse_date(end_date, "end_date")
+    if start > end:
+        raise BadInputError("date must not be after end_date", "end_date", "date")
+    if (end - start).days >= MAX_TENANT_DAYS:
+        raise BadInputError(f"the window from date to end_date may not be longer than {MAX_TENANT_DAYS} days", "end_date", "date")
+    return DateWindow(start, end)
+
+
 def resolve_log_window(start_date: str | None, end_date: str | None, now: datetime) -> DateWindow:
     """Resolve the window of a request log: as for tenant analytics, but a missing end reaches as far as records can."""
     start = RECORDS_FLOOR if start_date is None else _parse_day(start_date, "start_date")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
+import datetime
 from collections.abc import Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
@@ -24,7 +24,7 @@ from app.resolvers.scalars import CalendarDate, Instant
 from app.resolvers.surface_types import object_type, rows_of
 from app.surfaces.declare import nothing_of
 from app.surfaces.limits import DEFAULT_ROWS, MAX_ROWS, check_limits
-from app.surfaces.tenant import ANALYTICS, DAY, DAY_METRICS, GROUP, PERIOD, SUMMARY, TENANT_ANALYTICS
+from app.surfaces.tenant import ANALYTICS, DAY, DAY_METRICS, GROUP, PERIOD, SUMMARY, TENANT_ANALYTICS, TENANT_USAGE
 
 NO_SUCH_KEY = "No such API key"
 
@@ -118,7 +118,8 @@ async def resolve_tenant_analytics(
     )
 
 
-UsageDate = Annotated[CalendarDate, strawberry.argument(description="The UTC date.")]
+UsageDate = Annotated[CalendarDate, strawberry.argument(description="First UTC date.")]
+UsageEndDate = Annotated[CalendarDate | None, strawberry.argument(description="Last UTC date, inclusive. Default: `date`.")]
 
 
 GroupsLimit = Annotated[
@@ -127,7 +128,7 @@ GroupsLimit = Annotated[
 GroupsAfter = Annotated[str | None, strawberry.argument(description="Only rows after this `cursor`.")]
 
 
-def encode_place(place: Sequence[str | int]) -> str:
+def encode_place(place: Sequence[str | int | datetime.date]) -> str:
     """Return a group's place as URL-safe text."""
     return base64.urlsafe_b64encode(orjson.dumps(place)).decode().rstrip("=")
 
@@ -135,11 +136,16 @@ def encode_place(place: Sequence[str | int]) -> str:
 def decode_place(cursor: str) -> GroupPlace:
     """Return the place that a cursor names. BadInputError: it is none of this list."""
     try:
-        model, provider, api_key_id, mode = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
-        place: GroupPlace = (model, provider, api_key_id, mode)
-        if not all(type(name) is str and "\0" not in name for name in place[:3]) or place[3] not in range(len(TRAFFIC_MODES)):
+        day, *names, mode = orjson.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True))
+        model, provider, api_key_id = names
+        place: GroupPlace = (parse_date(day, "after"), model, provider, api_key_id, mode)
+        if (
+            not all(type(name) is str and "\0" not in name for name in names)
+            or type(mode) is not int
+            or mode not in range(len(TRAFFIC_MODES))
+        ):
             raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, BadInputError):
         raise BadInputError("after must be a cursor that this list gave", "after") from None
     return place
 
@@ -151,15 +157,16 @@ async def resolve_tenant_usage(
     tenant_id: TenantIdArgument = None,
     limit: GroupsLimit = DEFAULT_ROWS,
     after: GroupsAfter = None,
+    end_date: UsageEndDate = None,
 ) -> list[TenantUsageRow]:
-    """Return one day's groups, by model, provider, key and mode."""
+    """Return the groups of the window's days, by date, model, provider, key and mode."""
     check_limits(limit=limit)
     cursor = given_text(after)
     place = None if cursor is None else decode_place(cursor)
     _, scope = await tenant_scope(info, tenant_id)
-    day = parse_date(date, "date")
+    window = TENANT_USAGE.resolve_window(info.context.now, date, end_date)
     caller_key = await read_caller_key(info, scope, api_key_id)
-    asked = GroupsQuestion(day, limit, caller_key, place, GROUP.metrics)
+    asked = GroupsQuestion(window, limit, caller_key, place, GROUP.metrics)
     rows = await fetch_tenant_groups(info.context.services.database, asked, scope)
-    cursors = [encode_place(row[:4]) for row in rows]
-    return as_list(RowList(_GROUPS, GROUP.cells(rows, date=repeat(day, len(rows)), cursor=cursors)))
+    cursors = [encode_place(row[:5]) for row in rows]
+    return as_list(RowList(_GROUPS, GROUP.cells(rows, cursor=cursors)))

@@ -24,12 +24,12 @@ from app.cube.metrics import (
     as_metric,
 )
 from app.domain.fields import Unit
-from app.domain.time_range import resolve_log_window, resolve_tenant_window
+from app.domain.time_range import resolve_days, resolve_log_window, resolve_tenant_window
 from app.domain.usage import TRAFFIC_MODES
 from app.money.rounding import percentage, round_half_up
 from app.surfaces.declare import Caching, Column, Part, Scalar, Section, Surface, computed, labelled, measured, settled
 from app.surfaces.readers import TENANT_READERS
-from app.surfaces.reading import GROUPS_A_DAY, daily_rows
+from app.surfaces.reading import daily_rows
 
 MAX_PAGE: Final = 1000
 """Requests of a page of `tenantRequests`."""
@@ -138,11 +138,11 @@ GROUP: Final = Section(
     "TenantUsageRow",
     "A tenant's usage of one day by model, provider, caller key and traffic mode. Charges are integer credits.",
     (
-        settled("date", "UTC date.", Scalar.DATE),
-        labelled("model_id", 0, "Public model id."),
-        labelled("provider_id", 1, "Slug of the provider that served it."),
-        labelled("api_key_id", 2, "The API key at the router; empty if the records have none."),
-        labelled("traffic_mode", 3, "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES),
+        labelled("date", 0, "UTC date.", Scalar.DATE),
+        labelled("model_id", 1, "Public model id."),
+        labelled("provider_id", 2, "Slug of the provider that served it."),
+        labelled("api_key_id", 3, "The API key at the router; empty if the records have none."),
+        labelled("traffic_mode", 4, "Shared capacity or bring-your-own-key.", choices=TRAFFIC_MODES),
         measured("requests", REQUESTS),
         measured("successful_requests", SUCCESSFUL),
         measured("failed_requests", FAILED),
@@ -185,10 +185,12 @@ TENANT_ANALYTICS: Final = Surface(
 )
 TENANT_USAGE: Final = Surface(
     root="tenant_usage",
-    description="One day of a tenant by model, provider, API key and traffic mode, in this order. Role tenant: its own; role admin: the "
-    "named one.",
+    description="Usage of one tenant by date, model, provider, API key and traffic mode, in this order. Role tenant: its own; role admin: "
+    "the named one.",
     readers=TENANT_READERS,
-    reads=GROUPS_A_DAY,
+    window=resolve_days,
+    dates=("date", "endDate"),
+    reads=daily_rows,
     answers=GROUP,
     caching=Caching.PER_SCOPE,
 )

@@ -26,7 +26,7 @@ GRAPH = build_schema()._schema
 ARGUMENTS = {
     "gateway_stats": "(days: 2)",
     "usage_analytics": "(fillGaps: true)",
-    "tenant_usage": f'(date: "{NOW.date()}")',
+    "tenant_usage": f'(date: "2026-06-20", endDate: "{NOW.date()}")',
     "tenant_analytics": '(startDate: "2026-06-20")',
 }
 CACHEABLE = [surface for surface in SURFACES if surface.is_cacheable]

@@ -86,6 +86,7 @@ def test_all_of_them_are_found() -> None:
         ("usageAnalytics", "dateTo"),
         ("tenantAnalytics", "endDate"),
         ("tenantUsage", "date"),
+        ("tenantUsage", "endDate"),
         ("tenantRequests", "startDate"),
         ("createApiKey", "expiresAt"),
         ("upsertModels", "validFrom"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 from app.analytics.usage import GatewayQuestion, UsageQuestion, fetch_gateway, fetch_usage
 from app.domain.principal import Scope
 from app.domain.time_range import DateWindow
+from app.resolvers.tenant import encode_place
 from app.rest import customer, operators
+from app.rest.execute import StoredDocuments
 from app.summaries.closing import close_days
 from tests.clock import NOW
 from tests.factories import make_record
 from tests.gateway import Gateway
+from tests.recorder import recorded
 
 NAMES = 6
 LISTS = ("providers", "models", "projects")
@@ -178,6 +182,73 @@ async def test_groups_come_page_by_page_each_once(grouped: Gateway, limit: int) 
     ]
 
 
+async def test_groups_of_several_days_are_those_of_each_in_turn(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    await gateway.store(
+        make_record(occurred_at=NOW - timedelta(days=day), tenant_id="acme", model_id=model, api_key_id=key)
+        for day in range(40)
+        for model in ("a/b", "a/c")
+        for key in (None, "k")
+    )
+    headers = await gateway.key("tenant", "acme")
+    document = (
+        "query ($first: Date!, $last: Date, $limit: Int!, $after: String)"
+        " { tenantUsage(date: $first, endDate: $last, limit: $limit, after: $after) { date modelId apiKeyId requests cursor } }"
+    )
+
+    async def ask(first: int, last: int | None, limit: int = 1_000, after: str | None = None) -> list[dict[str, Any]]:
+        dates = {
+            "first": f"{NOW - timedelta(days=first):%Y-%m-%d}",
+            "last": None if last is None else f"{NOW - timedelta(days=last):%Y-%m-%d}",
+        }
+        found: list[dict[str, Any]] = (await gateway.graphql(document, headers, **dates, limit=limit, after=after))["data"]["tenantUsage"]
+        return found
+
+    whole = await ask(2, 0)
+    assert whole == [row for day in (2, 1, 0) for row in await ask(day, None)]
+    assert len(whole) == 12
+    pages, after = [], None
+    while len(page := await ask(2, 0, 5, after)) == 5:
+        pages += page
+        after = page[-1]["cursor"]
+    assert pages + page == whole
+    assert await ask(2, 1, after=encode_place(["9999-12-31", "", "", "", 0])) == []
+    assert await ask(2, 0, after=encode_place(["0001-01-01", "", "", "", 0])) == whole
+
+    path = f"/v1/customer/analytics/export.csv?start_date={NOW - timedelta(days=39):%Y-%m-%d}&end_date={NOW:%Y-%m-%d}"
+    with recorded() as statements:
+        export = (await gateway.client.get(path, headers=headers)).text
+    assert len(export.splitlines()) == 1 + 40 * 4
+    assert statements.names().count("tenant_groups") == 2, "one for 31 days, one for the others"
+
+    asked: list[int] = []
+    run = StoredDocuments.run
+
+    async def noted(self: StoredDocuments, name: str, context: Any, variables: dict[str, Any]) -> Any:
+        if name == "tenant_usage":
+            asked.append((date.fromisoformat(variables["endDate"]) - date.fromisoformat(variables["date"])).days + 1)
+        return await run(self, name, context, variables)
+
+    monkeypatch.setattr(StoredDocuments, "run", noted)
+    monkeypatch.setattr(customer, "MAX_ROWS", 6)
+    assert (await gateway.client.get(path, headers=headers)).text == export
+    assert asked[0] == 31
+    assert max(asked[1:]) <= 4, "a page of a day and a half does not sum a month"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ("2026-06-25", "2026-06-24", "date must not be after endDate"),
+        ("2016-06-17", "2026-06-25", "the window from date to endDate may not be longer than 3660 days"),
+        ("2026-06-25", "2026-06-31", "endDate is not a calendar date: 2026-06-31"),
+    ],
+)
+async def test_a_wrong_last_day_is_refused(gateway: Gateway, first: str, last: str, message: str) -> None:
+    document = "query ($first: Date!, $last: Date) { tenantUsage(date: $first, endDate: $last) { modelId } }"
+    (error,) = (await gateway.graphql(document, await gateway.key("tenant", "acme"), first=first, last=last))["errors"]
+    assert (error["message"], error["extensions"]) == (message, {"code": "BAD_USER_INPUT", "argument": "endDate"})
+
+
 async def test_the_export_holds_every_page(grouped: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = await grouped.key("tenant", "acme")
     path = "/v1/customer/analytics/export.csv?start_date=2026-06-25&end_date=2026-06-25"
@@ -189,7 +260,14 @@ async def test_the_export_holds_every_page(grouped: Gateway, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "after", ["x", "W10", "bnVsbA", "WyJhIiwiYiIsImMiLDJd", "WyJhIiwiYiIsImMiLDBd" * 9, "WyIAIiwiYiIsImMiLDBd", "é", "a b"]
+    "after",
+    [
+        *("x", "W10", "bnVsbA", "é", "a b", encode_place(["2026-06-25", "a", "b", "c", 0]) * 9),
+        encode_place(["a", "b", "c", 0]),
+        *(encode_place([day, "a", "b", "c", 0]) for day in ("2026-06-31", "", 1)),
+        *(encode_place(["2026-06-25", "a", "b", name, 0]) for name in ("\0", 1)),
+        *(encode_place(["2026-06-25", "a", "b", "c", mode]) for mode in (2, -1, True, "0")),
+    ],
 )
 async def test_a_wrong_place_is_refused(gateway: Gateway, after: str) -> None:
     await gateway.store([make_record()])

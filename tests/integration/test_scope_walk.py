@@ -126,7 +126,12 @@ ROOTS: dict[str, list[Arguments]] = {
     "tenantAnalytics": [{**WINDOW, **arguments} for arguments in OF_TENANTS],
     "tenantUsage": [
         *({"date": "2026-06-25", **arguments} for arguments in OF_TENANTS),
-        {"date": "2026-06-25", "limit": 1, "after": base64.urlsafe_b64encode(f'["{FOREIGN}-lab/own","x","",0]'.encode()).decode()},
+        {
+            "date": "2026-06-24",
+            "endDate": "2026-06-26",
+            "limit": 1,
+            "after": base64.urlsafe_b64encode(f'["2026-06-25","{FOREIGN}-lab/own","x","",0]'.encode()).decode(),
+        },
     ],
     "tenantRequests": [
         *({"first": 100, **WINDOW, **arguments} for arguments in OF_TENANTS),
