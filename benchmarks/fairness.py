@@ -43,7 +43,7 @@ def document(first: int) -> str:
     for alias in range(_ALIASES):
         start = START.date() + timedelta(days=(first + alias) % (_DAYS - _WINDOW))
         window = f'startDate: "{start}", endDate: "{start + timedelta(days=_WINDOW - 1)}"'
-        roots.append(f"q{alias}: tenantAnalytics({window}) {{ summary {{ totalRequests }} timeSeries {{ date tokens spend }} }}")
+        roots.append(f"q{alias}: tenantAnalytics({window}) {{ summary {{ requests }} timeSeries {{ date totalTokens spend }} }}")
     return f"{{ {' '.join(roots)} }}"
 
 

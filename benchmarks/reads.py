@@ -60,8 +60,8 @@ BIG_DOCUMENT = """query Big($start: Date!, $end: Date!) {
 }"""
 SMALL_DOCUMENT = """query Small($start: Date!, $end: Date!) {
   usageAnalytics(dateFrom: $start, dateTo: $end) {
-    timeSeries { period inputTokens outputTokens cost }
-    byModel { modelId providerId inputTokens outputTokens cost requestCount }
+    timeSeries { period promptTokens completionTokens costUsd }
+    byModel { modelId providerId promptTokens completionTokens costUsd requests }
   }
 }"""
 Variables = Callable[[DateWindow], dict[str, Any]]

@@ -86,7 +86,7 @@ DOCUMENTS: dict[str, str] = {
     + _repeated(150, "...F{0}")
     + " } } "
     + _repeated(150, "fragment F{0} on ModelConnection {{ nodes {{ modelId name }} }}"),
-    "a field selected 1,300 times": "{ network { " + "totals { tokens } " * 900 + " } }",
+    "a field selected 1,300 times": "{ network { " + "totals { totalTokens } " * 900 + " } }",
     "a leaf selected 3,900 times": "{ network { " + "generatedAt " * 3_900 + "} }",
     "a root selected 900 times": "{ " + "network { generatedAt } " * 900 + "}",
     "a root under 101 aliases": "{ " + _repeated(101, "a{0}: network {{ generatedAt }}") + " }",
@@ -120,8 +120,8 @@ DOCUMENTS: dict[str, str] = {
     "a string of 60,000 characters": '{ model(modelId: "' + "\\u0041" * 10_000 + '") { nothing } }',
     "an integer of 5,000 digits": f"{{ models(first: {DIGITS}) {{ nodes {{ modelId }} }} }}",
     "a float of 5,000 digits": f"{{ models(first: {DIGITS}.{DIGITS}e{DIGITS}) {{ nodes {{ modelId }} }} }}",
-    "5,000 digits for a date": f"{{ usageAnalytics(dateFrom: {DIGITS}) {{ byModel {{ cost }} }} }}",
-    "5,000 digits for an enum value": f"{{ usageAnalytics(aggregation: {DIGITS}) {{ byModel {{ cost }} }} }}",
+    "5,000 digits for a date": f"{{ usageAnalytics(dateFrom: {DIGITS}) {{ byModel {{ costUsd }} }} }}",
+    "5,000 digits for an enum value": f"{{ usageAnalytics(aggregation: {DIGITS}) {{ byModel {{ costUsd }} }} }}",
     "5,000 digits for a boolean": f"{{ network @include(if: {DIGITS}) {{ generatedAt }} }}",
     "5,000 digits in an unknown argument": f"{{ network(x: [{{y: {DIGITS}}}]) {{ generatedAt }} }}",
     "5,000 digits for a whole number of any size": f'mutation {{ ingestUsage(records: [{{requestId: "r", occurredAt: "2026-06-26T00:00:00Z",'
@@ -145,8 +145,8 @@ def _documents() -> Iterator[HostileRequest]:
     yield HostileRequest("document: 40 levels, for Apollo's clients", "POST", _GRAPHQL, ANSWERED, _JSON, body)
 
 
-_ENUM = "query ($a: Aggregation) { usageAnalytics(aggregation: $a) { byModel { cost } } }"
-_DATE = "query ($a: Date) { usageAnalytics(dateFrom: $a) { byModel { cost } } }"
+_ENUM = "query ($a: Aggregation) { usageAnalytics(aggregation: $a) { byModel { costUsd } } }"
+_DATE = "query ($a: Date) { usageAnalytics(dateFrom: $a) { byModel { costUsd } } }"
 _FIRST = "query ($a: Int!) { models(first: $a) { nodes { modelId } } }"
 _ID = "query ($a: String!) { model(modelId: $a) { name } }"
 _IDS = "mutation ($a: [String!]!) { dropQuarantinedRecords(recordIds: $a) { dropped } }"

@@ -16,7 +16,7 @@ _NAME = re.compile(r"/\* app:(\w+) \*/")
 
 
 class Statements(list[str]):
-    """The texts of the statements, in order, apart from those that set up a new connection."""
+    """The texts of the statements, in order, apart from those that set up a connection or begin a transaction."""
 
     def names(self) -> list[str]:
         """Return the plan name that each statement carries, sorted; its text where it carries none."""
@@ -31,7 +31,7 @@ def recorded() -> Iterator[Statements]:
 
     async def record(self: Any, query: Any, *arguments: Any, **more: Any) -> Any:
         text = query if isinstance(query, str) else str(query)
-        if not text.startswith("SET timezone"):
+        if not text.startswith(("SET timezone", "b'BEGIN")):
             statements.append(text)
         return await execute(self, query, *arguments, **more)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from app.analytics.snapshot import empty_body, fetch_snapshot
 from app.resolvers.context import ResolverInfo
@@ -19,16 +20,26 @@ else:
     NetworkStats, NetworkTotals, NetworkModel, NetworkPoint, NetworkTrend = map(object_type, (STATS, TOTALS, MODEL, POINT, TREND))
 
 
+_TOKENS: Final = {"tokens": "total_tokens"}
+_OF_MODEL: Final = _TOKENS | {"provider": "provider_name"}
+_DISJOINT: Final = _TOKENS | {"prompt_tokens": "fresh_prompt_tokens", "completion_tokens": "visible_completion_tokens"}
+"""Stored bodies have the names of the documented URL. By those: the fields that say more precisely what they are."""
+
+
+def _named(made: Callable[..., Any], stored: Mapping[str, Any], names: Mapping[str, str]) -> Any:
+    return made(**{names.get(name, name): value for name, value in stored.items()})
+
+
 def shape_network(body: dict[str, Any]) -> NetworkStats:
     """Return the GraphQL object of a stored snapshot's body."""
 
     def points(name: str) -> list[NetworkPoint]:
-        return [NetworkPoint(**point) for point in body["trend"][name]]
+        return [_named(NetworkPoint, point, _TOKENS) for point in body["trend"][name]]
 
     return NetworkStats(
         generated_at=body["generated_at"],
-        totals=NetworkTotals(**body["totals"]),
-        top_models=[NetworkModel(**model) for model in body["top_models"]],
+        totals=_named(NetworkTotals, body["totals"], _DISJOINT),
+        top_models=[_named(NetworkModel, model, _OF_MODEL) for model in body["top_models"]],
         trend=NetworkTrend(h24=points("24h"), d7=points("7d"), d30=points("30d")),
     )
 

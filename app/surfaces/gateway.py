@@ -62,10 +62,7 @@ STATS: Final = Section(
     "GatewayStats",
     "Request counts of the gateway. Each breakdown with its rest sums to the totals.",
     (
-        measured("total_requests", REQUESTS),
-        measured("successful_requests", SUCCESSFUL),
-        measured("failed_requests", FAILED),
-        *_MORE,
+        *_COUNTS,
         computed(
             "success_rate",
             "Successful divided by total, 0 to 1, 4 decimal places; 0 without requests.",

@@ -10,12 +10,12 @@ from app.surfaces.declare import Caching, Part, Scalar, Section, Surface, labell
 
 TOTALS: Final = Section(
     "NetworkTotals",
-    "Sums over the 30 UTC dates of the 30-day trend. The four parts are disjoint and add up to `tokens`.",
+    "Sums over the 30 UTC dates of the 30-day trend. The four parts are disjoint and add up to the total.",
     (
-        measured("tokens", TOKENS, "Prompt plus completion tokens, including cached and reasoning tokens."),
+        measured("total_tokens", TOKENS, "Prompt plus completion tokens, including cached and reasoning tokens."),
         measured("requests", REQUESTS),
-        measured("prompt_tokens", FRESH_PROMPT, "Input tokens without cached tokens."),
-        measured("completion_tokens", VISIBLE_COMPLETION, "Output tokens without reasoning tokens."),
+        measured("fresh_prompt_tokens", FRESH_PROMPT, "Input tokens without cached tokens."),
+        measured("visible_completion_tokens", VISIBLE_COMPLETION, "Output tokens without reasoning tokens."),
         measured("cached_tokens", CACHED),
         measured("reasoning_tokens", REASONING),
     ),
@@ -26,9 +26,9 @@ MODEL: Final = Section(
     (
         labelled("model_id", 0, "Public catalog id; variants and dated permaslugs of one model are summed under it."),
         settled("model_name", "Display name."),
-        settled("provider", "The provider's name for people, by the catalog."),
+        settled("provider_name", "The provider's name for people, by the catalog."),
         settled("rank", f"Rank by tokens, then model id: 1 to {TOP_MODELS}.", Scalar.INTEGER, least=1, most=TOP_MODELS),
-        measured("tokens", TOKENS),
+        measured("total_tokens", TOKENS),
         measured("requests", REQUESTS),
         settled("share", "Fraction of all tokens, 0 to 1, 4 decimal places.", Scalar.NUMBER, least=0, most=1),
     ),
@@ -43,7 +43,7 @@ POINT: Final = Section(
             "`YYYY-MM-DD HH:00` for an hour, `YYYY-MM-DD` for a day, both UTC.",
             examples=("2026-06-26 11:00", "2026-06-25"),
         ),
-        measured("tokens", TOKENS, "Prompt plus completion tokens; 0 without requests."),
+        measured("total_tokens", TOKENS, "Prompt plus completion tokens; 0 without requests."),
         measured("requests", REQUESTS),
     ),
 )

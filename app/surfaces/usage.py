@@ -22,10 +22,10 @@ _INPUT, _OUTPUT, _COST, _PRICED = (as_metric(measure) for measure in (PROMPT_TOK
 _DOLLARS: Final = "US dollars, 6 decimal places; unpriced requests contribute 0."
 
 _NUMBERS: Final = (
-    measured("input_tokens", _INPUT),
-    measured("output_tokens", _OUTPUT),
-    computed("cost", _DOLLARS, Unit.USD, (_COST,), usd),
-    measured("request_count", REQUESTS),
+    measured("prompt_tokens", _INPUT),
+    measured("completion_tokens", _OUTPUT),
+    computed("cost_usd", _DOLLARS, Unit.USD, (_COST,), usd),
+    measured("requests", REQUESTS),
     Column(
         "priced",
         "Whether the cost of every request is known. A cost of 0 is known.",
@@ -35,8 +35,8 @@ _NUMBERS: Final = (
     ),
 )
 _SPENDING: Final = (
-    computed("total_cost", _DOLLARS, Unit.USD, (_COST,), usd),
-    measured("request_count", REQUESTS),
+    computed("cost_usd", _DOLLARS, Unit.USD, (_COST,), usd),
+    measured("requests", REQUESTS),
 )
 
 POINT: Final = Section(

@@ -51,5 +51,5 @@ async def test_the_guides_lines_report_a_request(gateway: Gateway, database_url:
     assert done.returncode == 0, done.stderr
     receipts = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(receipt["inserted"], receipt["duplicates"]) for receipt in receipts] == [(1, 0), (0, 1)]
-    answer = await gateway.graphql("{ gatewayStats { totalRequests models { name } } }", await gateway.key("admin"))
-    assert answer["data"]["gatewayStats"] == {"totalRequests": 1, "models": [{"name": "openai/gpt-4o"}]}
+    answer = await gateway.graphql("{ gatewayStats { requests models { name } } }", await gateway.key("admin"))
+    assert answer["data"]["gatewayStats"] == {"requests": 1, "models": [{"name": "openai/gpt-4o"}]}

@@ -267,7 +267,7 @@ async def test_the_readers_choice_of_colours_holds_here(full_site: Site, visit: 
 async def test_without_data(site: Site, visit: Visits) -> None:
     page = await open_graphiql(visit, site)
     network = (await run(page))["data"]["network"]
-    assert (network["generatedAt"], network["totals"]["tokens"], network["topModels"]) == (None, 0, [])
+    assert (network["generatedAt"], network["totals"]["totalTokens"], network["topModels"]) == (None, 0, [])
 
 
 async def test_what_fails_is_said_in_words(full_site: Site, visit: Visits) -> None:

@@ -96,7 +96,7 @@ async def test_the_counter_runs_and_says_that_it_guesses(site: Site, visit: Visi
     await site.snapshot(timedelta(seconds=30))
     page = await visit(site.url + "/network")
     exact = answer_of(site)["totals"]["tokens"]
-    await expect(page.locator("[data-estimate]")).to_contain_text(f"The snapshot says {exact:,}")
+    await expect(page.locator("[data-estimate]")).to_contain_text(f"The snapshot is {exact:,}")
     first = await digits(page)
     await asyncio.sleep(1)
     second = await digits(page)

@@ -49,7 +49,7 @@ GRAPH = [
 
 SUMS = [
     """query Sums { usage(range: {period: ALL_TIME}) { totals { requests cost { usd } } rows(by: [MODEL]) { nodes { label model { id name }
-      metrics { totalTokens latency { p95 } } } } } network { totals { tokens } trend { d7 { bucket tokens } } } }""",
+      metrics { totalTokens latency { p95 } } } } } network { totals { totalTokens } trend { d7 { bucket totalTokens } } } }""",
 ]
 """Sums, which are values."""
 

@@ -71,7 +71,7 @@ async def test_every_graphql_error_has_a_code(gateway: Gateway, document: str, c
 
 
 async def test_a_refused_caller_leaves_nothing_in_the_log(gateway: Gateway, caplog: Any) -> None:
-    for document in ("{ rankingsDaily { meta { version } } }", "{ usageAnalytics { byModel { cost } } }", "{ nothing }", "{"):
+    for document in ("{ rankingsDaily { meta { version } } }", "{ usageAnalytics { byModel { costUsd } } }", "{ nothing }", "{"):
         assert (await gateway.graphql(document))["errors"]
         assert (await gateway.graphql(document, await gateway.key("ingest"))).keys() <= {"data", "errors", "extensions"}
     assert (await gateway.client.get("/api/usage/analytics", headers={"Authorization": "Bearer tg_wrong"})).status_code == 401

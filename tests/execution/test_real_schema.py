@@ -156,7 +156,7 @@ async def pair() -> AsyncIterator[Pair]:
     yield made
     print(made.tally)  # noqa: T201 - what a run at length has shown
     assert made.tally.unmatched <= 2 + made.tally.runs / 100
-    assert made.tally.valid >= 0.7 * made.tally.documents > 0
+    assert made.tally.valid >= 0.5 * made.tally.documents > 0
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.faults.traffic import PATH, Book, as_json
 _SHOWN = 5
 _STORED = """SELECT t.external_id, r.request_id, r.occurred_at, r.prompt_tokens, r.completion_tokens, r.status_code, m.permaslug
 FROM usage_records r JOIN tenants t ON t.id = r.tenant_id JOIN models m ON m.id = r.model_id"""
-_BY_MODEL = "{ usageAnalytics { byModel { modelId inputTokens outputTokens requestCount } } gatewayStats { totalRequests } }"
+_BY_MODEL = "{ usageAnalytics { byModel { modelId promptTokens completionTokens requests } } gatewayStats { requests } }"
 
 
 async def fetch_stored(database: Database) -> list[tuple[Any, ...]]:
@@ -66,9 +66,9 @@ async def assert_answers_are_right(url: str, headers: Mapping[str, str], stored:
     async with httpx.AsyncClient(timeout=60) as client:
         response = await client.post(f"{url}/graphql", json={"query": _BY_MODEL}, headers=dict(headers))
     data = response.json()["data"]
-    told = {row["modelId"]: [row["inputTokens"], row["outputTokens"], row["requestCount"]] for row in data["usageAnalytics"]["byModel"]}
+    told = {row["modelId"]: [row["promptTokens"], row["completionTokens"], row["requests"]] for row in data["usageAnalytics"]["byModel"]}
     assert told == expected, "by model, the answer is not what the records give"
-    total = data["gatewayStats"]["totalRequests"]
+    total = data["gatewayStats"]["requests"]
     assert total == sum(sums[2] for sums in expected.values()), f"{total} requests in all"
 
 

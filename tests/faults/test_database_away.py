@@ -74,7 +74,7 @@ async def assert_told_to_come_again(url: str, headers: dict[str, str]) -> None:
             client.get("/v1/analytics"),
             client.get("/readyz"),
             client.get("/healthz"),
-            client.post("/graphql", json={"query": "{ gatewayStats { totalRequests } }"}),
+            client.post("/graphql", json={"query": "{ gatewayStats { requests } }"}),
         )
     assert [answer.status_code for answer in answers] == [503, 503, 503, 200]
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers[:3])

@@ -182,9 +182,9 @@ async def test_a_browser_gets_graphiql_and_may_load_only_what_is_ours(client: ht
 
 
 async def test_a_link_opens_a_query_in_a_browser_and_answers_other_clients(client: httpx.AsyncClient) -> None:
-    asked = {"query": "{ network { totals { tokens } } }"}
+    asked = {"query": "{ network { totals { totalTokens } } }"}
     assert (await client.get("/graphql", params=asked, headers=BROWSER)).headers["content-type"] == "text/html; charset=utf-8"
-    answer = {"data": {"network": {"totals": {"tokens": 0}}}}
+    answer = {"data": {"network": {"totals": {"totalTokens": 0}}}}
     for accept in (
         "application/json",
         "application/graphql-response+json, application/json;q=0.9",

@@ -29,7 +29,7 @@ NETWORK = "/api/v1/analytics/network"
 USAGE = "/api/usage/analytics"
 STATS = "/v1/analytics"
 TENANT = "/v1/customer/analytics"
-GRAPHQL_STATS = {"query": "query S($days: Int) { gatewayStats(days: $days) { totalRequests } }", "variables": {"days": 30}}
+GRAPHQL_STATS = {"query": "query S($days: Int) { gatewayStats(days: $days) { requests } }", "variables": {"days": 30}}
 VALIDATORS = {"etag", "cache-control", "vary"}
 
 
@@ -79,7 +79,7 @@ async def total(gateway: Gateway, headers: dict[str, str]) -> set[int]:
     graph = (await gateway.client.post("/graphql", json=GRAPHQL_STATS, headers=headers)).json()
     usage = (await gateway.client.get(USAGE, headers=headers)).json()
     counted = sum(point["request_count"] for point in usage["time_series"])
-    return {stats["total_requests"], graph["data"]["gatewayStats"]["totalRequests"], counted}
+    return {stats["total_requests"], graph["data"]["gatewayStats"]["requests"], counted}
 
 
 def made(statements: Statements) -> Counter[str]:
@@ -202,7 +202,7 @@ async def test_validators_are_those_of_what_is_there_now(worker: Opener) -> None
         headers = await one.key("tenant", "acme") | {"Accept": "application/json"}
         admin = await one.key("admin")
         await one.store([make_record()])
-        query = {"query": '{ tenantAnalytics(tenantId: "acme") { summary { totalRequests } } }'}
+        query = {"query": '{ tenantAnalytics(tenantId: "acme") { summary { requests } } }'}
         cases = [(STATS, {}, admin), (USAGE, {}, admin), (TENANT, {}, headers), ("/graphql", query, admin)]
         for number, (url, parameters, key) in enumerate(cases):
             first = await one.client.get(url, params=parameters, headers=key)
@@ -326,13 +326,13 @@ async def test_windows_that_depend_on_the_day_change_at_midnight(worker: Opener)
     async with worker(60.0) as gateway:
         admin, tenant = await gateway.key("admin"), await gateway.key("tenant", "acme")
         await gateway.store([make_record(occurred_at=gateway.clock())])
-        query = {"query": "{ gatewayStats(days: 1) { totalRequests } }"}
+        query = {"query": "{ gatewayStats(days: 1) { requests } }"}
 
         async def today() -> tuple[Any, ...]:
             stats = (await gateway.client.get(STATS, params={"days": "1"}, headers=admin)).json()
             graph = (await gateway.client.get("/graphql", params=query, headers=admin)).json()
             period = (await gateway.client.get(TENANT, headers=tenant)).json()["period"]
-            return stats["total_requests"], graph["data"]["gatewayStats"]["totalRequests"], period["end_date"]
+            return stats["total_requests"], graph["data"]["gatewayStats"]["requests"], period["end_date"]
 
         gateway.clock.advance(timedelta(hours=11, minutes=59, seconds=59))
         assert await today() == await today() == (1, 1, "2026-06-26T00:00:00.000Z")

@@ -96,13 +96,13 @@ async def test_a_caller_is_told_what_its_questions_cost(gateway: Gateway) -> Non
     rest = await gateway.client.get("/api/usage/analytics", params={"date_from": "2026-06-01", "date_to": "2026-06-20"}, headers=admin)
     assert rest.json().keys() == {"time_series", "by_model", "top_users"}
     assert rest.headers["ratelimit"].startswith(f'"cost";r={remaining - 3 * USAGE_POINTS};t=')
-    free = await gateway.client.post("/graphql", json={"query": "{ __typename network { totals { tokens } } }"})
+    free = await gateway.client.post("/graphql", json={"query": "{ __typename network { totals { totalTokens } } }"})
     assert (free.json().keys(), "ratelimit" in free.headers) == ({"data"}, False)
 
 
 LONG = 'tenantAnalytics(startDate: "2020-01-01", endDate: "2026-01-01")'
 LONG_POINTS = 1097
-SUMMARY = "{ summary { totalRequests } }"
+SUMMARY = "{ summary { requests } }"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ async def test_a_key_that_has_used_up_its_points_is_refused_and_others_are_not(d
         window = {"date_from": "2026-06-02", "date_to": "2026-06-21"}
         with recorded() as statements:
             answer = await gateway.client.post(
-                "/graphql", json={"query": f"{{ {USAGE} gatewayStats(days: 1) {{ totalRequests }} }}"}, headers=admin
+                "/graphql", json={"query": f"{{ {USAGE} gatewayStats(days: 1) {{ requests }} }}"}, headers=admin
             )
             rest = await gateway.client.get("/api/usage/analytics", params=window, headers=admin)
             stats = await gateway.client.get("/v1/analytics", params={"days": "20"}, headers=admin)
@@ -157,7 +157,7 @@ async def test_a_key_that_has_used_up_its_points_is_refused_and_others_are_not(d
             *rest.headers
         }
         assert (stats.status_code, stats.json()["error"]["code"]) == (429, "rate_limited")
-        small = await ask(gateway, "{ gatewayStats(days: 16) { totalRequests } }", admin)
+        small = await ask(gateway, "{ gatewayStats(days: 16) { requests } }", admin)
         assert small["extensions"]["cost"] == {"requested": 8, "budget": 30, "remaining": 0}
         assert (await ask(gateway, aliased(USAGE, 1), other))["extensions"]["cost"]["remaining"] == 19
         never = await ask(gateway, aliased(USAGE, 3), await gateway.key("admin"))
@@ -169,7 +169,7 @@ async def test_who_shows_no_key_is_counted_by_address(database_url: str, clock: 
         document = "{ models { nodes { modelId } } }"
         codes = [(await ask(gateway, document))["errors"][0]["extensions"]["code"] for _ in range(4)]
         assert codes == ["UNAUTHENTICATED"] * 3 + ["RATE_LIMITED"]
-        assert "errors" not in await ask(gateway, "{ network { totals { tokens } } }"), "what everybody may read costs nothing"
+        assert "errors" not in await ask(gateway, "{ network { totals { totalTokens } } }"), "what everybody may read costs nothing"
         assert "errors" not in await ask(gateway, document, await gateway.key("admin"))
 
 

@@ -200,10 +200,12 @@ async def test_a_tenant_sees_its_own_only(gateway: Gateway, url: str) -> None:
 
 async def test_graphql_lets_an_admin_name_the_tenant_and_a_tenant_itself(gateway: Gateway) -> None:
     mine, _ = await two_tenants(gateway)
-    document = "query ($id: String) { tenantAnalytics(tenantId: $id) { summary { totalSpend } } tenantRequests(tenantId: $id) { nodes { requestId } } }"
+    document = (
+        "query ($id: String) { tenantAnalytics(tenantId: $id) { summary { spend } } tenantRequests(tenantId: $id) { nodes { requestId } } }"
+    )
     admin = await gateway.key("admin")
-    assert (await gateway.graphql(document, admin, id="umbrella"))["data"]["tenantAnalytics"]["summary"]["totalSpend"] == 1000
-    assert (await gateway.graphql(document, mine, id="acme"))["data"]["tenantAnalytics"]["summary"]["totalSpend"] == 3
+    assert (await gateway.graphql(document, admin, id="umbrella"))["data"]["tenantAnalytics"]["summary"]["spend"] == 1000
+    assert (await gateway.graphql(document, mine, id="acme"))["data"]["tenantAnalytics"]["summary"]["spend"] == 3
     answers = [await gateway.graphql(document, mine, id=name) for name in ("umbrella", "none-such")] + [
         await gateway.graphql(document, admin, id="none-such")
     ]

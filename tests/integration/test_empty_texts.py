@@ -42,7 +42,7 @@ async def test_graphql(gateway: Gateway, role: str) -> None:
     headers = await gateway.key(role, "acme" if role == "tenant" else None)
     for name, argument in TEXTS:
         field = ROOTS[name]
-        selection = "timeSeries { requestCount }" if name == "usageAnalytics" else select(field)
+        selection = "timeSeries { requests }" if name == "usageAnalytics" else select(field)
         given = [f'{one}: "{value}"' for one, value in BESIDE.items() if one in field.args and one != argument]
         answers = []
         for more in ([], [f'{argument}: ""']):

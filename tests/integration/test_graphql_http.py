@@ -12,7 +12,7 @@ from app.resolvers.schema import print_schema
 from tests.factories import make_record
 from tests.gateway import Gateway
 
-ASK = "{ network { generatedAt totals { tokens } } }"
+ASK = "{ network { generatedAt totals { totalTokens } } }"
 ROOTS = {
     "viewer": "{ keyId }",
     "models": "{ nodes { name } }",
@@ -31,14 +31,14 @@ ROOTS = {
     "rankingsDaily": "{ data { date } }",
     "usage": "(range: {period: TODAY}) { totals { requests } }",
     "usageCatalog": "{ metrics { name } }",
-    "usageAnalytics": "{ byModel { cost } }",
-    "gatewayStats": "{ totalRequests }",
-    "tenantAnalytics": "{ summary { totalSpend } }",
+    "usageAnalytics": "{ byModel { costUsd } }",
+    "gatewayStats": "{ requests }",
+    "tenantAnalytics": "{ summary { spend } }",
     "tenantUsage": '(date: "2026-06-25") { spend }',
     "tenantRequests": "{ nodes { id } }",
 }
 """Every root that asks for a key."""
-EMPTY = {"network": {"generatedAt": None, "totals": {"tokens": 0}}}
+EMPTY = {"network": {"generatedAt": None, "totals": {"totalTokens": 0}}}
 
 
 async def post(gateway: Gateway, content: bytes, **headers: str) -> Any:
@@ -48,7 +48,7 @@ async def post(gateway: Gateway, content: bytes, **headers: str) -> Any:
 async def test_a_query_by_post_and_by_get(gateway: Gateway) -> None:
     posted = await gateway.client.post("/graphql", json={"query": ASK})
     assert (posted.status_code, posted.headers["content-type"], posted.json()) == (200, "application/json", {"data": EMPTY})
-    named = "query One($id: String!) { model(modelId: $id) { name } } query Two { network { totals { tokens } } }"
+    named = "query One($id: String!) { model(modelId: $id) { name } } query Two { network { totals { totalTokens } } }"
     for operation, root in (("One", "model"), ("Two", "network")):
         parameters = {"query": named, "operationName": operation, "variables": json.dumps({"id": "x"}), "extensions": "{}"}
         got = await gateway.client.get("/graphql", params=parameters)
@@ -99,7 +99,7 @@ async def test_the_newer_media_type_tells_by_its_status(gateway: Gateway) -> Non
         (ASK, 200),
         ("{ nothing }", 400),
         ("{", 400),
-        ("{ usageAnalytics { byModel { cost } } }", 200),
+        ("{ usageAnalytics { byModel { costUsd } } }", 200),
         ("query A { x: __typename }", 200),
     ]
     for query, status in expected:
@@ -114,7 +114,7 @@ async def test_the_newer_media_type_tells_by_its_status(gateway: Gateway) -> Non
 
 
 async def test_a_refusal_leaves_the_other_roots(gateway: Gateway) -> None:
-    both = "{ network { generatedAt totals { tokens } } usageAnalytics { byModel { cost } } }"
+    both = "{ network { generatedAt totals { totalTokens } } usageAnalytics { byModel { costUsd } } }"
     answer = (await gateway.client.post("/graphql", json={"query": both})).json()
     assert answer["data"] == {**EMPTY, "usageAnalytics": None}
     assert [(error["path"], error["extensions"]["code"]) for error in answer["errors"]] == [(["usageAnalytics"], "UNAUTHENTICATED")]
@@ -148,9 +148,9 @@ async def test_each_root_is_refused_by_itself(gateway: Gateway) -> None:
             "dateFrom must not be after dateTo",
         ),
         ("usageAnalytics(topUsersLimit: 0) { topUsers { userId } }", "topUsersLimit", "topUsersLimit must be an integer from 1 to 1000"),
-        ("gatewayStats(days: 0) { totalRequests }", "days", "days must be an integer from 1 to 365"),
-        ('tenantAnalytics(tenantId: "none") { summary { totalSpend } }', "tenantId", "No such tenant"),
-        ('tenantAnalytics(tenantId: "acme", apiKeyId: "none") { summary { totalSpend } }', "apiKeyId", "No such API key"),
+        ("gatewayStats(days: 0) { requests }", "days", "days must be an integer from 1 to 365"),
+        ('tenantAnalytics(tenantId: "none") { summary { spend } }', "tenantId", "No such tenant"),
+        ('tenantAnalytics(tenantId: "acme", apiKeyId: "none") { summary { spend } }', "apiKeyId", "No such API key"),
         ("tenantRequests { nodes { id } }", "tenantId", "tenantId is required: this key belongs to no tenant"),
         ("tenantRequests(first: 0) { nodes { id } }", "first", "first must be from 1 to 1000"),
         ('tenantRequests(tenantId: "acme", after: "x") { nodes { id } }', "after", "the cursor is not one that this gateway gave"),

@@ -47,13 +47,13 @@ async def answers(gateway: Gateway) -> dict[str, Any]:
     """What each surface says, by its name; the CSVs as rows."""
     admin, tenant = await gateway.key("admin"), await gateway.key("tenant", "acme")
     document = """{
-      usageAnalytics { timeSeries { inputTokens cost } byModel { inputTokens outputTokens } topUsers { totalCost } }
+      usageAnalytics { timeSeries { promptTokens costUsd } byModel { promptTokens completionTokens } topUsers { costUsd } }
       tenantAnalytics(tenantId: "acme", startDate: "2026-06-25", endDate: "2026-06-25") {
-        summary { totalTokens totalSpend searchRequests avgLatencyMs } timeSeries { tokens spend } }
-      tenantUsage(tenantId: "acme", date: "2026-06-25") { tokens spend searchRequests }
+        summary { totalTokens spend searchRequests avgLatencyMs } timeSeries { totalTokens spend } }
+      tenantUsage(tenantId: "acme", date: "2026-06-25") { totalTokens spend searchRequests }
       rankingsDaily(startDate: "2026-06-25", endDate: "2026-06-25") { data { totalTokens } }
-      gatewayStats { totalRequests }
-      network { totals { tokens promptTokens } topModels { tokens share } trend { d7 { tokens } } }
+      gatewayStats { requests }
+      network { totals { totalTokens freshPromptTokens } topModels { totalTokens share } trend { d7 { totalTokens } } }
     }"""
     found: dict[str, Any] = {"graphql": (await gateway.graphql(document, admin))["data"]}
     by_get = {
@@ -83,20 +83,20 @@ def check(found: dict[str, Any]) -> None:
     graph = found["graphql"]
     cost = float(TOKENS * 10**6)
     assert graph["usageAnalytics"] == {
-        "timeSeries": [{"inputTokens": TOTAL, "cost": cost}],
-        "byModel": [{"inputTokens": TOTAL, "outputTokens": TOTAL}],
-        "topUsers": [{"totalCost": cost}],
+        "timeSeries": [{"promptTokens": TOTAL, "costUsd": cost}],
+        "byModel": [{"promptTokens": TOTAL, "completionTokens": TOTAL}],
+        "topUsers": [{"costUsd": cost}],
     }
     assert graph["tenantAnalytics"] == {
-        "summary": {"totalTokens": TOKENS, "totalSpend": 4 * TOTAL, "searchRequests": TOTAL, "avgLatencyMs": 1e12},
-        "timeSeries": [{"tokens": TOKENS, "spend": 4 * TOTAL}],
+        "summary": {"totalTokens": TOKENS, "spend": 4 * TOTAL, "searchRequests": TOTAL, "avgLatencyMs": 1e12},
+        "timeSeries": [{"totalTokens": TOKENS, "spend": 4 * TOTAL}],
     }
-    assert graph["tenantUsage"] == [{"tokens": TOKENS, "spend": 4 * TOTAL, "searchRequests": TOTAL}]
+    assert graph["tenantUsage"] == [{"totalTokens": TOKENS, "spend": 4 * TOTAL, "searchRequests": TOTAL}]
     assert graph["rankingsDaily"] == {"data": [{"totalTokens": str(TOKENS)}]}
-    assert graph["gatewayStats"] == {"totalRequests": COUNT}
-    assert graph["network"]["totals"] == {"tokens": TOKENS, "promptTokens": 0}
-    assert graph["network"]["topModels"] == [{"tokens": TOKENS, "share": 1.0}]
-    assert max(point["tokens"] for point in graph["network"]["trend"]["d7"]) == TOKENS
+    assert graph["gatewayStats"] == {"requests": COUNT}
+    assert graph["network"]["totals"] == {"totalTokens": TOKENS, "freshPromptTokens": 0}
+    assert graph["network"]["topModels"] == [{"totalTokens": TOKENS, "share": 1.0}]
+    assert max(point["totalTokens"] for point in graph["network"]["trend"]["d7"]) == TOKENS
     assert found["network"]["totals"]["tokens"] == TOKENS
     assert [row["total_tokens"] for row in found["rankings"]["data"]] == [str(TOKENS)]
     assert found["usage"]["by_model"][0]["input_tokens"] == found["usage"]["time_series"][0]["output_tokens"] == TOTAL

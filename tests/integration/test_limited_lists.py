@@ -23,7 +23,7 @@ from tests.recorder import recorded
 NAMES = 6
 LISTS = ("providers", "models", "projects")
 COUNTS = "requests successful failed retries cacheHits interrupted"
-USAGE = "inputTokens outputTokens cost requestCount priced"
+USAGE = "promptTokens completionTokens costUsd requests priced"
 
 
 @pytest.fixture(params=[False, True], ids=["open days", "closed days"])
@@ -68,16 +68,16 @@ async def test_models_and_users_with_their_rests_are_the_totals(filled: Gateway,
         filled,
         f"usageAnalytics(byModelLimit: {limit}, topUsersLimit: {users})",
         f"timeSeries {{ {USAGE} }} byModel {{ modelId {USAGE} }} byModelRest {{ {USAGE} }}"
-        " topUsers { userId totalCost requestCount } topUsersRest { totalCost requestCount }",
+        " topUsers { userId costUsd requests } topUsersRest { costUsd requests }",
     )
     totals = sums(found["timeSeries"], USAGE)
     assert len(found["byModel"]) == min(limit, NAMES + 1)
     assert sums([*found["byModel"], found["byModelRest"]], USAGE) == totals
     assert found["byModelRest"]["priced"] is (limit > NAMES), "what is cut off holds what no catalog prices"
     assert len(found["topUsers"]) == min(users, NAMES)
-    assert sums([*found["topUsers"], found["topUsersRest"]], "totalCost requestCount") == {
-        "totalCost": totals["cost"],
-        "requestCount": totals["requestCount"],
+    assert sums([*found["topUsers"], found["topUsersRest"]], "costUsd requests") == {
+        "costUsd": totals["costUsd"],
+        "requests": totals["requests"],
     }
 
 
@@ -85,10 +85,8 @@ async def test_models_and_users_with_their_rests_are_the_totals(filled: Gateway,
 async def test_outcomes_with_their_rests_are_the_totals(filled: Gateway, limit: int) -> None:
     limits = ", ".join(f"{name}Limit: {limit}" for name in LISTS)
     lists = " ".join(f"{name} {{ name {COUNTS} }} {name}Rest {{ {COUNTS} }}" for name in LISTS)
-    found = await ask(
-        filled, f"gatewayStats({limits})", f"{lists} totalRequests successfulRequests failedRequests retries cacheHits interrupted"
-    )
-    totals = dict(zip(COUNTS.split(), (found[name] for name in ("totalRequests", "successfulRequests", "failedRequests")), strict=False))
+    found = await ask(filled, f"gatewayStats({limits})", f"{lists} requests successful failed retries cacheHits interrupted")
+    totals = dict(zip(COUNTS.split(), (found[name] for name in ("requests", "successful", "failed")), strict=False))
     totals |= {name: found[name] for name in COUNTS.split()[3:]}
     for name in LISTS:
         assert len(found[name]) == min(limit, NAMES + 1)
@@ -98,10 +96,8 @@ async def test_outcomes_with_their_rests_are_the_totals(filled: Gateway, limit: 
 async def test_a_rest_can_be_asked_for_alone(filled: Gateway) -> None:
     found = await ask(filled, "gatewayStats(modelsLimit: 1)", "modelsRest { requests }")
     assert found == {"modelsRest": {"requests": 18}}
-    found = await ask(
-        filled, "usageAnalytics(byModelLimit: 1, topUsersLimit: 1)", "byModelRest { requestCount } topUsersRest { requestCount }"
-    )
-    assert found == {"byModelRest": {"requestCount": 18}, "topUsersRest": {"requestCount": 18}}
+    found = await ask(filled, "usageAnalytics(byModelLimit: 1, topUsersLimit: 1)", "byModelRest { requests } topUsersRest { requests }")
+    assert found == {"byModelRest": {"requests": 18}, "topUsersRest": {"requests": 18}}
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001])

@@ -216,9 +216,9 @@ def live(database_url: str) -> Iterator[Live]:
 
 QUESTION = """query($start: Date!, $end: Date!) {
   usageAnalytics(dateFrom: $start, dateTo: $end) {
-    byModel { modelId providerId inputTokens outputTokens cost requestCount } topUsers { userId requestCount }
+    byModel { modelId providerId promptTokens completionTokens costUsd requests } topUsers { userId requests }
   }
-  gatewayStats(days: 2) { requests: totalRequests failed: failedRequests retries cacheHits }
+  gatewayStats(days: 2) { requests failed retries cacheHits }
 }"""
 
 
@@ -243,8 +243,8 @@ def test_litellm_itself_through_to_graphql_and_rest(live: Live, log_format: str)
     start, end = (today - timedelta(days=1)).isoformat(), (today + timedelta(days=1)).isoformat()
     answer = live.graphql(QUESTION, start=start, end=end)
     usage = answer["usageAnalytics"]
-    by_model = {(row["modelId"], row["provider"]): row for row in usage["byModel"]}
-    assert {name: row["requestCount"] for name, row in by_model.items()} == {
+    by_model = {(row["modelId"], row["providerId"]): row for row in usage["byModel"]}
+    assert {name: row["requests"] for name, row in by_model.items()} == {
         ("openai/gpt-4o", "openai"): 4,
         ("anthropic/claude-sonnet-4-5", "anthropic"): 2,
         ("openai/text-embedding-3-small", "openai"): 1,
@@ -253,10 +253,10 @@ def test_litellm_itself_through_to_graphql_and_rest(live: Live, log_format: str)
     }
     cost = sum(Decimal(repr(one["response_cost"])) for one in logged)
     assert cost > 0
-    assert sum(row["cost"] for row in usage["byModel"]) == pytest.approx(float(cost), abs=5e-6)
-    assert sum(row["inputTokens"] for row in usage["byModel"]) == sum(one["prompt_tokens"] for one in logged)
-    assert sum(row["outputTokens"] for row in usage["byModel"]) == sum(one["completion_tokens"] for one in logged)
-    assert [(row["userId"], row["requestCount"]) for row in usage["topUsers"]] == [("ada", 10)]
+    assert sum(row["costUsd"] for row in usage["byModel"]) == pytest.approx(float(cost), abs=5e-6)
+    assert sum(row["promptTokens"] for row in usage["byModel"]) == sum(one["prompt_tokens"] for one in logged)
+    assert sum(row["completionTokens"] for row in usage["byModel"]) == sum(one["completion_tokens"] for one in logged)
+    assert [(row["userId"], row["requests"]) for row in usage["topUsers"]] == [("ada", 10)]
     assert answer["gatewayStats"] == {"requests": 10, "failed": 4, "retries": 1, "cacheHits": 1}
 
     document = live.get("/api/usage/analytics", live.admin, date_from=start, date_to=end)

@@ -173,13 +173,13 @@ async def test_graphql_gives_the_same_numbers_and_needs_no_key(gateway: Gateway)
     await gateway.catalog(*PUBLIC)
     await gateway.store([make_record()])
     body = await gateway.snapshot()
-    document = """{ network { generatedAt totals { tokens promptTokens } topModels { modelId modelName provider share }
-                   trend { h24 { bucket tokens } d7 { requests } d30 { bucket } } } }"""
+    document = """{ network { generatedAt totals { totalTokens freshPromptTokens } topModels { modelId modelName providerName share }
+                   trend { h24 { bucket totalTokens } d7 { requests } d30 { bucket } } } }"""
     answer = await gateway.graphql(document, {"Authorization": "Bearer nonsense"})
     network = answer["data"]["network"]
     assert network["generatedAt"] == body["generated_at"]
-    assert network["totals"] == {"tokens": 120, "promptTokens": 100}
-    assert network["topModels"] == [{"modelId": "openai/gpt-4o", "modelName": "GPT-4o", "provider": "OpenAI", "share": 1.0}]
+    assert network["totals"] == {"totalTokens": 120, "freshPromptTokens": 100}
+    assert network["topModels"] == [{"modelId": "openai/gpt-4o", "modelName": "GPT-4o", "providerName": "OpenAI", "share": 1.0}]
     assert [len(network["trend"][name]) for name in ("h24", "d7", "d30")] == [24, 7, 30]
 
 

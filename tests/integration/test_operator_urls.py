@@ -197,7 +197,7 @@ async def test_who_may_not_read_gateway_statistics(gateway: Gateway, role: str |
     response = await gateway.client.get(GATEWAY, params={"days": "0"}, headers=headers)
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
     assert (response.json()["error"]["type"], response.json()["error"]["code"]) == ("authentication_error", "unauthenticated")
-    answer = await gateway.graphql("{ gatewayStats { totalRequests } }", headers)
+    answer = await gateway.graphql("{ gatewayStats { requests } }", headers)
     assert answer["data"] == {"gatewayStats": None}
     assert answer["errors"][0]["extensions"] == {"code": "UNAUTHENTICATED" if role in (None, "wrong") else "FORBIDDEN"}
 
@@ -300,11 +300,11 @@ async def test_gaps_are_filled_and_users_limited_on_request(gateway: Gateway) ->
     )
     admin = await gateway.key("admin")
     document = """query ($limit: Int!) { usageAnalytics(dateFrom: "2026-06-22", dateTo: "2026-06-26", fillGaps: true, topUsersLimit: $limit) {
-        timeSeries { period requestCount cost priced } topUsers { userId } } }"""
+        timeSeries { period requests costUsd priced } topUsers { userId } } }"""
     answer = await gateway.graphql(document, admin, limit=2)
     assert answer["data"]["usageAnalytics"] == {
         "timeSeries": [
-            {"period": f"2026-06-{day}", "requestCount": 5 if day == 24 else 0, "cost": 10.0 if day == 24 else 0.0, "priced": True}
+            {"period": f"2026-06-{day}", "requests": 5 if day == 24 else 0, "costUsd": 10.0 if day == 24 else 0.0, "priced": True}
             for day in range(22, 27)
         ],
         "topUsers": [{"userId": "u4"}, {"userId": "u3"}],
@@ -321,11 +321,11 @@ async def test_free_and_unpriced_differ(gateway: Gateway) -> None:
         {"model_id": "m/half", "cost_per_input_token": "0.01", "cost_per_output_token": None},
     )
     await gateway.store([make_record(model_id=f"m/{name}") for name in ("free", "none", "half")])
-    answer = await gateway.graphql("{ usageAnalytics { byModel { modelId cost priced } } }", await gateway.key("admin"))
+    answer = await gateway.graphql("{ usageAnalytics { byModel { modelId costUsd priced } } }", await gateway.key("admin"))
     assert answer["data"]["usageAnalytics"]["byModel"] == [
-        {"modelId": "m/half", "cost": 1.0, "priced": False},
-        {"modelId": "m/free", "cost": 0.0, "priced": True},
-        {"modelId": "m/none", "cost": 0.0, "priced": False},
+        {"modelId": "m/half", "costUsd": 1.0, "priced": False},
+        {"modelId": "m/free", "costUsd": 0.0, "priced": True},
+        {"modelId": "m/none", "costUsd": 0.0, "priced": False},
     ]
 
 

@@ -37,7 +37,7 @@ URL = "/v1/traces"
 JSON = "application/json"
 PROTOBUF = "application/x-protobuf"
 USAGE = """query($start: Date!, $end: Date!) {
-  usageAnalytics(dateFrom: $start, dateTo: $end) { byModel { modelId providerId inputTokens outputTokens requestCount } }
+  usageAnalytics(dateFrom: $start, dateTo: $end) { byModel { modelId providerId promptTokens completionTokens requests } }
 }"""
 
 
@@ -154,7 +154,7 @@ def test_the_official_exporter_through_to_graphql(live: Live, compression: Compr
         ).json()
         assert answer.get("errors") is None, answer
         rows = sorted(answer["data"]["usageAnalytics"]["byModel"], key=lambda row: str(row["modelId"]))
-        assert [(row["modelId"], row["provider"], row["inputTokens"], row["outputTokens"], row["requestCount"]) for row in rows] == [
+        assert [(row["modelId"], row["providerId"], row["promptTokens"], row["completionTokens"], row["requests"]) for row in rows] == [
             ("anthropic/claude-sonnet-4", "anthropic", 0, 0, 1),
             ("openai/gpt-4o", "openai", 1000, 50, 1),
         ]

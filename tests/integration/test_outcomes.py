@@ -9,11 +9,11 @@ from tests.factories import make_record
 from tests.gateway import Gateway
 
 _TOTALS = """{
-  gatewayStats { totalRequests retries cacheHits interrupted daily { requests retries cacheHits interrupted }
+  gatewayStats { requests retries cacheHits interrupted daily { requests retries cacheHits interrupted }
     models { name requests retries cacheHits interrupted } }
-  usageAnalytics { timeSeries { requestCount inputTokens outputTokens cost } }
-  network { totals { requests tokens } }
-  tenantAnalytics(tenantId: "acme") { summary { totalRequests totalTokens } }
+  usageAnalytics { timeSeries { requests promptTokens completionTokens costUsd } }
+  network { totals { requests totalTokens } }
+  tenantAnalytics(tenantId: "acme") { summary { requests totalTokens } }
   tenantRequests(tenantId: "acme") { nodes { requestId attempt cacheHit interrupted } }
   rankingsDaily { data { modelPermaslug totalTokens } }
 }"""
@@ -44,14 +44,14 @@ async def test_outcomes_are_told_apart_and_every_total_counts_them(gateway: Gate
     data = await answers(gateway)
     counts = {"retries": 2, "cacheHits": 2, "interrupted": 1}
     stats = data["gatewayStats"]
-    assert stats["totalRequests"] == 5
+    assert stats["requests"] == 5
     assert {name: stats[name] for name in counts} == counts
     assert stats["daily"] == [{"requests": 5, **counts}]
     assert stats["models"] == [{"name": "a/b", "requests": 5, **counts}]
     # Three are priced by the catalog at 0.20 each; a hit costs what its record says, or nothing.
-    assert data["usageAnalytics"]["timeSeries"] == [{"requestCount": 5, "inputTokens": 50, "outputTokens": 25, "cost": 1.6}]
-    assert data["network"]["totals"] == {"requests": 5, "tokens": 75}
-    assert data["tenantAnalytics"]["summary"] == {"totalRequests": 5, "totalTokens": 75}
+    assert data["usageAnalytics"]["timeSeries"] == [{"requests": 5, "promptTokens": 50, "completionTokens": 25, "costUsd": 1.6}]
+    assert data["network"]["totals"] == {"requests": 5, "totalTokens": 75}
+    assert data["tenantAnalytics"]["summary"] == {"requests": 5, "totalTokens": 75}
     assert data["rankingsDaily"]["data"] == [{"modelPermaslug": "a/b", "totalTokens": "75"}]
     shown = {node["requestId"]: (node["attempt"], node["cacheHit"], node["interrupted"]) for node in data["tenantRequests"]["nodes"]}
     assert shown == {

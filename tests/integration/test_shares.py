@@ -14,7 +14,7 @@ from tests.factories import make_record
 from tests.gateway import Gateway
 
 RECORD = {"occurred_at": "2026-06-20T10:30:00Z", "tenant_id": "acme", "model_id": "a/b"}
-ONE = 'tenantAnalytics(apiKeyId: "key") { summary { totalRequests } }'
+ONE = 'tenantAnalytics(apiKeyId: "key") { summary { requests } }'
 HEAVY = f"{{ {' '.join(f'q{number}: {ONE}' for number in range(30))} }}"
 SHARES = Shares.of(10)
 BUSY = "The gateway is busy: every database connection for such requests is in use; try again"
@@ -90,7 +90,7 @@ async def test_a_caller_who_waits_in_vain_is_told_that_the_gateway_is_busy(
             for number in range(SHARES.caller)
         ]
         await held(turns, SHARES.queries)
-        answer = await gateway.graphql("{ gatewayStats { totalRequests } }", admin)
+        answer = await gateway.graphql("{ gatewayStats { requests } }", admin)
         (error,) = answer["errors"]
         assert (error["message"], error["extensions"]) == (BUSY, {"code": "BUSY", "retryAfter": 2})
         for path, (headers, body) in calls.items():
@@ -98,4 +98,4 @@ async def test_a_caller_who_waits_in_vain_is_told_that_the_gateway_is_busy(
             assert (refused.status_code, refused.headers["retry-after"], refused.json()) == (503, "2", body), path
     for answer in await asyncio.gather(*asking):
         assert "errors" not in answer
-    assert "errors" not in await gateway.graphql("{ gatewayStats { totalRequests } }", admin)
+    assert "errors" not in await gateway.graphql("{ gatewayStats { requests } }", admin)

@@ -26,10 +26,10 @@ from tests.clock import FakeClock
 from tests.factories import make_record
 from tests.gateway import Gateway
 
-NETWORK = "query Network { network { totals { tokens requests } } }"
+NETWORK = "query Network { network { totals { totalTokens requests } } }"
 SPEND = "query Spend { tenantAnalytics { summary { totalTokens } } }"
 MODEL = "query Model($id: String!) { model(modelId: $id) { name } }"
-TWO = "query Totals { network { totals { tokens } } } mutation Revoke($id: String!) { revokeApiKey(keyId: $id) { keyId } }"
+TWO = "query Totals { network { totals { totalTokens } } } mutation Revoke($id: String!) { revokeApiKey(keyId: $id) { keyId } }"
 ADHOC = "{ network { totals { requests } } }"
 NEWER = "application/graphql-response+json"
 
@@ -116,7 +116,7 @@ def error_of(response: httpx.Response) -> tuple[str, str]:
 
 
 async def test_a_document_is_named_by_its_id_or_by_the_hash_of_its_text(trusting: Gateway) -> None:
-    expected = {"data": {"network": {"totals": {"tokens": 75, "requests": 2}}}}
+    expected = {"data": {"network": {"totals": {"totalTokens": 75, "requests": 2}}}}
     for name in ("network", f"sha256:{digest(NETWORK)}"):
         for response in (await post(trusting, documentId=name), await get(trusting, documentId=name)):
             assert (response.status_code, response.json()) == (200, expected)
@@ -138,7 +138,7 @@ async def test_variables_and_operation_names_go_with_an_id(trusting: Gateway) ->
     missing = await post(trusting, key, documentId=name)
     assert "$id" in error_of(missing)[1]
     totals = await get(trusting, documentId="two", operationName="Totals")
-    assert totals.json() == {"data": {"network": {"totals": {"tokens": 75}}}}
+    assert totals.json() == {"data": {"network": {"totals": {"totalTokens": 75}}}}
     assert "operation name" in error_of(await get(trusting, documentId="two"))[1]
     assert "operation name" in error_of(await get(trusting, documentId="two", operationName=""))[1]
     assert "Nothing" in error_of(await post(trusting, documentId="two", operationName="Nothing"))[1]
@@ -227,7 +227,7 @@ async def test_apollos_flow_registers_a_query_by_its_hash(trusting: Gateway) -> 
 
 
 async def test_what_is_not_valid_is_not_registered(trusting: Gateway) -> None:
-    for text in ("{ nothing }", "{", "{ network { totals { tokens } } } \x00", f"{ADHOC} # \ud800"):
+    for text in ("{ nothing }", "{", "{ network { totals { totalTokens } } } \x00", f"{ADHOC} # \ud800"):
         assert error_of(await post(trusting, query=text, extensions=persisted(text)))[0] == "BAD_USER_INPUT"
         assert error_of(await post(trusting, extensions=persisted(text)))[0] == "PERSISTED_QUERY_NOT_FOUND"
 
@@ -279,7 +279,7 @@ async def test_a_public_answer_by_get_is_for_every_cache(trusting: Gateway) -> N
 async def test_before_the_first_snapshot_nobody_keeps_zeros(opened: Opener) -> None:
     async with opened() as gateway:
         response = await get(gateway, documentId="network")
-        assert response.json() == {"data": {"network": {"totals": {"tokens": 0, "requests": 0}}}}
+        assert response.json() == {"data": {"network": {"totals": {"totalTokens": 0, "requests": 0}}}}
         assert response.headers["cache-control"] == "public, no-cache"
 
 
@@ -288,7 +288,7 @@ async def test_before_the_first_snapshot_nobody_keeps_zeros(opened: Opener) -> N
 )
 async def test_no_answer_to_a_key_is_public_even_if_it_would_be_without(trusting: Gateway, header: dict[str, str]) -> None:
     response = await get(trusting, header, documentId="network")
-    assert response.json()["data"]["network"]["totals"]["tokens"] == 75
+    assert response.json()["data"]["network"]["totals"]["totalTokens"] == 75
     assert (response.headers["cache-control"], response.headers["vary"]) == (
         "private, no-cache",
         "Authorization, X-API-Key, Accept, Accept-Encoding",
@@ -390,7 +390,7 @@ async def test_of_two_files_that_contradict_each_other_the_first_counts(
 ) -> None:
     put(folder, "ios.json", {"network": ADHOC, "ios": ADHOC})
     async with opened() as gateway:
-        assert (await get(gateway, documentId="network")).json()["data"]["network"]["totals"] == {"tokens": 0, "requests": 0}
+        assert (await get(gateway, documentId="network")).json()["data"]["network"]["totals"] == {"totalTokens": 0, "requests": 0}
         assert (await get(gateway, documentId="ios")).json()["data"]
         assert "'network' is already trusted with another text" in caplog.text
 

@@ -204,7 +204,7 @@ async def test_a_small_answer_takes_few_functions_of_python(gateway: Gateway) ->
     path, parameters = QUESTIONS["usage"]
     headers = await gateway.key("admin")
     adhoc = """query Small($from: Date!, $to: Date!) { usageAnalytics(dateFrom: $from, dateTo: $to) {
-        timeSeries { period inputTokens outputTokens cost } byModel { modelId providerId inputTokens outputTokens cost requestCount } } }"""
+        timeSeries { period promptTokens completionTokens costUsd } byModel { modelId providerId promptTokens completionTokens costUsd requests } } }"""
     variables = json.dumps({"from": SPAN["date_from"], "to": SPAN["date_to"]})
     requests = {
         "documented": httpx.Request("GET", f"http://gateway{path}", params=dict(parameters), headers=headers),

@@ -300,11 +300,11 @@ async def test_hits_are_counted_as_if_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("document", "roots"),
     [
-        ("{ network { totals { tokens } trend { h24 { bucket } } } }", {"network"}),
+        ("{ network { totals { totalTokens } trend { h24 { bucket } } } }", {"network"}),
         ("{ __typename network { __typename } }", {"network", "__typename"}),
         ("query A { a: gatewayStats { daily { date } } } query B { network { generatedAt } }", {"gatewayStats", "network"}),
         ("query A { ...F } fragment F on Query { usageAnalytics { byModel { modelId priced } topUsers { userId } } }", {"usageAnalytics"}),
-        ("{ ... on Query { tenantAnalytics { period { startDate } summary { totalSpend } timeSeries { date } } } }", {"tenantAnalytics"}),
+        ("{ ... on Query { tenantAnalytics { period { startDate } summary { spend } timeSeries { date } } } }", {"tenantAnalytics"}),
         ('{ tenantUsage(date: "2026-01-01") { modelId } }', {"tenantUsage"}),
         ("{ usageAnalytics { byModel { model { name } } } }", None),
         ("{ usageAnalytics { byModel { provider { name } } } }", None),

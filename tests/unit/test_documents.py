@@ -142,13 +142,13 @@ def test_an_id_never_changes_its_meaning(prune: bool) -> None:
 @pytest.mark.parametrize(
     ("text", "operation", "roots"),
     [
-        ("{ network { totals { tokens } } }", None, {"network"}),
-        ("{ x: network { totals { tokens } } __typename }", None, {"network", "__typename"}),
-        ("query A { network { totals { tokens } } } query B { viewer { keyId } }", "B", {"viewer"}),
-        ("query A { network { totals { tokens } } } query B { viewer { keyId } }", None, set()),
-        ("query A { network { totals { tokens } } }", "B", set()),
+        ("{ network { totals { totalTokens } } }", None, {"network"}),
+        ("{ x: network { totals { totalTokens } } __typename }", None, {"network", "__typename"}),
+        ("query A { network { totals { totalTokens } } } query B { viewer { keyId } }", "B", {"viewer"}),
+        ("query A { network { totals { totalTokens } } } query B { viewer { keyId } }", None, set()),
+        ("query A { network { totals { totalTokens } } }", "B", set()),
         (
-            "{ ...F } fragment F on Query { network { totals { tokens } } ...G } fragment G on Query { viewer { keyId } ...F }",
+            "{ ...F } fragment F on Query { network { totals { totalTokens } } ...G } fragment G on Query { viewer { keyId } ...F }",
             None,
             {"network", "viewer"},
         ),

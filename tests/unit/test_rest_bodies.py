@@ -34,10 +34,10 @@ def test_the_documented_form() -> None:
         ("models", {}),
     ]
     assert row == {"name": "b", "requests": 2}, "an answer may be given to others, too"
-    network = shaper_of(read("{ network { totals { tokens } trend { h24 { bucket } d30 { tokens } } } }"))
+    network = shaper_of(read("{ network { totals { totalTokens } trend { h24 { bucket } d30 { totalTokens } } } }"))
     assert network is not None
-    assert network({"totals": {"tokens": 1}, "trend": {"h24": [], "d30": [1]}}) == {
-        "totals": {"tokens": 1},
+    assert network({"totals": {"totalTokens": 1}, "trend": {"h24": [], "d30": [1]}}) == {
+        "totals": {"totalTokens": 1},
         "trend": {"24h": [], "30d": [1]},
     }
     groups = shaper_of(read("{ tenantUsage { trafficMode spend } }"))
