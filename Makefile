@@ -54,16 +54,17 @@ frontend/node_modules/.package-lock.json: frontend/package.json frontend/package
 
 frontend/clients/node_modules/.package-lock.json: frontend/clients/package.json frontend/clients/package-lock.json frontend/.npmrc | $(BIN)/python
 	@echo "setting up GraphQL clients, which the tests run ..."
-	@$(WITH_NODE) npm --prefix clients ci --loglevel error --no-progress > /dev/null
+	@$(WITH_NODE) sh -c "cd clients && npm ci --loglevel error --no-progress" > /dev/null
 	@touch $@
 
+# By cd, not by --prefix, which would also move where npm looks for the configuration of the machine.
 clients: frontend/clients/node_modules/.package-lock.json ## Set up Apollo Client, urql, Relay's compiler and graphql-eslint for the tests
 
 clients-if-possible:
 	@$(MAKE) --no-print-directory clients || echo "GraphQL clients could not be set up (above is why): their tests are left out" >&2
 
 schema-lint: clients ## The schema and the stored documents by the rules of graphql-eslint
-	@$(WITH_NODE) npm --prefix clients run --silent lint
+	@$(WITH_NODE) sh -c "cd clients && npm run --silent lint"
 
 $(PAGES): frontend/node_modules/.package-lock.json $(PAGE_SOURCES)
 	@echo "building the pages ..."
