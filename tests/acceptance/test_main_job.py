@@ -226,7 +226,7 @@ def test_the_demo_of_an_operators_database_is_not_reset(data_dir: Path) -> None:
     url = {"TOKENGRAPH_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
     done = run(data_dir, "demo", "--reset", "--port", str(free_port()), check=False, variables=url)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "--reset removes the embedded demo database only" in done.stderr
+    assert "--reset deletes only the embedded demo database" in done.stderr
 
 
 @pytest.mark.parametrize(

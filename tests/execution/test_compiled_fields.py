@@ -65,10 +65,10 @@ def test_compiled_are_just_the_fields_that_are_attributes() -> None:
     "name",
     [
         "RankingsDailyRow.totalTokens",
-        "UsagePoint.cost",
+        "UsagePoint.costUsd",
         "TenantDay.spend",
         "Outcomes.requests",
-        "NetworkPoint.tokens",
+        "NetworkPoint.totalTokens",
         "TenantRequest.createdAt",
         "TenantRequest.id",
         "Model.id",

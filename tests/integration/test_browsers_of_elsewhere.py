@@ -157,7 +157,7 @@ async def raw(gateway: Gateway, url: str, headers: dict[str, str], method: str =
 async def test_answers_are_compressed_as_the_caller_accepts(opened: Opener, coding: str) -> None:
     async with opened() as gateway:
         tenant, admin = await gateway.key("tenant", "acme"), await gateway.key("admin")
-        query = "/graphql?query={tenantAnalytics(startDate:%222026-05-01%22,endDate:%222026-06-20%22){timeSeries{date requests promptTokens completionTokens tokens spend}}}"
+        query = "/graphql?query={tenantAnalytics(startDate:%222026-05-01%22,endDate:%222026-06-20%22){timeSeries{date requests promptTokens completionTokens totalTokens spend}}}"
         urls = [(NETWORK, {}), (TENANT, tenant), (EXPORT, tenant), ("/v1/customer/logs", tenant), ("/openapi.json", {}), (query, tenant)]
         for url, headers in (*urls, ("/", {}), ("/schema.graphql", {}), ("/metrics", admin)):
             plain, body = await raw(gateway, url, headers)

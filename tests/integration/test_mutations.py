@@ -141,7 +141,7 @@ async def test_a_key_is_made_shown_once_and_revoked(gateway: Gateway) -> None:
     ("wanted", "message"),
     [
         ({"role": "TENANT"}, "a key of role tenant needs a tenant"),
-        ({"role": "GATEWAY", "tenantId": "acme"}, "a key of role gateway belongs to no tenant"),
+        ({"role": "GATEWAY", "tenantId": "acme"}, "a key of role gateway cannot belong to a tenant"),
         ({"role": "INGEST", "tenantId": "a b"}, "tenantId must be 1 to 128 characters, each one of A-Z a-z 0-9 . _ : @ / -"),
         ({"role": "INGEST", "tenantId": ""}, "tenantId must be 1 to 128 characters, each one of A-Z a-z 0-9 . _ : @ / -"),
         ({"role": "ADMIN", "name": "x" * 257}, "name must be at most 256 printable characters"),

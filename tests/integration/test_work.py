@@ -217,7 +217,7 @@ async def test_a_small_answer_takes_few_functions_of_python(gateway: Gateway) ->
                 await ask_directly(gateway, request)
         calls[name] = counted[0]
     # 1,255 and 927 with Python 3.11 when this was written.
-    assert calls["documented"] < 1_300
+    assert calls["documented"] < 1_330
     assert calls["ad hoc"] < 970
 
 
