@@ -501,3 +501,13 @@ async def test_what_a_share_is_of_may_be_a_variable(busy: Gateway) -> None:
       fragment M on UsageMetrics { share(of: $metric) change(of: $metric) }"""
     answer = await busy.graphql(document, await busy.key("admin"), range=RANGE, metric="REQUESTS")
     assert answer == {"data": {"usage": {"totals": {"share": 1.0, "change": None}}}}
+
+
+async def test_rows_are_expected_from_the_size_of_a_table_that_was_never_analysed(gateway: Gateway) -> None:
+    """As after a first load: by records alone, a month of one model would cost what its records cost."""
+    await gateway.store([make_record(occurred_at=NOW - timedelta(minutes=10 * number)) for number in range(3_000)])
+    answer = await gateway.graphql(
+        "{ usage(range: {last: {count: 15, unit: DAY}}) { rows(by: [MODEL]) { plan { rows points } } } }", await gateway.key("admin")
+    )
+    plan = answer["data"]["usage"]["rows"]["plan"]
+    assert int(plan["rows"]) <= 60, plan
