@@ -16,7 +16,7 @@ from typing import Final
 from app.domain.errors import NoConnectionFreeError
 
 WAIT_SECONDS: Final = 10.0
-"""How long a workload waits for a connection before NoConnectionFreeError."""
+"""How long a workload waits for a connection before NoConnectionFreeError, unless its own request holds one."""
 
 UNPACED_QUERIES: Final = 4
 """Queries of one request that start as soon as a connection is free, such as those of a dashboard."""
@@ -96,6 +96,7 @@ class _Waiter:
     workload: Workload
     turn: asyncio.Future[None]
     is_queued: bool = True
+    patience: asyncio.TimerHandle | None = None
 
 
 class _Queue:
@@ -176,7 +177,7 @@ class Turns:
         waiter = _Waiter(workload, loop.create_future())
         queue.add(waiter)
         self._serve()  # the queue may consist of workloads that are at their maximum
-        patience = loop.call_later(self._wait_seconds, self._give_up, waiter)
+        waiter.patience = loop.call_later(self._wait_seconds, self._give_up, waiter)
         try:
             await waiter.turn
         except asyncio.CancelledError:
@@ -186,7 +187,7 @@ class Turns:
                 self.give_back(workload)  # it got its turn while it was cancelled
             raise
         finally:
-            patience.cancel()
+            waiter.patience.cancel()
 
     def give_back(self, workload: Workload) -> None:
         """Release a connection that `take` granted."""
@@ -196,6 +197,10 @@ class Turns:
 
     def _give_up(self, waiter: _Waiter) -> None:
         if waiter.is_queued and not waiter.turn.done():
+            request = waiter.workload.request
+            if request is not None and self._requests.get(request):  # it waits for its own statements: each ends by its own limit
+                waiter.patience = asyncio.get_running_loop().call_later(self._wait_seconds, self._give_up, waiter)
+                return
             self._queues[waiter.workload.purpose].remove(waiter)
             waiter.turn.set_exception(NoConnectionFreeError())
 

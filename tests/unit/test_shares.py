@@ -108,6 +108,19 @@ async def test_who_waits_too_long_is_told_that_the_gateway_is_busy() -> None:
     assert turns.held(Purpose.QUERY) == 1
 
 
+async def test_who_waits_for_its_own_request_goes_on_waiting() -> None:
+    turns = Turns(Shares(1, 1, 2, 2, queries=2, caller=1, request=1), wait_seconds=0.01)
+    await turns.take(query("a", 1))
+    own = asyncio.create_task(turns.take(query("a", 1)))
+    with pytest.raises(NoConnectionFreeError):  # another request of the caller, whose patience begins later
+        await turns.take(query("a", 2))
+    assert not own.done()
+    turns.give_back(query("a", 1))
+    await own
+    turns.give_back(query("a", 1))
+    assert turns.held(Purpose.QUERY) == 0
+
+
 async def test_who_goes_away_leaves_the_turn_to_others() -> None:
     turns = Turns(Shares.of(4))
     await turns.take(query("a"))
