@@ -149,21 +149,21 @@ def _stock_fetches(rankings: Rows, usage: dict[str, Rows]) -> tuple[Any, Any]:
         points = [
             UsagePoint(
                 period=start.isoformat(),
-                input_tokens=cast(BigNumber, tokens_in),
-                output_tokens=cast(BigNumber, tokens_out),
-                cost=float(cost),
-                request_count=cast(BigNumber, requests),
+                prompt_tokens=cast(BigNumber, tokens_in),
+                completion_tokens=cast(BigNumber, tokens_out),
+                cost_usd=float(cost),
+                requests=cast(BigNumber, requests),
             )
             for start, tokens_in, tokens_out, cost, requests, *_ in usage["time_series"]
         ]
         models = [
             ModelUsage(
                 model_id=model,
-                provider=provider,
-                input_tokens=cast(BigNumber, tokens_in),
-                output_tokens=cast(BigNumber, tokens_out),
-                cost=float(cost),
-                request_count=cast(BigNumber, requests),
+                provider_id=provider,
+                prompt_tokens=cast(BigNumber, tokens_in),
+                completion_tokens=cast(BigNumber, tokens_out),
+                cost_usd=float(cost),
+                requests=cast(BigNumber, requests),
             )
             for model, provider, tokens_in, tokens_out, cost, requests, *_ in usage["by_model"]
         ]

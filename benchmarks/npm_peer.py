@@ -19,8 +19,8 @@ BIG_DOCUMENT = """query Big($start: Date!, $end: Date!) {
   rankingsBetween(startDate: $start, endDate: $end) { nodes { date modelPermaslug totalTokens } }
 }"""
 SMALL_DOCUMENT = """query Small($start: Date!) {
-  allUsagePoints(condition: {windowStart: $start}) { nodes { period inputTokens outputTokens cost } }
-  allUsageModels(condition: {windowStart: $start}) { nodes { modelId provider inputTokens outputTokens cost requestCount } }
+  allUsagePoints(condition: {windowStart: $start}) { nodes { period promptTokens completionTokens costUsd } }
+  allUsageModels(condition: {windowStart: $start}) { nodes { modelId providerId promptTokens completionTokens costUsd requests } }
 }"""
 
 _FOLDER = Path(__file__).with_name("postgraphile")

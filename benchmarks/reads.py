@@ -215,7 +215,7 @@ async def _make_peer_tables(database: Database) -> None:
         start = small.start_date
         points += [(start, place, at.isoformat(), *row[:4]) for place, (at, *row) in enumerate(sections["time_series"])]
         models += [(start, place, *row[:6]) for place, row in enumerate(sections["by_model"])]
-    usage = "input_tokens bigint NOT NULL, output_tokens bigint NOT NULL, cost float8 NOT NULL, request_count bigint NOT NULL"
+    usage = "prompt_tokens bigint NOT NULL, completion_tokens bigint NOT NULL, cost_usd float8 NOT NULL, requests bigint NOT NULL"
     tables: tuple[tuple[str, str, list[tuple[Any, ...]]], ...] = (
         (
             "rankings",
@@ -225,7 +225,8 @@ async def _make_peer_tables(database: Database) -> None:
         ("usage_points", f"window_start date, place integer, period text NOT NULL, {usage}, PRIMARY KEY (window_start, place)", points),
         (
             "usage_models",
-            f"window_start date, place integer, model_id text NOT NULL, provider text NOT NULL, {usage}, PRIMARY KEY (window_start, place)",
+            "window_start date, place integer, model_id text NOT NULL, provider_id text NOT NULL,"
+            f" {usage}, PRIMARY KEY (window_start, place)",
             models,
         ),
     )

@@ -35,20 +35,20 @@ class RankingsDaily:
 @strawberry.type
 class UsagePoint:
     period: str
-    input_tokens: BigNumber
-    output_tokens: BigNumber
-    cost: float
-    request_count: BigNumber
+    prompt_tokens: BigNumber
+    completion_tokens: BigNumber
+    cost_usd: float
+    requests: BigNumber
 
 
 @strawberry.type
 class ModelUsage:
     model_id: str
-    provider: str
-    input_tokens: BigNumber
-    output_tokens: BigNumber
-    cost: float
-    request_count: BigNumber
+    provider_id: str
+    prompt_tokens: BigNumber
+    completion_tokens: BigNumber
+    cost_usd: float
+    requests: BigNumber
 
 
 @strawberry.type

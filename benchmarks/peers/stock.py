@@ -42,10 +42,10 @@ class Point(PeerTable, table=True):
     window_start: datetime.date = Field(primary_key=True)
     place: int = Field(primary_key=True)
     period: str
-    input_tokens: int
-    output_tokens: int
-    cost: float
-    request_count: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    requests: int
 
 
 class UsedModel(PeerTable, table=True):
@@ -55,11 +55,11 @@ class UsedModel(PeerTable, table=True):
     window_start: datetime.date = Field(primary_key=True)
     place: int = Field(primary_key=True)
     model_id: str
-    provider: str
-    input_tokens: int
-    output_tokens: int
-    cost: float
-    request_count: int
+    provider_id: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    requests: int
 
 
 def build_application(url: str) -> FastAPI:
@@ -84,20 +84,20 @@ def build_application(url: str) -> FastAPI:
         return [
             UsagePoint(
                 period=row.period,
-                input_tokens=BigNumber(row.input_tokens),
-                output_tokens=BigNumber(row.output_tokens),
-                cost=row.cost,
-                request_count=BigNumber(row.request_count),
+                prompt_tokens=BigNumber(row.prompt_tokens),
+                completion_tokens=BigNumber(row.completion_tokens),
+                cost_usd=row.cost_usd,
+                requests=BigNumber(row.requests),
             )
             for row in points
         ], [
             ModelUsage(
                 model_id=row.model_id,
-                provider=row.provider,
-                input_tokens=BigNumber(row.input_tokens),
-                output_tokens=BigNumber(row.output_tokens),
-                cost=row.cost,
-                request_count=BigNumber(row.request_count),
+                provider_id=row.provider_id,
+                prompt_tokens=BigNumber(row.prompt_tokens),
+                completion_tokens=BigNumber(row.completion_tokens),
+                cost_usd=row.cost_usd,
+                requests=BigNumber(row.requests),
             )
             for row in models
         ]
