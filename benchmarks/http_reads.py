@@ -21,6 +21,8 @@ import uvloop
 
 from app.domain.time_range import DateWindow
 from app.rest.execute import load_document
+from app.surfaces.limits import MAX_ROWS
+from app.surfaces.usage import DEFAULT_TOP_USERS
 from benchmarks.databases import BenchmarkServer
 from benchmarks.gateway import NO_LIMIT, RunningServer, free_port, gateway_command, gateway_environment, serving
 from benchmarks.load import Pressure, drive_in_turn, encode_request, fetch, fetch_json
@@ -167,7 +169,8 @@ def _stored_big(window: DateWindow) -> dict[str, Any]:
 
 
 def _stored_small(window: DateWindow) -> dict[str, Any]:
-    return {"dateFrom": f"{window.start_date}", "dateTo": f"{window.end_date}", "aggregation": "DAY", "weekNumbering": "ISO"}
+    limits = {"byModelLimit": MAX_ROWS, "topUsersLimit": DEFAULT_TOP_USERS}
+    return {"dateFrom": f"{window.start_date}", "dateTo": f"{window.end_date}", "aggregation": "DAY", "weekNumbering": "ISO", **limits}
 
 
 def _at(*path: str) -> Callable[[Any], Any]:
