@@ -105,7 +105,7 @@ class Closing:
 
 @dataclass(frozen=True)
 class State:
-    """`records`: by day, of the tenant that is asked for or of all. `tuples`: rows by table, of those that PostgreSQL has counted.
+    """`records`: by day, of the tenant that is asked for or of all. `tuples`: estimated rows by table, of those that are not empty.
 
     `days`: over which all that is stored is spread. The last two: rows of the cube of the day that is closed in part, and records since.
     """
@@ -151,7 +151,7 @@ class State:
         return sum(min(part, usual * hours) for span in spans for hours, part in self._parts(span))
 
     def rows_an_hour(self, source: Rollup) -> float | None:
-        """Return how many rows a rollup has for an hour, at most; None: PostgreSQL has not counted it, nor any that is as fine."""
+        """Return how many rows a rollup has for an hour, at most; None: it is empty, and so is every one that is as fine."""
         return min((rows / (self.days * 24) for name in _AS_FINE[source.name] if (rows := self.tuples.get(name)) is not None), default=None)
 
     def _parts(self, span: TimeRange) -> Iterable[tuple[float, float]]:
